@@ -1,0 +1,36 @@
+"""edgefed: federated edge-learning simulation that carries over to real devices.
+
+The Python interface is small and loaded on first use, so that ``import edgefed`` costs nothing:
+
+- :func:`edgefed.run` trains one federation,
+- :func:`edgefed.compare` ranks imbalance remedies over seeds,
+- :func:`edgefed.load_model` gives a run's model as a ``torch.nn.Module``,
+- :class:`edgefed.FederationConfig` holds the settings of a federation.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgefed.api import compare, load_model, run
+    from edgefed.config import FederationConfig, SettingsError
+    from edgefed.runs import Run
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "FederationConfig": "edgefed.config",
+    "Run": "edgefed.runs",
+    "SettingsError": "edgefed.config",
+    "compare": "edgefed.api",
+    "load_model": "edgefed.api",
+    "run": "edgefed.api",
+}
+
+__all__ = ["FederationConfig", "Run", "SettingsError", "__version__", "compare", "load_model", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'edgefed' has no attribute {name!r}")

@@ -1,0 +1,161 @@
+"""Train one federation."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgefed.api.assembly import (
+    client_rows,
+    environment,
+    finished_run,
+    in_process,
+    opening_manifest,
+)
+from edgefed.config import FederationConfig, SettingsError
+from edgefed.data.shards import federate
+from edgefed.engines import make_engine
+from edgefed.federation.rounds import query, run_rounds
+from edgefed.runs import Run, RunWriter, is_folder_of, new_folder, read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgefed.federation.rounds import Federation
+
+    OnRound = Callable[[Federation], None]
+
+
+def run(
+    config: FederationConfig | None = None,
+    *,
+    engine: str = "batched",
+    out: str | Path | None = None,
+    resume: bool = False,
+    on_round: OnRound | None = None,
+) -> Run:
+    """Train one federation on simulated clients.
+
+    Parameters
+    ----------
+    config : FederationConfig, optional
+        Neutral: the defaults (iris, ten clients, Dirichlet 0.3).
+    engine : str
+        ``batched``, or ``sequential``: Flower's ClientApp, message by message.
+    out : path, optional
+        The run's folder, made new. None keeps the run in memory alone.
+    resume : bool
+        Go on with the run in ``out`` from its last checkpoint; a finished one is returned as it is.
+    on_round : callable, optional
+        Called after each round with the federation.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    SettingsError
+        For settings or data that cannot be used, in one line.
+
+    Examples
+    --------
+    >>> import edgefed
+    >>> run = edgefed.run(edgefed.FederationConfig(partition="iid", num_server_rounds=2))
+    >>> len(run.history["test.balanced_accuracy"])
+    2
+    """
+    config, data = federate(config or FederationConfig())
+    folder = Path(out) if out is not None else None
+    continuing = resume and folder is not None and (folder / "config.toml").is_file()
+    if resume and folder is None:
+        raise SettingsError("--resume needs --out: the folder of the run to go on with")
+    if continuing and folder is not None:
+        check_same_settings(folder, config)
+        if is_folder_of(folder, "run") and "summary" in read_json(folder / "manifest.json"):
+            return Run.read(folder)
+    elif folder is not None:
+        folder = new_folder(folder, "")
+    federation = in_process(config, data, make_engine(engine))
+    opening = opening_manifest(config, data, engine, environment())
+    query([federation], federation.grid.engine.exchange, [federation.grid.get_node_ids()])
+    log = _Log(federation, RunWriter(folder)) if folder is not None else None
+    if log is not None:
+        if continuing:
+            log.restore()
+        else:
+            log.writer.begin(config, opening)
+
+    def after_round(federation: Federation) -> None:
+        if log is not None:
+            log.write()
+        if on_round is not None:
+            on_round(federation)
+
+    federation.on_round = after_round
+    begun = time.perf_counter()
+    run_rounds([federation], federation.grid.engine.exchange)
+    seconds = time.perf_counter() - begun + (log.earlier_seconds if log is not None else 0.0)
+    name = folder.name if folder is not None else config.dataset
+    done = finished_run(federation, opening, name, seconds, folder)
+    if log is not None:
+        log.writer.end(done.weights, done.manifest)
+    return done
+
+
+def check_same_settings(folder: Path, config: FederationConfig) -> None:
+    """Refuse to go on with a folder whose settings are others, naming the key.
+
+    Raises
+    ------
+    SettingsError
+        With the first key that differs.
+    """
+    import tomllib
+
+    kept = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+    for key, value in config.to_mapping().items():
+        if kept.get(key) != value:
+            raise SettingsError(
+                f"--resume: {key}={value} differs from {folder / 'config.toml'}, which has {key}={kept.get(key)}"
+            )
+
+
+class _Log:
+    """Keeps a run's folder in step with its federation."""
+
+    def __init__(self, federation: Federation, writer: RunWriter) -> None:
+        self.federation = federation
+        self.writer = writer
+        self.earlier_seconds = 0.0
+        self._written = 0
+
+    def write(self) -> None:
+        """Commit rounds when a checkpoint is due: rows first, then the weights that make them count."""
+        federation, every = self.federation, self.federation.config.checkpoint_every
+        if not federation.done and (not every or federation.round % every):
+            return
+        self.writer.rows(federation.history[self._written :], client_rows(federation, self._written))
+        if every and not federation.done:
+            arrays: dict[str, Any] = federation.model.state_dict(federation.weights)
+            self.writer.checkpoint(federation.round, arrays)
+        self._written = federation.round
+
+    def restore(self) -> None:
+        """Set the federation back to the last checkpoint; what came after it is redone."""
+        federation = self.federation
+        found = self.writer.last_checkpoint()
+        rounds, arrays = found if found is not None else (0, {})
+        federation.history = self.writer.truncate(rounds)
+        if len(federation.history) < rounds:
+            raise SettingsError(
+                f"{self.writer.folder / 'history.jsonl'}: {len(federation.history)} rounds, the checkpoint has {rounds}"
+            )
+        federation.round = self._written = rounds
+        if rounds:
+            federation.set_weights(federation.model.flat(arrays))
+        federation.client_updates = sum(row["clients"] for row in federation.history)
+        federation.bytes_up = sum(row["bytes_up"] for row in federation.history)
+        federation.bytes_down = sum(row["bytes_down"] for row in federation.history)
+        self.earlier_seconds = sum(row["seconds"] for row in federation.history)

@@ -1,0 +1,1 @@
+"""Datasets, splits, partitions and shards: NumPy alone, no torch."""

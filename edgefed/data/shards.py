@@ -1,0 +1,140 @@
+"""What each client and the server hold: shards over one shared feature matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgefed.config import SettingsError
+from edgefed.data.datasets import load
+from edgefed.data.partition import Partition, from_owners, partition
+from edgefed.data.split import Split, split
+from edgefed.rng import stream
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgefed.config import FederationConfig
+    from edgefed.data.datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Rows of one or many clients: one feature matrix and index lists into it.
+
+    A device holds ``Shards`` of one client, the simulator those of a million: the same code serves both.
+
+    Attributes
+    ----------
+    features : float32 ndarray [rows, features]
+        NaN where a cell was empty.
+    labels : int64 ndarray [rows]
+    train, held_out : Partition
+        Rows that each client trains on, and rows that it never trains on (``client-test-fraction``).
+    ids : int64 ndarray [clients]
+        Partition ids: names of the clients' random streams.
+    num_classes : int
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    train: Partition
+    held_out: Partition
+    ids: NDArray[np.int64]
+    num_classes: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def one(self, position: int) -> Shards:
+        """Return one client's rows alone, copied out: what a device would hold."""
+        train, held_out = self.train.rows(position), self.held_out.rows(position)
+        rows = np.concatenate([train, held_out])
+        return Shards(
+            features=self.features[rows],
+            labels=self.labels[rows],
+            train=Partition(np.array([0, len(train)]), np.arange(len(train))),
+            held_out=Partition(np.array([0, len(held_out)]), np.arange(len(train), len(rows))),
+            ids=self.ids[position : position + 1],
+            num_classes=self.num_classes,
+        )
+
+
+@dataclass(frozen=True)
+class FederatedData:
+    """A dataset shared out: the clients' shards, and the rows that the server holds."""
+
+    dataset: Dataset
+    split: Split
+    shards: Shards
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Training rows of each class at each client [clients, classes]."""
+        return self.shards.train.class_counts(self.dataset.labels, self.dataset.num_classes)
+
+
+def federate(
+    config: FederationConfig, dataset: Dataset | None = None
+) -> tuple[FederationConfig, FederatedData]:
+    """Load, split and share out; return the settings as they turned out, and the data.
+
+    ``partition=natural`` takes the number of clients (and, unset, ``client-test-fraction`` 0.2) from the data.
+
+    Raises
+    ------
+    SettingsError
+        For data or settings that cannot be shared out, in one line.
+    """
+    dataset = load(config) if dataset is None else dataset
+    config = _natural_settings(config, dataset)
+    parts = split(dataset, config)
+    clients = None if dataset.clients is None else dataset.clients[parts.pool]
+    shared = partition(dataset.labels[parts.pool], config, clients).mapped(parts.pool)
+    train, held_out = _hold_out(shared, dataset, config)
+    shards = Shards(
+        features=dataset.features,
+        labels=dataset.labels,
+        train=train,
+        held_out=held_out,
+        ids=np.arange(len(shared)),
+        num_classes=dataset.num_classes,
+    )
+    return config, FederatedData(dataset, parts, shards)
+
+
+def _natural_settings(config: FederationConfig, dataset: Dataset) -> FederationConfig:
+    if config.partition != "natural" or dataset.clients is None:
+        return config
+    found, default = len(dataset.client_names), type(config).num_clients
+    if config.num_clients not in (found, default):
+        raise SettingsError(
+            f"num-clients={config.num_clients} contradicts partition=natural: "
+            f"column '{config.client_column}' names {found} clients"
+        )
+    return config.replace(num_clients=found, client_test_fraction=config.client_test_fraction or 0.2)
+
+
+def _hold_out(shared: Partition, dataset: Dataset, config: FederationConfig) -> tuple[Partition, Partition]:
+    """Split each shard into rows to train on and rows that the client never trains on, by class."""
+    if not config.client_test_fraction:
+        return shared, Partition(np.zeros_like(shared.offsets), np.empty(0, np.int64))
+    held = np.zeros(len(shared.indices), bool)
+    for client in range(len(shared)):
+        start, stop = shared.offsets[client], shared.offsets[client + 1]
+        labels = dataset.labels[shared.indices[start:stop]]
+        rng = stream(config.split_stream, "client-test", 0, client)
+        order = rng.permutation(stop - start)
+        # Rows by class, shuffled within: every 1/fraction-th is held out, so classes keep their shares.
+        order = order[np.argsort(labels[order], kind="stable")]
+        edges = np.floor(np.arange(len(order) + 1) * config.client_test_fraction + rng.random())
+        taken = order[np.diff(edges) > 0]
+        held[start + taken[: len(order) - 1]] = True  # at least one row is left to train on
+    owner = np.repeat(np.arange(len(shared)), shared.sizes)
+
+    def part(chosen: NDArray[np.bool_]) -> Partition:
+        return from_owners(owner[chosen], len(shared)).mapped(shared.indices[chosen])
+
+    return part(~held), part(held)

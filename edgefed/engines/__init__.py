@@ -1,0 +1,31 @@
+"""Engines: what answers the messages of a federation inside one process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgefed.engines.grid import Engine
+
+ENGINES = {
+    "batched": "all clients of a round, and of all federations in lockstep, train as one stack of matrices",
+    "sequential": "the ClientApp, message by message: the reference that the batched engine is tested against",
+}
+
+
+def make_engine(name: str) -> Engine:
+    """Return the engine of that name.
+
+    Raises
+    ------
+    SettingsError
+        For a name that is none.
+    """
+    from edgefed.config import SettingsError, unknown
+    from edgefed.engines.batched import BatchedEngine
+    from edgefed.engines.sequential import SequentialEngine
+
+    engines = {"batched": BatchedEngine, "sequential": SequentialEngine}
+    if name not in engines:
+        raise SettingsError(unknown("engine", name, engines))
+    return engines[name]()

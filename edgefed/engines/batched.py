@@ -1,0 +1,186 @@
+"""The batched engine: a round's clients, of one federation or of hundreds, train as one stack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from edgefed.federation.clients import DTYPES, Clients, schedule_of, update_of
+from edgefed.federation.messages import (
+    ARRAYS,
+    CONFIG,
+    PARTITION_ID,
+    Broadcast,
+    CohortReplies,
+    read_guidance,
+    to_flat,
+)
+from edgefed.learning.cohort import Cohort, Pool, join, pool_of, train
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flwr.app import Message, RecordDict
+    from flwr.serverapp import Grid
+    from numpy.typing import NDArray
+
+    from edgefed.engines.grid import InProcessGrid
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Messages of one grid that share a payload: their places in the grid's list, and the nodes asked."""
+
+    clients: Clients
+    content: RecordDict
+    nodes: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+
+class BatchedEngine:
+    """Answers a cohort with stacked arrays; no reply is serialised that stays in the process."""
+
+    def __init__(self) -> None:
+        self._joined: tuple[tuple[int, ...], Pool, list[Cohort]] | None = None
+
+    def exchange(self, items: Sequence[tuple[Grid, Sequence[Message]]]) -> list[CohortReplies]:
+        """Return each grid's replies; one type of message at a time."""
+        kinds = {_message_type(messages) for _, messages in items if len(messages)}
+        if len(kinds) > 1:
+            raise ValueError(f"one type of message in an exchange, found {', '.join(sorted(kinds))}")
+        requests = [_requests(cast("InProcessGrid", grid).clients, messages) for grid, messages in items]
+        answer = {"query": self._query, "train": self._train, "evaluate": self._evaluate}
+        flat = [request for group in requests for request in group]
+        results = iter(answer[kinds.pop()](flat) if kinds else [])
+        return [
+            _replies(messages, group, [next(results) for _ in group])
+            for (_, messages), group in zip(items, requests, strict=True)
+        ]
+
+    def _query(self, requests: Sequence[_Request]) -> list[_Result]:
+        results = []
+        for request in requests:
+            asked = request.content.config_records[CONFIG]
+            columns = request.clients.statistics(
+                moments=bool(asked["moments"]), class_counts=bool(asked["class-counts"])
+            )
+            chosen = {name: values[request.nodes] for name, values in columns.items()}
+            results.append(_Result(request, None, chosen))
+        return results
+
+    def _evaluate(self, requests: Sequence[_Request]) -> list[_Result]:
+        return [
+            _Result(
+                request,
+                None,
+                request.clients.evaluate(
+                    read_guidance(request.content.config_records[CONFIG]), request.nodes, _weights(request)
+                ),
+            )
+            for request in requests
+        ]
+
+    def _train(self, requests: Sequence[_Request]) -> list[_Result]:
+        results: dict[int, _Result] = {}
+        # Only what truly differs splits a batch: architecture, loss, optimiser, walk through the rows, precision.
+        alike: dict[Any, list[int]] = {}
+        for place, request in enumerate(requests):
+            config = request.clients.config
+            update = update_of(config, request.clients.model)
+            alike.setdefault((update, schedule_of(config), config.dtype), []).append(place)
+        for (update, schedule, _), places in alike.items():
+            chosen = [requests[place] for place in places]
+            cohort = self._joined_cohort(chosen)
+            trained = train(update, schedule, cohort)
+            stack = trained.params.numpy()
+            start = 0
+            for place, request in zip(places, chosen, strict=True):
+                stop = start + len(request.nodes)
+                columns = {
+                    "num-examples": cohort.shard_rows[start:stop],
+                    "steps": trained.steps[start:stop],
+                    "train-loss": trained.loss[start:stop],
+                }
+                results[place] = _Result(request, stack[start:stop], columns)
+                start = stop
+        return [results[place] for place in range(len(requests))]
+
+    def _joined_cohort(self, requests: Sequence[_Request]) -> Cohort:
+        """Return the clients of several federations as one cohort over one feature matrix."""
+        cohorts = []
+        for request in requests:
+            config = request.content.config_records[CONFIG]
+            guidance = read_guidance(config)
+            round_number = int(cast("int", config["server-round"]))
+            cohorts.append(request.clients.cohort(guidance, request.nodes, _weights(request), round_number))
+        # The same federations come back every round: their rows are joined once.
+        key = tuple(id(cohort.features) for cohort in cohorts)
+        if self._joined is None or self._joined[0] != key:
+            # The cohorts are kept with their pool, so that no other tensor can take an id of the key.
+            self._joined = (key, pool_of(cohorts), cohorts)
+        return join(cohorts, self._joined[1])
+
+
+@dataclass(frozen=True)
+class _Result:
+    request: _Request
+    stack: NDArray[np.floating] | None
+    columns: dict[str, NDArray[np.generic]]
+
+
+def _message_type(messages: Sequence[Message]) -> str:
+    return messages.message_type if isinstance(messages, Broadcast) else messages[0].metadata.message_type
+
+
+def _requests(clients: Clients, messages: Sequence[Message]) -> list[_Request]:
+    """Group a grid's messages by payload, so that each is decoded once."""
+    if isinstance(messages, Broadcast):
+        if not len(messages):
+            return []
+        return [_Request(clients, messages.content, messages.nodes, np.arange(len(messages)))]
+    groups: dict[int, list[int]] = {}
+    for place, message in enumerate(messages):
+        groups.setdefault(id(message.content), []).append(place)
+    return [
+        _Request(
+            clients,
+            messages[places[0]].content,
+            np.array([messages[place].metadata.dst_node_id for place in places], np.int64),
+            np.array(places),
+        )
+        for places in groups.values()
+    ]
+
+
+def _weights(request: _Request) -> torch.Tensor:
+    clients = request.clients
+    flat = to_flat(clients.model, request.content.array_records[ARRAYS])
+    return torch.from_numpy(flat).to(DTYPES[clients.config.dtype])
+
+
+def _replies(
+    messages: Sequence[Message], group: Sequence[_Request], results: Sequence[_Result]
+) -> CohortReplies:
+    """Put a grid's results back into the order of its messages."""
+    if not group:
+        return CohortReplies([], None, None, {PARTITION_ID: np.empty(0, np.int64)})
+    model = None if results[0].stack is None else group[0].clients.model
+    columns: dict[str, NDArray[np.generic]] = {
+        PARTITION_ID: np.concatenate([request.clients.shards.ids[request.nodes] for request in group])
+    }
+    for name in results[0].columns:
+        columns[name] = np.concatenate([result.columns[name] for result in results])
+    stack = None if model is None else np.concatenate([cast("Any", result.stack) for result in results])
+    order = np.argsort(np.concatenate([request.places for request in group]), kind="stable")
+    replies = CohortReplies(messages, model, stack, columns)
+    if len(group) == 1:
+        return replies
+    return CohortReplies(
+        messages,
+        model,
+        None if stack is None else stack[order],
+        {name: values[order] for name, values in columns.items()},
+    )

@@ -1,0 +1,52 @@
+"""The sequential engine: Flower's ClientApp, called message by message. Slow, plain, and the oracle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from flwr.app import Context, Error, Message, RecordDict
+
+from edgefed.federation.client_app import make_client_app
+from edgefed.federation.clients import Clients
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flwr.clientapp import ClientApp
+    from flwr.serverapp import Grid
+
+    from edgefed.engines.grid import InProcessGrid
+
+CLIENT_APP_RAISED = 2
+"""Flower's error code for a ClientApp that raised."""
+
+
+class SequentialEngine:
+    """Answers each message by the ClientApp that a device would run, on that client's rows alone."""
+
+    def exchange(self, items: Sequence[tuple[Grid, Sequence[Message]]]) -> list[list[Message]]:
+        """Return each grid's replies; a client that raises answers with an error, as in Flower."""
+        return [self._answer(cast("InProcessGrid", grid).clients, messages) for grid, messages in items]
+
+    def _answer(self, everyone: Clients, messages: Sequence[Message]) -> list[Message]:
+        app = make_client_app(
+            lambda context: Clients(
+                everyone.config, everyone.shards.one(int(context.node_config["partition-id"]))
+            )
+        )
+        return [self._reply(app, message, everyone) for message in messages]
+
+    @staticmethod
+    def _reply(app: ClientApp, message: Message, everyone: Clients) -> Message:
+        node = message.metadata.dst_node_id
+        context = Context(
+            run_id=message.metadata.run_id,
+            node_id=node,
+            node_config={"partition-id": node, "num-partitions": len(everyone.shards)},
+            state=RecordDict(),
+            run_config=everyone.config.to_mapping(),
+        )
+        try:
+            return app(message, context)
+        except Exception as error:
+            return Message(Error(CLIENT_APP_RAISED, f"{type(error).__name__}: {error}"), reply_to=message)

@@ -1,0 +1,103 @@
+"""The ClientApp: one client's answers to query, train and evaluate messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from flwr.app import Message
+from flwr.clientapp import ClientApp
+
+from edgefed.config import FederationConfig
+from edgefed.data.shards import federate
+from edgefed.federation.clients import DTYPES, Clients, schedule_of, update_of
+from edgefed.federation.messages import (
+    ARRAYS,
+    CONFIG,
+    PARTITION_ID,
+    read_guidance,
+    reply_content,
+    to_flat,
+)
+from edgefed.learning.cohort import train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flwr.app import Context
+    from numpy.typing import NDArray
+
+ONLY = np.array([0])
+"""The position of a device's one client."""
+
+
+def make_client_app(clients_of: Callable[[Context], Clients]) -> ClientApp:
+    """Return a ClientApp whose client is found by ``clients_of(context)``: a :class:`Clients` of one shard."""
+    app = ClientApp()
+
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        clients = clients_of(context)
+        asked = message.content.config_records[CONFIG]
+        columns = clients.statistics(moments=bool(asked["moments"]), class_counts=bool(asked["class-counts"]))
+        return _reply(message, clients, columns)
+
+    @app.train()
+    def train_round(message: Message, context: Context) -> Message:
+        clients = clients_of(context)
+        params, round_number = _weights(message, clients), _round(message)
+        guidance = read_guidance(message.content.config_records[CONFIG])
+        if not clients.shards.train.sizes[0]:
+            raise ValueError("empty shard: nothing to train on")
+        cohort = clients.cohort(guidance, ONLY, params, round_number)
+        trained = train(update_of(clients.config, clients.model), schedule_of(clients.config), cohort)
+        columns = {
+            "num-examples": clients.shards.train.sizes,
+            "steps": trained.steps,
+            "train-loss": trained.loss,
+        }
+        return _reply(message, clients, columns, trained.params[0].numpy())
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        clients = clients_of(context)
+        guidance = read_guidance(message.content.config_records[CONFIG])
+        return _reply(message, clients, clients.evaluate(guidance, ONLY, _weights(message, clients)))
+
+    return app
+
+
+def _weights(message: Message, clients: Clients) -> torch.Tensor:
+    flat = to_flat(clients.model, message.content.array_records[ARRAYS])
+    return torch.from_numpy(flat).to(DTYPES[clients.config.dtype])
+
+
+def _round(message: Message) -> int:
+    return int(message.content.config_records[CONFIG]["server-round"])  # type: ignore[arg-type]
+
+
+def _reply(
+    message: Message,
+    clients: Clients,
+    columns: dict[str, NDArray[np.generic]],
+    weights: NDArray[np.floating] | None = None,
+) -> Message:
+    columns = {PARTITION_ID: clients.shards.ids, **columns}
+    model = None if weights is None else clients.model
+    return Message(reply_content(model, weights, columns, 0), reply_to=message)
+
+
+def clients_of_partition(context: Context) -> Clients:
+    """Return the client that a node's config names by ``partition-id``, from the run's settings alone.
+
+    Every node of a simulation finds its shard by itself: dataset, split and partition follow from the seeds.
+    """
+    config, data = federate(FederationConfig.from_mapping(context.run_config))
+    position = int(context.node_config["partition-id"])
+    if not 0 <= position < len(data.shards):
+        raise ValueError(f"partition-id={position}: expected 0 to {len(data.shards) - 1}")
+    return Clients(config, data.shards.one(position))
+
+
+app = make_client_app(clients_of_partition)

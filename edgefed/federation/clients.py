@@ -1,0 +1,285 @@
+"""What clients compute: the same lines for a device's one shard and for a simulator's million."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from edgefed.imbalance import REMEDIES
+from edgefed.learning.cohort import Cohort, Schedule
+from edgefed.learning.local_update import ClientUpdate, Hyper
+from edgefed.learning.metrics import log_softmax
+from edgefed.learning.model import MLP
+from edgefed.rng import stream
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgefed.config import FederationConfig
+    from edgefed.data.partition import Partition
+    from edgefed.data.shards import Shards
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What the server learned in the query round and tells every client with the weights.
+
+    Attributes
+    ----------
+    mean, scale : float64 ndarray [features]
+        A client trains on (x - mean) / scale, an empty cell counting as the mean.
+    class_counts : float64 ndarray [classes] or None
+        Sum over clients; None where no remedy asks for it.
+    """
+
+    mean: Floats
+    scale: Floats
+    class_counts: Floats | None = None
+
+    def key(self) -> bytes:
+        """Return bytes that are equal where the guidance is."""
+        counts = b"" if self.class_counts is None else self.class_counts.tobytes()
+        return self.mean.tobytes() + self.scale.tobytes() + counts
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Clients ready to train: drawn, standardised rows and each client's numbers, in client order."""
+
+    features: torch.Tensor
+    targets: torch.Tensor
+    starts: Ints
+    drawn_rows: Ints
+    shard_rows: Ints
+    ids: Ints
+    seed: int
+    hyper: Hyper
+
+
+def model_of(config: FederationConfig, num_features: int, num_classes: int) -> MLP:
+    """Return the model that the settings name."""
+    return MLP(num_features, config.hidden_layers, num_classes, config.activation)
+
+
+def update_of(config: FederationConfig, model: MLP) -> ClientUpdate:
+    """Return the local update that the settings name."""
+    return ClientUpdate(model, config.loss, config.optimizer, with_momentum=config.momentum > 0)
+
+
+def schedule_of(config: FederationConfig) -> Schedule:
+    """Return the walk through a client's rows that the settings name."""
+    return Schedule(config.batch_size, config.local_epochs, match_steps=config.match == "steps")
+
+
+@dataclass(eq=False)
+class Clients:
+    """One federation's clients, or the one client of a device, and the settings they train by."""
+
+    config: FederationConfig
+    shards: Shards
+    _prepared: tuple[bytes, Prepared] | None = field(default=None, repr=False)
+
+    @property
+    def model(self) -> MLP:
+        """The architecture that every client trains."""
+        return model_of(self.config, self.shards.features.shape[1], self.shards.num_classes)
+
+    # ---- query
+    def statistics(self, *, moments: bool, class_counts: bool) -> dict[str, NDArray[np.generic]]:
+        """Return each client's additive statistics of its training rows, a client a row.
+
+        ``num-examples`` and ``num-held-out`` [clients]; with ``moments`` also ``feature-count``, ``feature-mean`` and ``feature-m2``
+        [clients, features] (m2: the sum of squared deviations; empty cells left out), with ``class_counts`` also
+        ``class-counts`` [clients, classes].
+        """
+        train = self.shards.train
+        found: dict[str, NDArray[np.generic]] = {
+            "num-examples": train.sizes,
+            "num-held-out": self.shards.held_out.sizes,
+        }
+        if moments:
+            count, mean, m2 = _moments(self.shards.features, train)
+            found |= {"feature-count": count, "feature-mean": mean, "feature-m2": m2}
+        if class_counts:
+            found["class-counts"] = train.class_counts(self.shards.labels, self.shards.num_classes)
+        return found
+
+    # ---- train
+    def prepared(self, guidance: Guidance) -> Prepared:
+        """Return the clients ready to train under this guidance (made once, kept until it changes)."""
+        key = guidance.key()
+        if self._prepared is None or self._prepared[0] != key:
+            self._prepared = (key, self._prepare(guidance))
+        return self._prepared[1]
+
+    def _prepare(self, guidance: Guidance) -> Prepared:
+        config, shards, train = self.config, self.shards, self.shards.train
+        dtype = DTYPES[config.dtype]
+        features = self._standardized(train, guidance, train)
+        labels = shards.labels[train.indices]
+        starts, drawn = train.offsets[:-1], train.sizes
+        remedy = REMEDIES[config.imbalance](config)
+        if remedy.resamples:
+            features, labels, drawn = self._resampled(features, labels)
+            starts = np.concatenate([[0], np.cumsum(drawn)[:-1]])
+        local = train.class_counts(shards.labels, shards.num_classes)
+        total = guidance.class_counts
+
+        def column(value: float) -> torch.Tensor:
+            return torch.full((len(shards), 1), value, dtype=dtype)
+
+        def by_class(values: Floats) -> torch.Tensor:
+            return torch.from_numpy(values).to(dtype).unsqueeze(1)
+
+        return Prepared(
+            features=torch.from_numpy(features).to(dtype),
+            targets=torch.nn.functional.one_hot(torch.from_numpy(labels), shards.num_classes).to(dtype),
+            starts=starts,
+            drawn_rows=drawn,
+            shard_rows=train.sizes,
+            ids=shards.ids,
+            seed=config.seed,
+            hyper=Hyper(
+                learning_rate=column(config.learning_rate),
+                momentum=column(config.momentum),
+                weight_decay=column(config.weight_decay),
+                proximal_mu=column(config.proximal_mu),
+                class_weights=by_class(remedy.class_weights(local, total)),
+                logit_scale=by_class(remedy.logit_scale(local, total)),
+                logit_shift=by_class(remedy.logit_shift(local, total)),
+            ),
+        )
+
+    def _resampled(self, features: Floats, labels: Ints) -> tuple[Floats, Ints, Ints]:
+        """Draw each client's rows by the remedy, from its own named stream."""
+        remedy = REMEDIES[self.config.imbalance](self.config)
+        offsets = self.shards.train.offsets
+        new_features, new_labels, drawn = [], [], np.zeros(len(self.shards), np.int64)
+        for client, identity in enumerate(self.shards.ids):
+            rows = slice(offsets[client], offsets[client + 1])
+            shard_x, shard_y = features[rows], labels[rows]
+            draw = remedy.draw(shard_x, shard_y, stream(self.config.seed, "resampling", 0, int(identity)))
+            new_features.append(shard_x[draw.rows])
+            new_labels.append(shard_y[draw.rows])
+            if draw.made_features is not None and draw.made_labels is not None:
+                new_features.append(draw.made_features)
+                new_labels.append(draw.made_labels)
+            drawn[client] = len(draw.rows) + (0 if draw.made_labels is None else len(draw.made_labels))
+        return np.concatenate(new_features), np.concatenate(new_labels), drawn
+
+    def cohort(self, guidance: Guidance, which: Ints, params: torch.Tensor, round_number: int) -> Cohort:
+        """Return some clients (positions) as a cohort that starts from ``params`` [size]."""
+        ready = self.prepared(guidance)
+        rows = torch.from_numpy(which)
+        count = len(which)
+        return Cohort(
+            params=params.expand(count, -1),
+            features=ready.features,
+            targets=ready.targets,
+            starts=ready.starts[which],
+            drawn_rows=ready.drawn_rows[which],
+            shard_rows=ready.shard_rows[which],
+            seeds=np.full(count, ready.seed, np.int64),
+            rounds=np.full(count, round_number, np.int64),
+            ids=ready.ids[which],
+            hyper=Hyper(*(value[rows] for value in ready.hyper)),
+        )
+
+    # ---- evaluate
+    def evaluate(
+        self, guidance: Guidance, which: Ints, params: torch.Tensor
+    ) -> dict[str, NDArray[np.generic]]:
+        """Return each chosen client's measures on the rows that it never trains on.
+
+        ``num-examples`` [chosen], ``loss`` (mean log-loss) [chosen], ``confusion`` [chosen, classes * classes].
+        """
+        shards, held = self.shards, self.shards.held_out.take(which)
+        train = shards.train.take(which)
+        features = torch.from_numpy(self._standardized(held, guidance, train)).to(params.dtype)
+        remedy = REMEDIES[self.config.imbalance](self.config)
+        shift = remedy.prediction_shift(guidance.class_counts, shards.num_classes)
+        with torch.no_grad():
+            logits = self.model.forward(params, features)[0].double().numpy() + shift
+        labels = shards.labels[held.indices]
+        classes = shards.num_classes
+        owner = np.repeat(np.arange(len(which)), held.sizes)
+        loss = -log_softmax(logits)[np.arange(len(labels)), labels]
+        flat = (owner * classes + labels) * classes + logits.argmax(1)
+        return {
+            "num-examples": held.sizes,
+            "loss": np.bincount(owner, loss, minlength=len(which)) / np.maximum(held.sizes, 1),
+            "confusion": np.bincount(flat, minlength=len(which) * classes**2).reshape(len(which), classes**2),
+        }
+
+    # ---- features
+    def _standardized(self, rows: Partition, guidance: Guidance, train: Partition) -> Floats:
+        """Return the features of a partition's rows, in its order, standardised in float64."""
+        features = self.shards.features[rows.indices].astype(np.float64)
+        empty = np.isnan(features)
+        if empty.any():
+            features = np.where(empty, guidance.mean, features)
+        if self.config.standardize == "none":
+            return features
+        if self.config.standardize == "federated":
+            return (features - guidance.mean) / guidance.scale
+        count, mean, m2 = _moments(
+            np.where(np.isnan(self.shards.features), guidance.mean, self.shards.features), train
+        )
+        scale = scale_of(count, mean, m2)
+        owner = np.repeat(np.arange(len(rows)), rows.sizes)
+        return np.asarray((features - mean[owner]) / scale[owner])
+
+
+def _moments(features: NDArray[np.floating], rows: Partition) -> tuple[Floats, Floats, Floats]:
+    """Return count, mean and sum of squared deviations of each client's rows [clients, features].
+
+    Two passes in float64: raw sums of squares lose the deviation of a feature with a large mean. NaN is left out.
+    """
+    values = features[rows.indices].astype(np.float64)
+    real = ~np.isnan(values)
+    values = np.where(real, values, 0.0)
+    count = _sums(real.astype(np.float64), rows)
+    mean = _sums(values, rows) / np.maximum(count, 1)
+    owner = np.repeat(np.arange(len(rows)), rows.sizes)
+    deviation = np.where(real, values - mean[owner], 0.0)
+    return count, mean, _sums(deviation * deviation, rows)
+
+
+def _sums(values: Floats, rows: Partition) -> Floats:
+    """Return sums over each client's rows [clients, columns]; zeros for an empty shard."""
+    held = rows.sizes > 0
+    sums = np.zeros((len(rows), values.shape[1]))
+    if held.any():
+        sums[held] = np.add.reduceat(values, rows.offsets[:-1][held], axis=0)
+    return sums
+
+
+def scale_of(count: Floats, mean: Floats, m2: Floats) -> Floats:
+    """Return the deviation to divide by [..., features]: population sd, or 1 for a constant feature.
+
+    Constant up to rounding, by the bound that scikit-learn's StandardScaler uses.
+    """
+    rows = np.maximum(count, 1)
+    variance = m2 / rows
+    epsilon = np.finfo(np.float64).eps
+    constant = variance <= rows * epsilon * variance + (rows * mean * epsilon) ** 2
+    return np.where(constant, 1.0, np.sqrt(variance))
+
+
+def merged(count: Floats, mean: Floats, m2: Floats) -> tuple[Floats, Floats, Floats]:
+    """Merge clients' moments [clients, features] into the pooled rows' [features] (Chan et al. 1983).
+
+    mean = sum_k n_k mean_k / n, M2 = sum_k M2_k + n_k (mean_k - mean)^2, all in float64: exact up to rounding, and
+    nothing of a row leaves a client.
+    """
+    total = count.sum(0)
+    pooled = (count * mean).sum(0) / np.maximum(total, 1)
+    return total, pooled, (m2 + count * (mean - pooled) ** 2).sum(0)

@@ -1,0 +1,120 @@
+"""The server's own evaluation: many federations' models on their held-out rows in one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from edgefed.learning.cohort import one_thread
+from edgefed.learning.metrics import balanced_accuracy, measures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edgefed.federation.clients import Guidance
+    from edgefed.learning.model import MLP
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows that the server holds: float32 features [rows, features] (NaN: empty cell), int64 labels [rows]."""
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def ready(self, guidance: Guidance, standardize: str) -> Floats:
+        """Return the features as the global model expects them, by the pooled mean and scale."""
+        features = self.features.astype(np.float64)
+        features = np.where(np.isnan(features), guidance.mean, features)
+        return features if standardize == "none" else (features - guidance.mean) / guidance.scale
+
+
+class StackedEvaluation:
+    """Evaluates many models of one architecture, each on its own rows.
+
+    Parameters
+    ----------
+    model : MLP
+    dtype : torch.dtype
+    features : sequence of float64 ndarray [rows, features], one a model, standardised
+    labels : sequence of int64 ndarray [rows]
+    shifts : sequence of float64 ndarray [classes]
+        Added to each model's logits.
+    """
+
+    def __init__(
+        self,
+        model: MLP,
+        dtype: torch.dtype,
+        features: Sequence[Floats],
+        labels: Sequence[NDArray[np.int64]],
+        shifts: Sequence[Floats],
+    ) -> None:
+        rows = max((len(y) for y in labels), default=0)
+        x = np.zeros((len(labels), rows, model.inputs))
+        self.labels = np.zeros((len(labels), rows), np.int64)
+        self.real = np.zeros((len(labels), rows), bool)
+        for place, (part_x, part_y) in enumerate(zip(features, labels, strict=True)):
+            x[place, : len(part_y)] = part_x
+            self.labels[place, : len(part_y)] = part_y
+            self.real[place, : len(part_y)] = True
+        self.model = model
+        self.features = torch.from_numpy(x).to(dtype)
+        self.shifts = np.stack(shifts)[:, None, :]
+
+    @torch.no_grad()
+    def __call__(self, stack: NDArray[np.floating]) -> list[dict[str, Any]]:
+        """Return each model's measures, ready for JSON, from weights [models, size]."""
+        params = torch.from_numpy(stack).to(self.features.dtype)
+        with one_thread():
+            logits = self.model.forward(params, self.features)[0].double().numpy() + self.shifts
+        # A diverged model must not stop the others: its logits count as undecided, its loss shows infinity.
+        finite = np.isfinite(logits).all(-1, keepdims=True)
+        columns = measures(np.where(finite, logits, 0.0), self.labels, self.real)
+        columns["log_loss"] = np.where((finite[..., 0] | ~self.real).all(-1), columns["log_loss"], np.inf)
+        listed = {name: values.tolist() for name, values in columns.items()}
+        return [{name: values[place] for name, values in listed.items()} for place in range(len(stack))]
+
+
+def client_summary(scores: Floats, basis: str) -> dict[str, Any]:
+    """Return how a measure is spread over clients [clients]: mean, worst, mean of the lowest tenth, SD.
+
+    With fewer than ten clients the lowest tenth is the worst one. Clients with nan are left out.
+    """
+    scores = np.sort(scores[~np.isnan(scores)])
+    if not len(scores):
+        return {"mean": None, "worst": None, "bottom10": None, "std": None, "clients": 0, "basis": basis}
+    tenth = max(1, len(scores) // 10)
+    return {
+        "mean": float(scores.mean()),
+        "worst": float(scores[0]),
+        "bottom10": float(scores[:tenth].mean()),
+        "std": float(scores.std(ddof=1)) if len(scores) > 1 else 0.0,
+        "clients": len(scores),
+        "basis": basis,
+    }
+
+
+def by_label_shares(recall: Sequence[float], class_counts: NDArray[np.int64]) -> dict[str, Any]:
+    """Summarise clients by the server's recalls [classes] weighted with each client's label shares.
+
+    Valid under label skew only, where p(x | y) is the same for all; ``class_counts`` [clients, classes].
+    """
+    counts = class_counts[class_counts.sum(1) > 0]
+    shares = counts / counts.sum(1, keepdims=True)
+    known = np.nan_to_num(np.asarray(recall, float))
+    return client_summary(
+        shares @ known, "label shares: server test recall weighted by the client's own labels"
+    )
+
+
+def by_held_out(confusion: NDArray[np.int64]) -> dict[str, Any]:
+    """Summarise clients by balanced accuracy over the classes they hold, from confusion [clients, C, C]."""
+    return client_summary(balanced_accuracy(confusion), "held out: rows that the client never trains on")

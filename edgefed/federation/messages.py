@@ -1,0 +1,176 @@
+"""What travels: Flower records in and out of arrays, and a cohort's replies as one stack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast, overload
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+
+from edgefed.federation.clients import Guidance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from edgefed.learning.model import MLP
+
+ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
+ROWS, PARTITION_ID = "num-examples", "partition-id"
+
+
+def to_record(model: MLP, flat: NDArray[np.floating]) -> ArrayRecord:
+    """Return flat weights [size] as named arrays, ``state_dict`` names and shapes."""
+    return ArrayRecord({name: Array(np.ascontiguousarray(a)) for name, a in model.state_dict(flat).items()})
+
+
+def to_flat(model: MLP, record: ArrayRecord) -> NDArray[np.floating]:
+    """Return named arrays as flat weights [size].
+
+    Raises
+    ------
+    ValueError
+        When a name or shape is not the model's.
+    """
+    return model.flat({name: array.numpy() for name, array in record.items()})
+
+
+def guidance_config(guidance: Guidance) -> ConfigRecord:
+    """Return the config that goes with every train and evaluate message."""
+    config = ConfigRecord({"feature-mean": guidance.mean.tolist(), "feature-scale": guidance.scale.tolist()})
+    if guidance.class_counts is not None:
+        config["class-counts"] = guidance.class_counts.tolist()
+    return config
+
+
+def read_guidance(config: ConfigRecord) -> Guidance:
+    """Return the guidance that a message's config carries."""
+    counts = config.get("class-counts")
+    return Guidance(
+        np.array(config["feature-mean"], np.float64),
+        np.array(config["feature-scale"], np.float64),
+        None if counts is None else np.array(counts, np.float64),
+    )
+
+
+def metric_record(columns: Mapping[str, NDArray[np.generic]], client: int) -> MetricRecord:
+    """Return one client's row of stacked metrics as a Flower record."""
+    return MetricRecord({name: cast("Any", values[client].tolist()) for name, values in columns.items()})
+
+
+def reply_content(
+    model: MLP | None,
+    weights: NDArray[np.floating] | None,
+    columns: Mapping[str, NDArray[np.generic]],
+    client: int,
+) -> RecordDict:
+    """Return one client's reply: its metrics and, after training, its weights [size]."""
+    content = RecordDict({METRICS: metric_record(columns, client)})
+    if model is not None and weights is not None:
+        content[ARRAYS] = to_record(model, weights)
+    return content
+
+
+class Broadcast(Sequence[Message]):
+    """One content addressed to many nodes, as a sequence of Flower messages made when they are asked for.
+
+    Parameters
+    ----------
+    content : RecordDict
+        Shared by all messages: whoever writes into it writes into everyone's.
+    nodes : int64 ndarray [messages]
+    message_type : str
+    """
+
+    def __init__(self, content: RecordDict, nodes: NDArray[np.int64], message_type: str) -> None:
+        self.content = content
+        self.nodes = nodes
+        self.message_type = message_type
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Message]: ...
+    def __getitem__(self, index: int | slice) -> Message | Sequence[Message]:
+        if isinstance(index, slice):
+            return Broadcast(self.content, self.nodes[index], self.message_type)
+        return Message(self.content, int(self.nodes[index]), self.message_type)
+
+
+class CohortReplies(Sequence[Message]):
+    """A cohort's replies as stacked arrays that read as ordinary Flower messages.
+
+    A strategy that iterates gets a message a client, made when it is asked for; the project's FedAvg takes the
+    stack as it is.
+
+    Parameters
+    ----------
+    requests : sequence of Message
+        What the replies answer, in order.
+    model : MLP or None
+        Names and shapes of the arrays; None where the replies carry none.
+    stack : ndarray [replies, size] or None
+    metrics : mapping of str to ndarray [replies, ...]
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[Message],
+        model: MLP | None,
+        stack: NDArray[np.floating] | None,
+        metrics: Mapping[str, NDArray[np.generic]],
+    ) -> None:
+        self.requests = requests
+        self.model = model
+        self.stack = stack
+        self.metrics = metrics
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Message]: ...
+    def __getitem__(self, index: int | slice) -> Message | Sequence[Message]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        weights = None if self.stack is None else self.stack[index]
+        content = reply_content(self.model, weights, self.metrics, index)
+        return Message(content, reply_to=self.requests[index])
+
+    def ordered(self, order: NDArray[np.intp]) -> CohortReplies:
+        """Return the replies in another order."""
+        if (order == np.arange(len(self))).all():
+            return self
+        return CohortReplies(
+            [self.requests[place] for place in order],
+            self.model,
+            None if self.stack is None else self.stack[order],
+            {name: values[order] for name, values in self.metrics.items()},
+        )
+
+
+def stacked_metrics(replies: Iterable[Message]) -> dict[str, NDArray[np.generic]]:
+    """Return the metrics of replies that carry content, stacked with a reply a row."""
+    if isinstance(replies, CohortReplies):
+        return dict(replies.metrics)
+    records = [reply.content.metric_records[METRICS] for reply in replies if not reply.has_error()]
+    if not records:
+        return {}
+    return {name: np.array([record[name] for record in records]) for name in records[0]}
+
+
+def stacked_weights(model: MLP, replies: Iterable[Message]) -> NDArray[np.floating]:
+    """Return the weights of replies that carry content, stacked [replies, size]."""
+    if isinstance(replies, CohortReplies) and replies.stack is not None:
+        return replies.stack
+    flats = [
+        to_flat(model, reply.content.array_records[ARRAYS]) for reply in replies if not reply.has_error()
+    ]
+    return np.stack(flats) if flats else np.empty((0, model.size))

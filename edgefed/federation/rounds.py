@@ -1,0 +1,456 @@
+"""The round loop: one short loop over Flower's strategies that advances many federations in lockstep.
+
+``Strategy.start`` cannot resume, has no hook and counts no failures; this loop uses the same public steps
+(``configure_*``, ``send_and_receive``, ``aggregate_*``). One federation is the list of length one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from edgefed.federation.clients import DTYPES, Guidance, merged, scale_of
+from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out, by_label_shares
+from edgefed.federation.messages import (
+    CONFIG,
+    PARTITION_ID,
+    ROWS,
+    Broadcast,
+    CohortReplies,
+    guidance_config,
+    stacked_metrics,
+    to_flat,
+    to_record,
+)
+from edgefed.federation.traffic import Traffic
+from edgefed.imbalance import REMEDIES
+from edgefed.rng import stream
+
+if TYPE_CHECKING:
+    from flwr.app import ArrayRecord
+    from flwr.serverapp.strategy import Strategy
+    from numpy.typing import NDArray
+
+    from edgefed.config import FederationConfig
+    from edgefed.learning.model import MLP
+
+Exchange = Callable[[Sequence[tuple[Grid, Sequence[Message]]]], Sequence[Iterable[Message]]]
+"""Sends each grid's messages and returns each grid's replies."""
+
+
+class FederationError(RuntimeError):
+    """A federation that cannot go on; the message is the one line that a person reads."""
+
+
+def through_grids(timeout: float | None = None) -> Exchange:
+    """Return an exchange that asks each grid in turn: Flower's own runtimes."""
+
+    def exchange(items: Sequence[tuple[Grid, Sequence[Message]]]) -> list[Iterable[Message]]:
+        return [grid.send_and_receive(messages, timeout=timeout) for grid, messages in items]
+
+    return exchange
+
+
+class CohortView(Grid):  # type: ignore[misc]
+    """A grid that shows exactly one round's cohort, so that the loop and not the strategy draws it."""
+
+    def __init__(self, grid: Grid, nodes: NDArray[np.int64]) -> None:
+        self._grid = grid
+        self._nodes = nodes.tolist()
+
+    def get_node_ids(self) -> list[int]:
+        """Return the cohort's nodes."""
+        return self._nodes
+
+    def set_run(self, run: Any) -> None:
+        """Pass on."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Any:
+        """The grid's run."""
+        return self._grid.run
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        """Pass on."""
+        return self._grid.create_message(*args, **kwargs)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Pass on."""
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Pass on."""
+        return self._grid.pull_messages(message_ids)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Pass on."""
+        return self._grid.send_and_receive(messages, timeout=timeout)
+
+
+@dataclass(frozen=True)
+class ClientRows:
+    """What became of each client of a round: arrays with an entry a client."""
+
+    round: int
+    ids: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    verdicts: list[str]
+
+
+@dataclass(eq=False)
+class Federation:
+    """One federation as its server sees it.
+
+    Parameters
+    ----------
+    config : FederationConfig
+    grid : Grid
+    strategy : Strategy
+    model : MLP
+    validation, test : HeldOut
+        Rows that the server holds.
+    label_counts : int64 ndarray [clients, classes], optional
+        Each client's labels where the server knows them (a simulation does): basis of ``clients_test`` when clients
+        hold nothing out.
+    on_round : callable, optional
+        Called after each round with the federation.
+    """
+
+    config: FederationConfig
+    grid: Grid
+    strategy: Strategy
+    model: MLP
+    validation: HeldOut
+    test: HeldOut
+    label_counts: NDArray[np.int64] | None = None
+    on_round: Callable[[Federation], None] | None = None
+
+    round: int = 0
+    weights: NDArray[np.floating] = field(init=False)
+    guidance: Guidance = field(init=False)
+    nodes: NDArray[np.int64] = field(init=False)
+    rows: NDArray[np.int64] = field(init=False)
+    held_out: NDArray[np.int64] = field(init=False)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    clients: list[ClientRows] = field(default_factory=list)
+    client_updates: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    query_bytes: tuple[int, int] = (0, 0)
+    _arrays: ArrayRecord = field(init=False)
+    _config: ConfigRecord = field(init=False)
+
+    def __post_init__(self) -> None:
+        initial = self.model.initial(self.config.init_stream)
+        self.set_weights(initial.astype(self.config.dtype))
+
+    def set_weights(self, weights: NDArray[np.floating]) -> None:
+        """Set the global weights [size]."""
+        self.weights = weights
+        self._arrays = to_record(self.model, weights)
+
+    @property
+    def done(self) -> bool:
+        """Whether every round has been run."""
+        return self.round >= self.config.num_server_rounds
+
+    @property
+    def prediction_shift(self) -> NDArray[np.float64]:
+        """What the remedy adds to the logits when predicting [classes]."""
+        remedy = REMEDIES[self.config.imbalance](self.config)
+        return remedy.prediction_shift(self.guidance.class_counts, self.model.classes)
+
+    def cohort(self, round_number: int) -> NDArray[np.int64]:
+        """Return the partition ids drawn for a round, ascending; a share of all clients, at least one."""
+        clients = len(self.nodes)
+        size = max(1, round(self.config.fraction_train * clients))
+        if size == clients:
+            return np.arange(clients)
+        rng = stream(self.config.seed, "cohort", round_number)
+        return np.sort(rng.choice(clients, size, replace=False, shuffle=False))
+
+
+# ---------------------------------------------------------------------------------------------- query round
+def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence[Sequence[int]]) -> None:
+    """Learn who is there: partition ids, row counts and the additive statistics that the settings need.
+
+    Raises
+    ------
+    FederationError
+        When clients are missing, or none has a row to train on.
+    """
+    asked = [
+        Broadcast(
+            RecordDict(
+                {CONFIG: ConfigRecord({"moments": _needs_moments(f), "class-counts": _needs_counts(f)})}
+            ),
+            np.asarray(ids, np.int64),
+            MessageType.QUERY,
+        )
+        for f, ids in zip(federations, nodes, strict=True)
+    ]
+    answers = exchange([(f.grid, messages) for f, messages in zip(federations, asked, strict=True)])
+    traffic = Traffic()
+    for federation, messages, replies in zip(federations, asked, answers, strict=True):
+        kept, failed = _sorted_replies(replies)
+        federation.query_bytes = (traffic.received(kept), traffic.sent(messages))
+        _learn(federation, kept, failed)
+
+
+def _needs_moments(federation: Federation) -> bool:
+    return federation.config.standardize != "none" or federation.config.missing == "mean"
+
+
+def _needs_counts(federation: Federation) -> bool:
+    return REMEDIES[federation.config.imbalance].needs_global_counts
+
+
+def _learn(federation: Federation, replies: Sequence[Message], failed: list[str]) -> None:
+    expected = federation.config.num_clients
+    found = stacked_metrics(replies)
+    ids = found.get(PARTITION_ID, np.empty(0, np.int64))
+    if not np.array_equal(ids, np.arange(expected)):
+        missing = sorted(set(range(expected)) - set(ids.tolist()))
+        reason = f" ({failed[0]})" if failed else ""
+        raise FederationError(
+            f"{len(ids)} of {expected} clients answered the query{reason}; missing or repeated partition ids: "
+            f"{', '.join(map(str, missing[:5])) or 'repeated'}"
+        )
+    senders = replies.requests.nodes if _is_broadcast(replies) else _senders(replies)
+    federation.nodes = senders
+    federation.rows = found[ROWS].astype(np.int64)
+    federation.held_out = found["num-held-out"].astype(np.int64)
+    if not federation.rows.sum():
+        raise FederationError("no client has a row to train on")
+    features = federation.model.inputs
+    mean, scale = np.zeros(features), np.ones(features)
+    if "feature-mean" in found:
+        moments = (np.asarray(found[f"feature-{name}"], np.float64) for name in ("count", "mean", "m2"))
+        count, mean, m2 = merged(*moments)
+        scale = scale_of(count, mean, m2)
+    counts = found["class-counts"].sum(0).astype(np.float64) if "class-counts" in found else None
+    federation.guidance = Guidance(mean, scale, counts)
+    federation._config = guidance_config(federation.guidance)
+
+
+def _is_broadcast(replies: Sequence[Message]) -> bool:
+    return isinstance(replies, CohortReplies) and isinstance(replies.requests, Broadcast)
+
+
+def _senders(replies: Sequence[Message]) -> NDArray[np.int64]:
+    return np.array([reply.metadata.src_node_id for reply in replies], np.int64)
+
+
+def _sorted_replies(replies: Iterable[Message]) -> tuple[Sequence[Message], list[str]]:
+    """Return replies with content in the order of their partition ids, and the reasons of the others."""
+    if isinstance(replies, CohortReplies):
+        return replies.ordered(np.argsort(replies.metrics[PARTITION_ID], kind="stable")), []
+    replies = list(replies)
+    failed = [_reason(reply) for reply in replies if reply.has_error()]
+    kept = [reply for reply in replies if not reply.has_error()]
+    kept.sort(key=lambda reply: int(next(iter(reply.content.metric_records.values()))[PARTITION_ID]))  # type: ignore[arg-type]
+    return kept, failed
+
+
+def _reason(reply: Message) -> str:
+    lines = (reply.error.reason or f"error code {reply.error.code}").strip().splitlines()
+    return lines[-1] if lines else f"error code {reply.error.code}"
+
+
+# ---------------------------------------------------------------------------------------------- rounds
+def run_rounds(federations: Sequence[Federation], exchange: Exchange) -> None:
+    """Advance federations, that have been queried, in lockstep until all are done."""
+    evaluations = _Evaluations()
+    traffic = Traffic()
+    while running := [federation for federation in federations if not federation.done]:
+        _advance(running, exchange, evaluations, traffic)
+
+
+def _advance(
+    federations: Sequence[Federation], exchange: Exchange, evaluations: _Evaluations, traffic: Traffic
+) -> None:
+    begun = time.perf_counter()
+    drawn, items = [], []
+    for federation in federations:
+        cohort = federation.cohort(federation.round + 1)
+        cohort = cohort[federation.rows[cohort] > 0]  # an empty shard has no update to send
+        view = CohortView(federation.grid, federation.nodes[cohort])
+        messages = (
+            list_or_broadcast(
+                federation.strategy.configure_train(
+                    federation.round + 1, federation._arrays, federation._config, view
+                )
+            )
+            if len(cohort)
+            else []
+        )
+        drawn.append(cohort)
+        items.append((federation.grid, messages))
+    answers = exchange(items)
+    rows = []
+    for federation, cohort, (_, messages), replies in zip(federations, drawn, items, answers, strict=True):
+        rows.append(_aggregate(federation, cohort, messages, replies, traffic))
+    due = [
+        place
+        for place, federation in enumerate(federations)
+        if federation.round % federation.config.evaluate_every == 0 or federation.done
+    ]
+    results = evaluations([federations[place] for place in due])
+    on_clients = _evaluate_clients([federations[place] for place in due], exchange, traffic)
+    for place, result, seen in zip(due, results, on_clients, strict=True):
+        rows[place] |= result
+        if seen is not None:
+            rows[place]["clients_test"] = seen
+    seconds = (time.perf_counter() - begun) / len(federations)
+    for federation, row in zip(federations, rows, strict=True):
+        row["seconds"] = seconds
+        federation.history.append(row)
+        if federation.on_round is not None:
+            federation.on_round(federation)
+
+
+def list_or_broadcast(messages: Iterable[Message]) -> Sequence[Message]:
+    """Return messages as a sequence, a broadcast as it is."""
+    return messages if isinstance(messages, Broadcast) else list(messages)
+
+
+def _aggregate(
+    federation: Federation,
+    cohort: NDArray[np.int64],
+    messages: Sequence[Message],
+    replies: Iterable[Message],
+    traffic: Traffic,
+) -> dict[str, Any]:
+    kept, failed = _sorted_replies(replies) if len(messages) else ([], [])
+    federation.round += 1
+    row: dict[str, Any] = {"round": federation.round, "clients": len(kept)}
+    if len(kept):
+        arrays, _ = federation.strategy.aggregate_train(federation.round, kept)
+        if arrays is not None:
+            federation.set_weights(to_flat(federation.model, arrays).astype(federation.config.dtype))
+    else:
+        row["note"] = "no reply: the round changed nothing"
+    metrics = stacked_metrics(kept)
+    up, down = traffic.received(kept), traffic.sent(messages)
+    federation.client_updates += len(kept)
+    federation.bytes_up += up
+    federation.bytes_down += down
+    row |= {"bytes_up": up, "bytes_down": down}
+    if failed:
+        row["failed"] = failed
+    if len(kept):
+        weight = metrics[ROWS].astype(float)
+        row["train_loss"] = float(metrics["train-loss"].astype(float) @ weight / max(weight.sum(), 1.0))
+    federation.clients.append(_client_rows(federation, cohort, metrics, failed))
+    return row
+
+
+def _client_rows(
+    federation: Federation,
+    cohort: NDArray[np.int64],
+    metrics: dict[str, NDArray[np.generic]],
+    failed: list[str],
+) -> ClientRows:
+    answered = metrics.get(PARTITION_ID, np.empty(0, np.int64)).astype(np.int64)
+    silent = np.setdiff1d(cohort, answered)
+    reason = f"failed: {failed[0]}" if failed else "no reply"
+    pad = np.zeros(len(silent), np.int64)
+    return ClientRows(
+        round=federation.round,
+        ids=np.concatenate([answered, silent]),
+        rows=np.concatenate([metrics.get(ROWS, pad[:0]).astype(np.int64), pad]),
+        steps=np.concatenate([metrics.get("steps", pad[:0]).astype(np.int64), pad]),
+        loss=np.concatenate([metrics.get("train-loss", pad[:0]).astype(float), np.full(len(silent), np.nan)]),
+        verdicts=["ok"] * len(answered) + [reason] * len(silent),
+    )
+
+
+class _Evaluations:
+    """The server's rows of a group of federations, stacked once and used round after round."""
+
+    def __init__(self) -> None:
+        self._stacked: dict[tuple[int, ...], list[tuple[list[int], str, StackedEvaluation]]] = {}
+
+    def __call__(self, federations: Sequence[Federation]) -> list[dict[str, Any]]:
+        key = tuple(id(federation) for federation in federations)
+        if key not in self._stacked:
+            self._stacked = {key: self._build(federations)}
+        results: list[dict[str, Any]] = [{} for _ in federations]
+        for places, name, evaluation in self._stacked[key]:
+            stack = np.stack([federations[place].weights for place in places])
+            for place, result in zip(places, evaluation(stack), strict=True):
+                results[place][name] = result
+        return results
+
+    def _build(self, federations: Sequence[Federation]) -> list[tuple[list[int], str, StackedEvaluation]]:
+        alike: dict[Any, list[int]] = {}
+        for place, federation in enumerate(federations):
+            alike.setdefault((federation.model, federation.config.dtype), []).append(place)
+        built = []
+        for (model, dtype), places in alike.items():
+            chosen = [federations[place] for place in places]
+            for name in ("validation", "test"):
+                parts: list[HeldOut] = [getattr(federation, name) for federation in chosen]
+                if not any(len(part.labels) for part in parts):
+                    continue
+                features = [
+                    part.ready(federation.guidance, federation.config.standardize)
+                    for part, federation in zip(parts, chosen, strict=True)
+                ]
+                labels = [part.labels for part in parts]
+                shifts = [federation.prediction_shift for federation in chosen]
+                built.append(
+                    (places, name, StackedEvaluation(model, DTYPES[dtype], features, labels, shifts))
+                )
+        return built
+
+
+def _evaluate_clients(
+    federations: Sequence[Federation], exchange: Exchange, traffic: Traffic
+) -> list[dict[str, Any] | None]:
+    """Ask clients that hold rows out for their measures; None for a federation whose clients hold none out."""
+    results: list[dict[str, Any] | None] = [None] * len(federations)
+    items, places = [], []
+    for place, federation in enumerate(federations):
+        holders = np.flatnonzero((federation.held_out > 0) & (federation.rows > 0))
+        if not len(holders):
+            continue
+        view = CohortView(federation.grid, federation.nodes[holders])
+        messages = federation.strategy.configure_evaluate(
+            federation.round, federation._arrays, federation._config, view
+        )
+        items.append((federation.grid, list_or_broadcast(messages)))
+        places.append(place)
+    if not items:
+        return results
+    for place, (_, messages), replies in zip(places, items, exchange(items), strict=True):
+        federation = federations[place]
+        kept, _ = _sorted_replies(replies)
+        federation.bytes_up += traffic.received(kept)
+        federation.bytes_down += traffic.sent(messages)
+        if len(kept):
+            classes = federation.model.classes
+            confusion = stacked_metrics(kept)["confusion"].astype(np.int64).reshape(-1, classes, classes)
+            results[place] = by_held_out(confusion) | {"confusion": confusion.sum(0).tolist()}
+    return results
+
+
+def clients_test(federation: Federation) -> dict[str, Any] | None:
+    """Return how the final model serves each client (see ``basis``), or None where nobody knows."""
+    last = federation.history[-1]
+    if "clients_test" in last:
+        return {name: value for name, value in last["clients_test"].items() if name != "confusion"}
+    if federation.label_counts is None or "test" not in last:
+        return None
+    return by_label_shares(last["test"]["recall"], federation.label_counts)

@@ -1,0 +1,97 @@
+"""Server strategies: Flower's own, and FedAvg as an average of a stack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, MessageType, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAvg
+
+from edgefed.federation.messages import (
+    ARRAYS,
+    CONFIG,
+    ROWS,
+    Broadcast,
+    stacked_metrics,
+    stacked_weights,
+    to_record,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from flwr.app import Message
+    from flwr.serverapp import Grid
+    from flwr.serverapp.strategy import Strategy
+
+    from edgefed.learning.model import MLP
+
+
+def no_metrics(records: list[RecordDict], weighted_by_key: str) -> MetricRecord:  # noqa: ARG001
+    """Average no metrics: the round loop keeps every client's own."""
+    return MetricRecord()
+
+
+WHOLE_COHORT: dict[str, Any] = {
+    "fraction_train": 1.0,
+    "fraction_evaluate": 1.0,
+    "min_train_nodes": 1,
+    "min_evaluate_nodes": 1,
+    "min_available_nodes": 1,
+    "train_metrics_aggr_fn": no_metrics,
+    "evaluate_metrics_aggr_fn": no_metrics,
+}
+"""Arguments that make a Flower strategy address exactly the cohort that it is shown."""
+
+
+class StackedFedAvg(FedAvg):  # type: ignore[misc]
+    """Federated averaging, theta = sum_k n_k theta_k / sum_k n_k, as one product summed in float64.
+
+    Flower's own FedAvg accumulates in float32: after two rounds of 10,000 clients it is off by 3e-4.
+
+    References
+    ----------
+    McMahan, Moore, Ramage, Hampson, Agüera y Arcas (2017), "Communication-efficient learning of deep networks from
+    decentralized data", AISTATS.
+    """
+
+    def __init__(self, model: MLP) -> None:
+        super().__init__(**WHOLE_COHORT)
+        self.model = model
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Sequence[Message]:
+        """Address the whole cohort that the grid shows with one shared payload."""
+        return self._to_cohort(server_round, arrays, config, grid, MessageType.TRAIN)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Sequence[Message]:
+        """Address the whole cohort that the grid shows with one shared payload."""
+        return self._to_cohort(server_round, arrays, config, grid, MessageType.EVALUATE)
+
+    def _to_cohort(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid, message_type: str
+    ) -> Sequence[Message]:
+        config["server-round"] = server_round
+        content = RecordDict({ARRAYS: arrays, CONFIG: config})
+        return Broadcast(content, np.asarray(grid.get_node_ids(), np.int64), message_type)
+
+    def aggregate_train(
+        self,
+        server_round: int,
+        replies: Iterable[Message],
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Return the average weighted by rows; nothing where no reply has any rows."""
+        rows = np.asarray(stacked_metrics(replies).get(ROWS, np.zeros(0)), np.float64)
+        total = rows.sum()
+        if not total:
+            return None, None
+        stack = stacked_weights(self.model, replies)
+        average = (rows / total) @ stack.astype(np.float64)
+        return to_record(self.model, average.astype(stack.dtype)), MetricRecord()
+
+
+STRATEGIES: dict[str, Callable[[MLP], Strategy]] = {"fedavg": StackedFedAvg}

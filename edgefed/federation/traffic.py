@@ -1,0 +1,121 @@
+"""Bytes that a federation moves: the deflated Flower objects of each message's content.
+
+Envelope, HTTP and TLS are left out. The size of a message follows from its structure (names, shapes, types, the
+length of each whole number), so each structure is deflated once and counted from then on: a stack of a thousand
+replies costs one look.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, RecordDict
+
+from edgefed.federation.messages import Broadcast, CohortReplies, reply_content
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flwr.app import Message
+    from numpy.typing import NDArray
+
+
+def content_bytes(content: RecordDict) -> int:
+    """Return the bytes of all deflated objects of a content, every array counted.
+
+    (Flower stores two arrays of one record with the very same bytes once; that is not taken off.)
+    """
+    total = len(content.deflate())
+    for record in content.values():
+        total += len(record.deflate())
+        if isinstance(record, ArrayRecord):
+            total += sum(_array_bytes(array) for array in record.values())
+    return total
+
+
+def _array_bytes(array: Array) -> int:
+    return len(array.deflate()) + sum(len(chunk.deflate()) for _, chunk in array.slice_array())
+
+
+class Traffic:
+    """Counts messages' bytes, deflating each structure once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, int] = {}
+
+    def sent(self, messages: Iterable[Message]) -> int:
+        """Return the bytes of messages' contents; a payload shared by many is looked at once."""
+        if isinstance(messages, Broadcast):
+            return len(messages) * self._bytes(messages.content) if len(messages) else 0
+        counts: dict[int, tuple[RecordDict, int]] = {}
+        for message in messages:
+            if message.has_content():
+                content, count = counts.get(id(message.content), (message.content, 0))
+                counts[id(message.content)] = (content, count + 1)
+        return sum(count * self._bytes(content) for content, count in counts.values())
+
+    def received(self, replies: Iterable[Message]) -> int:
+        """Return the bytes of replies' contents."""
+        if not isinstance(replies, CohortReplies):
+            return sum(self._bytes(reply.content) for reply in replies if reply.has_content())
+        if not len(replies):
+            return 0
+        whole = [
+            values.reshape(len(replies), -1)
+            for values in replies.metrics.values()
+            if values.dtype.kind == "i"
+        ]
+        lengths = (
+            _varint_lengths(np.concatenate(whole, axis=1)) if whole else np.zeros((len(replies), 0), int)
+        )
+        kinds, first, count = np.unique(lengths, axis=0, return_index=True, return_counts=True)
+        stack = replies.stack
+        structure = (
+            None if stack is None else (replies.model, stack.dtype.str),
+            tuple((name, values.dtype.kind, values.shape[1:]) for name, values in replies.metrics.items()),
+        )
+        total = 0
+        for kind, client, times in zip(kinds, first, count, strict=True):
+            key = (structure, kind.tobytes())
+            if key not in self._known:
+                weights = None if stack is None else stack[client]
+                content = reply_content(replies.model, weights, replies.metrics, int(client))
+                self._known[key] = content_bytes(content)
+            total += int(times) * self._known[key]
+        return total
+
+    def _bytes(self, content: RecordDict) -> int:
+        key = tuple((name, _structure(record)) for name, record in content.items())
+        if key not in self._known:
+            self._known[key] = content_bytes(content)
+        return self._known[key]
+
+
+def _structure(record: Any) -> tuple[Any, ...]:
+    if isinstance(record, ArrayRecord):
+        return tuple((name, array.dtype, array.shape) for name, array in record.items())
+    return tuple((name, _value_structure(value)) for name, value in record.items())
+
+
+def _value_structure(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, list):
+        if value and isinstance(value[0], int):
+            return ("ints", tuple(_varint_lengths(np.array(value)).tolist()))
+        if value and isinstance(value[0], str | bytes):
+            return ("texts", tuple(len(item) for item in value))
+        return ("list", len(value))
+    if isinstance(value, bool | float):
+        return (type(value).__name__,)
+    if isinstance(value, int):
+        return ("int", int(_varint_lengths(np.array([value]))[0]))
+    return (type(value).__name__, len(value.encode() if isinstance(value, str) else value))
+
+
+def _varint_lengths(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the bytes of each whole number in protobuf's zigzag variable-length form."""
+    zigzag = ((values.astype(np.int64) << 1) ^ (values.astype(np.int64) >> 63)).astype(np.uint64)
+    length = np.ones(values.shape, np.int64)
+    for byte in range(1, 10):
+        length += zigzag >= np.uint64(1) << np.uint64(7 * byte)
+    return length

@@ -1,0 +1,144 @@
+"""Measures of a classifier from its confusion matrix and probabilities: NumPy, over leading dimensions.
+
+The label space is global: a class without rows has recall nan and is left out of averages, so that one client
+or one round is never compared on another set of classes without notice.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+def confusion_matrix(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], num_classes: int, real: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Return counts [..., classes, classes]: row the true class, column the predicted one.
+
+    Parameters
+    ----------
+    labels, predicted : int64 ndarray [..., rows]
+    num_classes : int
+    real : bool ndarray [..., rows]
+        False for padding, which is not counted.
+    """
+    lead = labels.shape[:-1]
+    group = np.arange(int(np.prod(lead)))[:, None]
+    rows = labels.shape[-1]
+    flat = (group * num_classes + labels.reshape(-1, rows)) * num_classes + predicted.reshape(-1, rows)
+    counts = np.bincount(flat[real.reshape(-1, rows)], minlength=len(group) * num_classes**2)
+    return counts.reshape(*lead, num_classes, num_classes)
+
+
+def recall(confusion: NDArray[Any]) -> Floats:
+    """Return recall by class [..., classes], n_cc / n_c; nan for a class without rows."""
+    held = confusion.sum(-1).astype(float)
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
+    return np.divide(hits, held, out=np.full(held.shape, np.nan), where=held > 0)
+
+
+def accuracy(confusion: NDArray[Any]) -> Floats:
+    """Return the share of rows classified right [...]; nan without rows."""
+    total = confusion.sum((-2, -1)).astype(float)
+    hits = np.trace(confusion, axis1=-2, axis2=-1).astype(float)
+    return np.divide(hits, total, out=np.full(np.shape(total), np.nan), where=total > 0)
+
+
+def balanced_accuracy(confusion: NDArray[Any]) -> Floats:
+    """Return the mean recall over the classes that have rows [...] (Brodersen et al. 2010)."""
+    return _quiet(np.nanmean, recall(confusion))
+
+
+def worst_recall(confusion: NDArray[Any]) -> Floats:
+    """Return the lowest recall of any class that has rows [...]."""
+    return _quiet(np.nanmin, recall(confusion))
+
+
+def macro_f1(confusion: NDArray[Any]) -> Floats:
+    """Return the mean over all classes of F1 = 2 n_cc / (true_c + predicted_c) [...].
+
+    A class that is neither held nor predicted is left out; one that is predicted but not held counts as 0.
+    """
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
+    both = (confusion.sum(-1) + confusion.sum(-2)).astype(float)
+    f1 = np.divide(2 * hits, both, out=np.full(both.shape, np.nan), where=both > 0)
+    return _quiet(np.nanmean, f1)
+
+
+def g_mean(confusion: NDArray[Any]) -> Floats:
+    """Return the geometric mean of the recalls of classes that have rows [...] (Kubat & Matwin 1997)."""
+    values = recall(confusion)
+    with np.errstate(divide="ignore"):
+        return np.exp(_quiet(np.nanmean, np.log(values)))
+
+
+def log_loss(log_probabilities: Floats, labels: NDArray[np.int64], real: NDArray[np.bool_]) -> Floats:
+    """Return -mean log p_y over real rows [...], from log-probabilities [..., rows, classes]; nan without rows."""
+    picked = np.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
+    return _mean(-picked, real)
+
+
+def brier(probabilities: Floats, labels: NDArray[np.int64], real: NDArray[np.bool_]) -> Floats:
+    """Return the mean over real rows of sum_c (p_c - onehot_c)^2 [...] (Brier 1950); nan without rows."""
+    onehot = np.eye(probabilities.shape[-1])[labels]
+    return _mean(((probabilities - onehot) ** 2).sum(-1), real)
+
+
+def _mean(values: Floats, real: NDArray[np.bool_]) -> Floats:
+    count = real.sum(-1).astype(float)
+    total = np.where(real, values, 0.0).sum(-1)
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def measures(
+    logits: Floats, labels: NDArray[np.int64], real: NDArray[np.bool_] | None = None
+) -> dict[str, NDArray[Any]]:
+    """Return every measure of logits [..., rows, classes] on labels [..., rows].
+
+    Parameters
+    ----------
+    logits : float ndarray [..., rows, classes]
+    labels : int64 ndarray [..., rows]
+    real : bool ndarray [..., rows], optional
+        False for padding. Neutral: all True.
+
+    Returns
+    -------
+    dict
+        Arrays [...]; ``recall`` is [..., classes], ``confusion`` [..., classes, classes]. Ties between classes go to
+        the lower index.
+    """
+    real = np.ones(labels.shape, bool) if real is None else real
+    log_p = log_softmax(logits)
+    confusion = confusion_matrix(labels, logits.argmax(-1), logits.shape[-1], real)
+    return {
+        "accuracy": accuracy(confusion),
+        "balanced_accuracy": balanced_accuracy(confusion),
+        "macro_f1": macro_f1(confusion),
+        "worst_recall": worst_recall(confusion),
+        "g_mean": g_mean(confusion),
+        "log_loss": log_loss(log_p, labels, real),
+        "brier": brier(np.exp(log_p), labels, real),
+        "recall": recall(confusion),
+        "confusion": confusion,
+    }
+
+
+def log_softmax(logits: Floats) -> Floats:
+    """Return log softmax over the last axis, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
+
+
+def _quiet(reduce: Any, values: Floats) -> Floats:
+    """Reduce over classes, giving nan without a warning where every class is empty."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(reduce(values, axis=-1))

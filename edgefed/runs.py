@@ -1,0 +1,321 @@
+"""The run folder: the only thing that analysis, plots and reports read. No torch here."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefed.config import FederationConfig, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+CLIENT_COLUMNS = ("round", "client", "rows", "steps", "train_loss", "verdict")
+
+
+@dataclass(eq=False)
+class Run:
+    """A finished federation: its settings, what happened in each round, and the model.
+
+    Attributes
+    ----------
+    config : FederationConfig
+    manifest : dict
+        Versions, seeds, class and feature names, scaler, logit shift, shards, final figures, model hash.
+    rounds : list of dict
+        A row a round, as in ``history.jsonl``.
+    weights : dict of str to ndarray
+        ``state_dict`` names, order and shapes.
+    folder : Path or None
+        Where it is kept, if it is.
+    """
+
+    config: FederationConfig
+    manifest: dict[str, Any]
+    rounds: list[dict[str, Any]]
+    weights: dict[str, NDArray[np.floating]]
+    folder: Path | None = None
+
+    @property
+    def history(self) -> History:
+        """The rounds as arrays."""
+        return History(self.rounds)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``edgefed run --format json`` prints."""
+        return dict(self.manifest["summary"])
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Run:
+        """Read a finished run's folder.
+
+        Raises
+        ------
+        SettingsError
+            One line, when the folder is not a finished run or its model does not match its hash.
+        """
+        folder = Path(folder)
+        manifest = read_json(folder / "manifest.json")
+        if "summary" not in manifest:
+            raise SettingsError(f"{folder}: the run is not finished; --resume goes on with it")
+        config = FederationConfig.from_mapping(tomllib.loads(_text(folder / "config.toml")))
+        lines = _text(folder / "history.jsonl").splitlines()
+        try:
+            rounds = [json.loads(line) for line in lines]
+        except json.JSONDecodeError as error:
+            raise SettingsError(f"{folder / 'history.jsonl'}: not valid JSON ({error})") from None
+        weights = read_arrays(folder / "model.npz")
+        if model_hash(weights) != manifest["summary"]["model_sha256"]:
+            raise SettingsError(f"{folder / 'model.npz'}: does not match the hash in manifest.json")
+        return cls(config, manifest, rounds, weights, folder)
+
+
+class History:
+    """A run's rounds as arrays: ``history["test.balanced_accuracy"]`` is a float ndarray [rounds].
+
+    A value that a round does not have is nan.
+    """
+
+    def __init__(self, rounds: Sequence[Mapping[str, Any]]) -> None:
+        self._rounds = rounds
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        values = [_reach(row, name.split(".")) for row in self._rounds]
+        if all(value is None for value in values):
+            raise KeyError(f"{name}: known are {', '.join(self.names())}")
+        width = max((len(value) for value in values if isinstance(value, list)), default=0)
+        blank: Any = [np.nan] * width if width else np.nan
+        return np.array([blank if value is None else value for value in values], np.float64)
+
+    def __len__(self) -> int:
+        return len(self._rounds)
+
+    def names(self) -> list[str]:
+        """Return the names of all numbers in the history."""
+        found: dict[str, None] = {}
+        for row in self._rounds:
+            for key, value in row.items():
+                inner = value if isinstance(value, dict) else {"": value}
+                for name, number in inner.items():
+                    if isinstance(number, int | float | list) and not isinstance(number, bool):
+                        found[f"{key}.{name}".rstrip(".")] = None
+        return list(found)
+
+
+def _reach(row: Any, path: list[str]) -> Any:
+    for part in path:
+        row = row.get(part) if isinstance(row, dict) else None
+    return row
+
+
+# ---------------------------------------------------------------------------------------------- files
+def new_folder(wanted: str | Path | None, name: str) -> Path:
+    """Make the folder of a run: the one asked for, or ``runs/NAME``, numbered so that nothing is overwritten.
+
+    Raises
+    ------
+    SettingsError
+        When the folder asked for exists with something in it, or cannot be made.
+    """
+    try:
+        if wanted is not None:
+            folder = Path(wanted)
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise SettingsError(
+                    f"--out {folder}: exists already; give another folder, or --resume to go on"
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            return folder
+        number = 1
+        while True:
+            folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(parents=True)
+                return folder
+            number += 1
+    except OSError as error:
+        raise SettingsError(f"--out {wanted or folder}: cannot be made ({error.strerror})") from None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all: temporary file, fsync, rename."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically; nan and infinity become null."""
+    write_atomically(path, (json.dumps(plain(value), indent=2) + "\n").encode())
+
+
+def plain(value: Any) -> Any:
+    """Return a value that strict JSON can hold: numbers that are not finite become None."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    SettingsError
+        One line, when there is none.
+    """
+    try:
+        value = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise SettingsError(f"{path}: expected a JSON object")
+    return value
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such file; is {path.parent} a run folder?") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read ({error})") from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays as an .npz file, atomically."""
+    import io
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, buffer.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read an .npz file; pickled objects are refused.
+
+    Raises
+    ------
+    SettingsError
+        One line, when it cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such file; is {path.parent} a run folder?") from None
+    except Exception as error:
+        raise SettingsError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
+
+
+def model_hash(weights: Mapping[str, NDArray[Any]]) -> str:
+    """Return SHA-256 over name, dtype, shape and little-endian bytes of each array, in order."""
+    digest = hashlib.sha256()
+    for name, array in weights.items():
+        digest.update(f"{name} {array.dtype.name} {tuple(array.shape)}\n".encode())
+        digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
+
+
+def history_lines(rounds: Iterable[Mapping[str, Any]]) -> str:
+    """Return rounds as JSON lines."""
+    return "".join(json.dumps(plain(row)) + "\n" for row in rounds)
+
+
+def is_folder_of(folder: Path, kind: str) -> bool:
+    """Return whether a folder holds a finished ``run`` or a ``comparison``."""
+    return (folder / {"run": "manifest.json", "comparison": "comparison.json"}[kind]).is_file()
+
+
+@dataclass
+class RunWriter:
+    """Writes a run's folder while it runs: settings first, a row a round, the model last.
+
+    Parameters
+    ----------
+    folder : Path
+        From :func:`new_folder`, or an interrupted run's.
+    """
+
+    folder: Path
+    _rounds: int = field(default=0, init=False)
+
+    def begin(self, config: FederationConfig, manifest: Mapping[str, Any]) -> None:
+        """Write what is known before the first round."""
+        write_atomically(self.folder / "config.toml", config.to_toml().encode())
+        write_json(self.folder / "manifest.json", manifest)
+
+    def rows(self, rounds: Sequence[Mapping[str, Any]], clients: Sequence[Sequence[Any]]) -> None:
+        """Append rounds and their clients' rows (tuples in the order of ``CLIENT_COLUMNS``)."""
+        with (self.folder / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.write(history_lines(rounds))
+        path = self.folder / "clients.csv"
+        fresh = not path.exists()
+        with path.open("a", encoding="utf-8") as file:
+            if fresh:
+                file.write(",".join(CLIENT_COLUMNS) + "\n")
+            file.write("".join(",".join(map(_cell, row)) + "\n" for row in clients))
+
+    def truncate(self, rounds: int) -> list[dict[str, Any]]:
+        """Keep the first rounds only (what came after the last checkpoint is redone) and return them."""
+        path = self.folder / "history.jsonl"
+        kept = [json.loads(line) for line in _text(path).splitlines()[:rounds]] if rounds else []
+        write_atomically(path, history_lines(kept).encode())
+        table = self.folder / "clients.csv"
+        if table.exists():
+            lines = _text(table).splitlines()
+            kept_lines = [line for line in lines[1:] if int(line.split(",", 1)[0]) <= rounds]
+            write_atomically(table, "".join(f"{line}\n" for line in [lines[0], *kept_lines]).encode())
+        return kept
+
+    def checkpoint(self, round_number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write a round's weights durably; the last two checkpoints are kept."""
+        home = self.folder / "checkpoint"
+        home.mkdir(exist_ok=True)
+        write_arrays(home / f"round-{round_number:06d}.npz", arrays)
+        for old in sorted(home.glob("round-*.npz"))[:-2]:
+            old.unlink()
+
+    def last_checkpoint(self) -> tuple[int, dict[str, NDArray[Any]]] | None:
+        """Return the newest checkpoint that can be read: its round and arrays."""
+        for path in sorted((self.folder / "checkpoint").glob("round-*.npz"), reverse=True):
+            with contextlib.suppress(SettingsError):
+                return int(path.stem.removeprefix("round-")), read_arrays(path)
+        return None
+
+    def end(self, weights: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any]) -> None:
+        """Write the model and the final manifest: only now is the run finished."""
+        write_arrays(self.folder / "model.npz", weights)
+        write_json(self.folder / "manifest.json", manifest)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.6g}"
+    text = str(value)
+    return '"' + text.replace('"', '""').replace("\n", " ") + '"' if "," in text or '"' in text else text
