@@ -14,11 +14,11 @@ import tomllib
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
 type_names = {int: "a whole number", float: "a number", str: "text"}
 
@@ -156,13 +156,9 @@ class FederationConfig:
             "epochs": "passes over the rows that the remedy draws",
         },
     )
-    proximal_mu: float = _setting(
-        0.0, "FedProx pull towards the global weights; 0 is FedAvg", low=0, high=1e6
-    )
+    proximal_mu: float = _setting(0.0, "FedProx pull towards the global weights; 0 is FedAvg", low=0, high=1e6)
     imbalance: str = _setting("none", "the imbalance remedy", choices="edgefed.imbalance:REMEDIES")
-    logit_adjustment_tau: float = _setting(
-        1.0, "strength of post-hoc and balanced-softmax; 0 is none", low=0, high=100
-    )
+    logit_adjustment_tau: float = _setting(1.0, "strength of post-hoc and balanced-softmax; 0 is none", low=0, high=100)
     imbalance_options: str = _setting("", "settings of the remedy, as a=1,b=2")
     # -- the federation
     strategy: str = _setting(
@@ -173,9 +169,7 @@ class FederationConfig:
     num_server_rounds: int = _count(50, "rounds of federated training")
     fraction_train: float = _positive(1.0, "share of the clients drawn for a round", high=1)
     evaluate_every: int = _count(1, "rounds between evaluations (the last round is always evaluated)")
-    checkpoint_every: int = _setting(
-        1, "rounds between checkpoints of a run that has a folder; 0: none", low=0
-    )
+    checkpoint_every: int = _setting(1, "rounds between checkpoints of a run that has a folder; 0: none", low=0)
     # -- numbers
     dtype: str = _setting("float32", "of weights and features", choices={"float32": "", "float64": ""})
     device: str = _setting(
@@ -268,8 +262,7 @@ def catalogue(key: str) -> dict[str, str]:
             choices = spec.metadata["choices"]
             if isinstance(choices, str):
                 return {
-                    name: (entry.__doc__ or "").strip().splitlines()[0]
-                    for name, entry in _names_in(choices).items()
+                    name: (entry.__doc__ or "").strip().splitlines()[0] for name, entry in _names_in(choices).items()
                 }
             return dict(choices)
     raise SettingsError(f"setting {key} takes no names")
@@ -355,9 +348,7 @@ def _parse_options(text: str) -> dict[str, float]:
                 raise ValueError
             options[name.strip()] = float(value)
         except ValueError:
-            raise SettingsError(
-                f"imbalance-options={text}: expected name=number,name=number; found '{part}'"
-            ) from None
+            raise SettingsError(f"imbalance-options={text}: expected name=number,name=number; found '{part}'") from None
     return options
 
 
@@ -422,9 +413,7 @@ def _check_together(config: FederationConfig) -> None:
     if config.test_fraction == 0:
         raise SettingsError("test-fraction=0.0: expected a number, more than 0 and less than 1")
     if config.optimizer == "adam" and config.momentum:
-        raise SettingsError(
-            f"momentum={config.momentum:g} contradicts optimizer=adam: momentum is a setting of sgd"
-        )
+        raise SettingsError(f"momentum={config.momentum:g} contradicts optimizer=adam: momentum is a setting of sgd")
     if config.dataset == "csv" and not config.data_path:
         raise SettingsError("dataset=csv needs data-path: the CSV file to read")
     if config.dataset != "csv":
@@ -435,9 +424,7 @@ def _check_together(config: FederationConfig) -> None:
                     "it is a setting of dataset=csv"
                 )
     if config.partition == "natural" and not config.client_column:
-        raise SettingsError(
-            "partition=natural needs client-column: the CSV column that names each row's client"
-        )
+        raise SettingsError("partition=natural needs client-column: the CSV column that names each row's client")
     remedy = _names_in("edgefed.imbalance:REMEDIES")[config.imbalance]
     losses = remedy.losses
     if config.loss not in losses:

@@ -8,7 +8,6 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from edgefed.config import FederationConfig
 from edgefed.engines.grid import InProcessGrid
 from edgefed.federation.clients import Clients, model_of
 from edgefed.federation.evaluation import HeldOut
@@ -20,6 +19,7 @@ from edgefed.runs import Run, model_hash
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgefed.config import FederationConfig
     from edgefed.data.shards import FederatedData
     from edgefed.engines.grid import Engine
 
@@ -72,9 +72,7 @@ def _git_state() -> str | None:
     return described.stdout.strip() or None
 
 
-def opening_manifest(
-    config: FederationConfig, data: FederatedData, engine: str, environment: Any
-) -> dict[str, Any]:
+def opening_manifest(config: FederationConfig, data: FederatedData, engine: str, environment: Any) -> dict[str, Any]:
     """Return what a run's manifest says before its first round."""
     dataset, parts = data.dataset, data.split
     remedy = REMEDIES[config.imbalance](config)
@@ -91,9 +89,7 @@ def opening_manifest(
     }
 
 
-def closing_manifest(
-    federation: Federation, opening: dict[str, Any], name: str, seconds: float
-) -> dict[str, Any]:
+def closing_manifest(federation: Federation, opening: dict[str, Any], name: str, seconds: float) -> dict[str, Any]:
     """Return the finished run's manifest: how to predict with the model, and the summary."""
     weights = federation.model.state_dict(federation.weights)
     last = federation.history[-1]

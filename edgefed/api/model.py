@@ -52,9 +52,7 @@ def predict(run: Run | str | Path, rows: NDArray[np.floating] | str | Path) -> N
     if not isinstance(rows, np.ndarray):
         rows = read_feature_rows(rows, names, allow_missing=run.config.missing == "mean")
     if rows.ndim != 2 or rows.shape[1] != len(names):
-        raise SettingsError(
-            f"rows of shape {rows.shape}: expected [rows, {len(names)}] features {', '.join(names)}"
-        )
+        raise SettingsError(f"rows of shape {rows.shape}: expected [rows, {len(names)}] features {', '.join(names)}")
     # Features pass through float32 as the training rows did.
     features = rows.astype(np.float32).astype(np.float64)
     features = np.where(np.isnan(features), mean, features)

@@ -113,10 +113,7 @@ def read_feature_rows(path: str | Path, names: Sequence[str], *, allow_missing: 
         if name not in header:
             _refuse(path, f"no column '{name}', which the model learned from")
     places = [header.index(name) for name in names]
-    cells = [
-        [_number(path, line, header[place], row[place], allow_missing) for place in places]
-        for line, row in rows
-    ]
+    cells = [[_number(path, line, header[place], row[place], allow_missing) for place in places] for line, row in rows]
     return np.array(cells, np.float32)
 
 
@@ -196,7 +193,7 @@ def _columns(
         else [column for column in left if column != label_at]
     )
     for column in chosen:
-        if column == label_at or column == client_at or column in dropped:
+        if column in (label_at, client_at) or column in dropped:
             _refuse(path, f"feature-columns: '{header[column]}' is the label, the client or a dropped column")
     if not chosen:
         _refuse(path, "no feature column is left beside the label")

@@ -59,22 +59,22 @@ def _scikit_learn(name: str) -> Dataset:
     )
 
 
-def iris(config: FederationConfig) -> Dataset:  # noqa: ARG001
+def iris(config: FederationConfig) -> Dataset:
     """150 flowers, 4 measures, 3 species (Fisher 1936)."""
     return _scikit_learn("iris")
 
 
-def wine(config: FederationConfig) -> Dataset:  # noqa: ARG001
+def wine(config: FederationConfig) -> Dataset:
     """178 wines, 13 chemical measures, 3 cultivars (Aeberhard & Forina 1991)."""
     return _scikit_learn("wine")
 
 
-def breast_cancer(config: FederationConfig) -> Dataset:  # noqa: ARG001
+def breast_cancer(config: FederationConfig) -> Dataset:
     """569 tumours, 30 measures of cell nuclei, malignant or benign (Wolberg et al. 1993)."""
     return _scikit_learn("breast_cancer")
 
 
-def digits(config: FederationConfig) -> Dataset:  # noqa: ARG001
+def digits(config: FederationConfig) -> Dataset:
     """1,797 handwritten digits of 8 x 8 pixels, 10 classes (Alpaydin & Kaynak 1998)."""
     return _scikit_learn("digits")
 

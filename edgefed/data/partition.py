@@ -111,8 +111,7 @@ def classes(labels: NDArray[np.int64], config: FederationConfig, rng: np.random.
     clients, each = config.num_clients, config.classes_per_client
     if each > len(present):
         raise SettingsError(
-            f"classes-per-client={each}: the training rows hold {len(present)} classes; "
-            f"at most {len(present)} fits"
+            f"classes-per-client={each}: the training rows hold {len(present)} classes; at most {len(present)} fits"
         )
     if clients * each < len(present):
         raise SettingsError(

@@ -76,9 +76,7 @@ class FederatedData:
         return self.shards.train.class_counts(self.dataset.labels, self.dataset.num_classes)
 
 
-def federate(
-    config: FederationConfig, dataset: Dataset | None = None
-) -> tuple[FederationConfig, FederatedData]:
+def federate(config: FederationConfig, dataset: Dataset | None = None) -> tuple[FederationConfig, FederatedData]:
     """Load, split and share out; return the settings as they turned out, and the data.
 
     ``partition=natural`` takes the number of clients (and, unset, ``client-test-fraction`` 0.2) from the data.

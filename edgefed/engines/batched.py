@@ -161,9 +161,7 @@ def _weights(request: _Request) -> torch.Tensor:
     return torch.from_numpy(flat).to(DTYPES[clients.config.dtype])
 
 
-def _replies(
-    messages: Sequence[Message], group: Sequence[_Request], results: Sequence[_Result]
-) -> CohortReplies:
+def _replies(messages: Sequence[Message], group: Sequence[_Request], results: Sequence[_Result]) -> CohortReplies:
     """Put a grid's results back into the order of its messages."""
     if not group:
         return CohortReplies([], None, None, {PARTITION_ID: np.empty(0, np.int64)})

@@ -43,9 +43,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         """Return every client's node id: its partition id."""
         return range(len(self.clients.shards))
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Return the engine's replies; nothing is ever late in-process, so ``timeout`` has no say."""
         del timeout
         return self.engine.exchange([(self, list(messages))])[0]

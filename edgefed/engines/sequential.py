@@ -30,9 +30,7 @@ class SequentialEngine:
 
     def _answer(self, everyone: Clients, messages: Sequence[Message]) -> list[Message]:
         app = make_client_app(
-            lambda context: Clients(
-                everyone.config, everyone.shards.one(int(context.node_config["partition-id"]))
-            )
+            lambda context: Clients(everyone.config, everyone.shards.one(int(context.node_config["partition-id"])))
         )
         return [self._reply(app, message, everyone) for message in messages]
 

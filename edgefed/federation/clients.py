@@ -194,9 +194,7 @@ class Clients:
         )
 
     # ---- evaluate
-    def evaluate(
-        self, guidance: Guidance, which: Ints, params: torch.Tensor
-    ) -> dict[str, NDArray[np.generic]]:
+    def evaluate(self, guidance: Guidance, which: Ints, params: torch.Tensor) -> dict[str, NDArray[np.generic]]:
         """Return each chosen client's measures on the rows that it never trains on.
 
         ``num-examples`` [chosen], ``loss`` (mean log-loss) [chosen], ``confusion`` [chosen, classes * classes].
@@ -230,9 +228,7 @@ class Clients:
             return features
         if self.config.standardize == "federated":
             return (features - guidance.mean) / guidance.scale
-        count, mean, m2 = _moments(
-            np.where(np.isnan(self.shards.features), guidance.mean, self.shards.features), train
-        )
+        count, mean, m2 = _moments(np.where(np.isnan(self.shards.features), guidance.mean, self.shards.features), train)
         scale = scale_of(count, mean, m2)
         owner = np.repeat(np.arange(len(rows)), rows.sizes)
         return np.asarray((features - mean[owner]) / scale[owner])

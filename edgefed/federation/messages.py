@@ -170,7 +170,5 @@ def stacked_weights(model: MLP, replies: Iterable[Message]) -> NDArray[np.floati
     """Return the weights of replies that carry content, stacked [replies, size]."""
     if isinstance(replies, CohortReplies) and replies.stack is not None:
         return replies.stack
-    flats = [
-        to_flat(model, reply.content.array_records[ARRAYS]) for reply in replies if not reply.has_error()
-    ]
+    flats = [to_flat(model, reply.content.array_records[ARRAYS]) for reply in replies if not reply.has_error()]
     return np.stack(flats) if flats else np.empty((0, model.size))

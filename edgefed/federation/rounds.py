@@ -89,9 +89,7 @@ class CohortView(Grid):  # type: ignore[misc]
         """Pass on."""
         return self._grid.pull_messages(message_ids)
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Pass on."""
         return self._grid.send_and_receive(messages, timeout=timeout)
 
@@ -192,9 +190,7 @@ def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence
     """
     asked = [
         Broadcast(
-            RecordDict(
-                {CONFIG: ConfigRecord({"moments": _needs_moments(f), "class-counts": _needs_counts(f)})}
-            ),
+            RecordDict({CONFIG: ConfigRecord({"moments": _needs_moments(f), "class-counts": _needs_counts(f)})}),
             np.asarray(ids, np.int64),
             MessageType.QUERY,
         )
@@ -288,9 +284,7 @@ def _advance(
         view = CohortView(federation.grid, federation.nodes[cohort])
         messages = (
             list_or_broadcast(
-                federation.strategy.configure_train(
-                    federation.round + 1, federation._arrays, federation._config, view
-                )
+                federation.strategy.configure_train(federation.round + 1, federation._arrays, federation._config, view)
             )
             if len(cohort)
             else []
@@ -410,9 +404,7 @@ class _Evaluations:
                 ]
                 labels = [part.labels for part in parts]
                 shifts = [federation.prediction_shift for federation in chosen]
-                built.append(
-                    (places, name, StackedEvaluation(model, DTYPES[dtype], features, labels, shifts))
-                )
+                built.append((places, name, StackedEvaluation(model, DTYPES[dtype], features, labels, shifts)))
         return built
 
 

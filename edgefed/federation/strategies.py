@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgefed.learning.model import MLP
 
 
-def no_metrics(records: list[RecordDict], weighted_by_key: str) -> MetricRecord:  # noqa: ARG001
+def no_metrics(records: list[RecordDict], weighted_by_key: str) -> MetricRecord:
     """Average no metrics: the round loop keeps every client's own."""
     return MetricRecord()
 

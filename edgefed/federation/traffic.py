@@ -61,14 +61,8 @@ class Traffic:
             return sum(self._bytes(reply.content) for reply in replies if reply.has_content())
         if not len(replies):
             return 0
-        whole = [
-            values.reshape(len(replies), -1)
-            for values in replies.metrics.values()
-            if values.dtype.kind == "i"
-        ]
-        lengths = (
-            _varint_lengths(np.concatenate(whole, axis=1)) if whole else np.zeros((len(replies), 0), int)
-        )
+        whole = [values.reshape(len(replies), -1) for values in replies.metrics.values() if values.dtype.kind == "i"]
+        lengths = _varint_lengths(np.concatenate(whole, axis=1)) if whole else np.zeros((len(replies), 0), int)
         kinds, first, count = np.unique(lengths, axis=0, return_index=True, return_counts=True)
         stack = replies.stack
         structure = (

@@ -22,7 +22,7 @@ class PostHoc(Remedy):
     needs_global_counts: ClassVar[bool] = True
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "mse")
 
-    def prediction_shift(self, total: Floats | None, num_classes: int) -> Floats:  # noqa: ARG002
+    def prediction_shift(self, total: Floats | None, num_classes: int) -> Floats:
         """Return -tau log pi."""
         assert total is not None
         return -self.config.logit_adjustment_tau * np.log(smoothed_prior(total))

@@ -49,23 +49,23 @@ class Remedy:
     def __init__(self, config: FederationConfig) -> None:
         self.config = config
 
-    def draw(self, features: Floats, labels: Ints, rng: np.random.Generator) -> Draw:  # noqa: ARG002
+    def draw(self, features: Floats, labels: Ints, rng: np.random.Generator) -> Draw:
         """Return the rows to train on, drawn once per (seed, client). Neutral: the shard as it is."""
         return Draw(np.arange(len(labels)))
 
-    def class_weights(self, local: Ints, total: Floats | None) -> Floats:  # noqa: ARG002
+    def class_weights(self, local: Ints, total: Floats | None) -> Floats:
         """Return the weight of a row by its class [clients, classes]. Neutral: ones."""
         return np.ones(local.shape)
 
-    def logit_scale(self, local: Ints, total: Floats | None) -> Floats:  # noqa: ARG002
+    def logit_scale(self, local: Ints, total: Floats | None) -> Floats:
         """Return the factor on the logits that the loss sees [clients, classes]. Neutral: ones."""
         return np.ones(local.shape)
 
-    def logit_shift(self, local: Ints, total: Floats | None) -> Floats:  # noqa: ARG002
+    def logit_shift(self, local: Ints, total: Floats | None) -> Floats:
         """Return what is added to the logits that the loss sees [clients, classes]. Neutral: zeros."""
         return np.zeros(local.shape)
 
-    def prediction_shift(self, total: Floats | None, num_classes: int) -> Floats:  # noqa: ARG002
+    def prediction_shift(self, total: Floats | None, num_classes: int) -> Floats:
         """Return what is added to the logits when predicting [classes]. Neutral: zeros."""
         return np.zeros(num_classes)
 

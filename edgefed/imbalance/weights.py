@@ -73,7 +73,7 @@ class InverseSqrtGlobal(Remedy):
 class BalancedLocal(Remedy):
     """Weights n / (C n_c) from each client's own counts: nothing leaves it, but objectives differ."""
 
-    def class_weights(self, local: Ints, total: Floats | None) -> Floats:  # noqa: ARG002
+    def class_weights(self, local: Ints, total: Floats | None) -> Floats:
         """Return each client's own weights."""
         return balanced(local.astype(np.float64))
 

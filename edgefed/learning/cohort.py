@@ -219,9 +219,7 @@ def _chunk_end(order: Ints, steps: Ints, schedule: Schedule, cohort: Cohort, sta
     return start + max(1, MAX_ORDER_ELEMENTS // per_client)
 
 
-def _train_chunk(
-    update: ClientUpdate, schedule: Schedule, cohort: Cohort, steps: Ints
-) -> tuple[Tensor, Tensor]:
+def _train_chunk(update: ClientUpdate, schedule: Schedule, cohort: Cohort, steps: Ints) -> tuple[Tensor, Tensor]:
     rows, share = _batches(schedule, cohort, steps)
     state = update.init(cohort.params)
     clients, width = rows.shape[0], rows.shape[2]

@@ -7,6 +7,7 @@ clients is a matrix, an average is one product, and an optimiser step is one ele
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class MLP:
         """Shapes by ``state_dict`` name, in its order; weights are [out, in] as in torch.nn.Linear."""
         widths = (self.inputs, *self.hidden, self.classes)
         shapes: dict[str, tuple[int, ...]] = {}
-        for layer, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
             # torch.nn.Sequential counts the activations in between as well.
             shapes[f"{2 * layer}.weight"] = (fan_out, fan_in)
             shapes[f"{2 * layer}.bias"] = (fan_out,)
@@ -175,7 +176,7 @@ class MLP:
         layer_type = ACTIVATIONS[self.activation][2]
         widths = (self.inputs, *self.hidden, self.classes)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for layer, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
             if layer:
                 layers[str(2 * layer - 1)] = layer_type()
             layers[str(2 * layer)] = nn.Linear(fan_in, fan_out)

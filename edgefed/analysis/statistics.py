@@ -1,0 +1,178 @@
+"""Paired statistics of a comparison: intervals, differences to the control, and tiers in words.
+
+Arms are paired by seed: the same split, partition, initial weights and cohorts. What is generalised over is random
+splits, partitions and initialisations of one dataset, whose rows all seeds share.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from edgefed.rng import stream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+PERMUTATIONS = 20_000
+"""Sign flips drawn where there are too many to go through all."""
+EXACT_UP_TO = 14
+"""Seeds up to which all 2^n sign flips are gone through."""
+
+HELPS, HURTS, SAME, UNDECIDED = "better than none", "worse than none", "indistinguishable from none", "too few seeds"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % t interval over seeds; low and high are nan with fewer than two seeds."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A remedy minus the control, paired by seed.
+
+    Attributes
+    ----------
+    mean, low, high : float
+        Mean difference and its 95 % t interval.
+    p : float
+        Two-sided sign-flip permutation test of mean 0.
+    p_holm : float
+        The same, adjusted for the family of all remedies by Holm's method.
+    ties : int
+        Seeds in which the two are exactly equal.
+    detectable : float
+        Smallest true difference that so many seeds with this spread find four times in five at the 5 % level.
+    tier : str
+        The finding in words.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    ties: int
+    detectable: float
+    tier: str
+
+
+def t_interval(values: Sequence[float] | Floats) -> Interval:
+    """Return the mean and its 95 % t interval, mean +- t_{n-1} s / sqrt(n).
+
+    A percentile bootstrap covers only 81 to 84 % at five seeds; t covers 92 to 96 %.
+    """
+    sample = np.asarray(values, float)
+    mean = float(sample.mean())
+    if len(sample) < 2:
+        return Interval(mean, math.nan, math.nan)
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(sample) - 1) * stats.sem(sample))
+    return Interval(mean, mean - half, mean + half)
+
+
+def sign_flip_p(differences: Floats) -> float:
+    """Return the two-sided p value of mean 0 by flipping signs; 1 where all differences are 0.
+
+    Exact up to :data:`EXACT_UP_TO` seeds. Many differences between remedies are exact zeros, which rules out
+    Wilcoxon's test; a flipped zero stays zero here.
+
+    References
+    ----------
+    Fisher (1935), "The design of experiments", section 21.
+    """
+    if not differences.any():
+        return 1.0
+    result = stats.permutation_test(
+        (differences,),
+        lambda sample, axis: sample.mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf if len(differences) <= EXACT_UP_TO else PERMUTATIONS,
+        rng=stream(0, "statistics"),
+    )
+    return float(result.pvalue)
+
+
+def detectable(differences: Floats, power: float = 0.8) -> float:
+    """Return the smallest difference that a paired t test of this size and spread finds with the given power.
+
+    (t_{1 - alpha/2} + t_{power}) s / sqrt(n), the usual approximation; nan with fewer than two seeds.
+    """
+    if len(differences) < 2:
+        return math.nan
+    free = len(differences) - 1
+    reach = stats.t.ppf(0.5 + CONFIDENCE / 2, free) + stats.t.ppf(power, free)
+    return float(reach * stats.sem(differences))
+
+
+def contrasts(values: Mapping[str, Sequence[float]], control: str = "none") -> dict[str, Difference]:
+    """Return every arm's difference to the control, adjusted together.
+
+    The contrasts are fixed beforehand: each remedy against the control, nothing else.
+
+    Parameters
+    ----------
+    values : mapping of arm to its values, one a seed, in the same order of seeds
+    control : str
+        A key of ``values``.
+    """
+    base = np.asarray(values[control], float)
+    arms = [arm for arm in values if arm != control]
+    if not arms:
+        return {}
+    differences = {arm: np.asarray(values[arm], float) - base for arm in arms}
+    raw = [sign_flip_p(differences[arm]) for arm in arms]
+    adjusted = multipletests(raw, alpha=1 - CONFIDENCE, method="holm")[1]
+    found = {}
+    for arm, p, p_holm in zip(arms, raw, adjusted, strict=True):
+        difference = differences[arm]
+        interval = t_interval(difference)
+        found[arm] = Difference(
+            mean=interval.mean,
+            low=interval.low,
+            high=interval.high,
+            p=p,
+            p_holm=float(p_holm),
+            ties=int((difference == 0).sum()),
+            detectable=detectable(difference),
+            tier=_tier(interval.mean, float(p_holm), len(difference), len(arms)),
+        )
+    return found
+
+
+def _tier(mean: float, p_holm: float, seeds: int, arms: int) -> str:
+    # The smallest p value that n sign flips can give is 2 / 2^n: below that many seeds nothing can be found.
+    if 2 / 2**seeds * arms > 1 - CONFIDENCE:
+        return UNDECIDED
+    if p_holm > 1 - CONFIDENCE:
+        return SAME
+    return HELPS if mean > 0 else HURTS
+
+
+def ranking(values: Mapping[str, Sequence[float]], control: str = "none") -> list[dict[str, Any]]:
+    """Return arms from the highest mean to the lowest, each with its interval, difference and tier.
+
+    An order is not a finding: the tier says which differences to the control are.
+    """
+    found = contrasts(values, control)
+    rows = []
+    for arm, sample in values.items():
+        row: dict[str, Any] = {"name": arm, **asdict(t_interval(sample)), "values": [float(v) for v in sample]}
+        row["difference"] = asdict(found[arm]) if arm in found else None
+        row["tier"] = found[arm].tier if arm in found else "control"
+        rows.append(row)
+    return sorted(rows, key=lambda row: -row["mean"])
