@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 CLIENT_COLUMNS = ("round", "client", "rows", "steps", "train_loss", "verdict")
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run that has a folder: what was committed is there, and ``resume`` goes on with it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"interrupted; --resume --out {folder} goes on")
+
+
 @dataclass(eq=False)
 class Run:
     """A finished federation: its settings, what happened in each round, and the model.

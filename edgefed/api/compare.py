@@ -14,7 +14,9 @@ import numpy as np
 
 from edgefed.analysis.statistics import SAME, UNDECIDED, ranking, t_interval
 from edgefed.api.assembly import client_rows, environment, finished_run, in_process, opening_manifest
+from edgefed.api.progress import shown
 from edgefed.api.references import references
+from edgefed.api.run import resumable
 from edgefed.config import FederationConfig, SettingsError, catalogue, unknown
 from edgefed.data.datasets import load
 from edgefed.data.shards import FederatedData, federate
@@ -25,9 +27,8 @@ from edgefed.runs import Run, RunWriter, is_folder_of, new_folder, plain, read_j
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from edgefed.engines.grid import Engine
     from edgefed.federation.rounds import Federation
-
-    OnRound = Callable[[Federation], None]
 
 DEFAULT_ARMS = (
     "none",
@@ -58,6 +59,14 @@ def comparison_defaults(given: dict[str, Any]) -> FederationConfig:
     return FederationConfig.from_mapping(defaults | given)
 
 
+#: Federations that are advanced in lockstep: enough clients for large batches, few enough that their weights and
+#: rows stay in cache and that Ctrl-C loses little.
+BLOCK = 140
+
+Cell = tuple[str, float, int]
+"""(remedy, learning rate, seed)"""
+
+
 @dataclass(eq=False)
 class Comparison:
     """A finished comparison.
@@ -72,7 +81,7 @@ class Comparison:
     """
 
     result: dict[str, Any]
-    runs: dict[tuple[str, float, int], Run]
+    runs: dict[Cell, Run]
     folder: Path | None
 
 
@@ -89,9 +98,9 @@ class Plan:
     rates: tuple[float, ...]
     tuned: bool
 
-    def cells(self) -> list[tuple[str, float, int]]:
+    def cells(self) -> list[Cell]:
         """Return (remedy, rate, seed) of each federation."""
-        return [(arm, rate, seed) for arm in self.arms for rate in self.rates for seed in self.seeds]
+        return [(arm, rate, seed) for seed in self.seeds for arm in self.arms for rate in self.rates]
 
     def config(self, arm: str, rate: float, seed: int) -> FederationConfig:
         """Return one federation's settings."""
@@ -142,8 +151,9 @@ def compare(
     tune: Sequence[float] | None = DEFAULT_RATES,
     engine: str = "batched",
     out: str | Path | None = None,
+    name: str | None = None,
     resume: bool = False,
-    on_round: OnRound | None = None,
+    progress: bool | None = None,
 ) -> Comparison:
     """Compare imbalance remedies over seeds, every federation in lockstep.
 
@@ -160,11 +170,13 @@ def compare(
         Learning rates that each remedy, the control included, chooses from on validation rows: the highest mean
         balanced accuracy over seeds in the last round. None keeps the settings' rate.
     out : path, optional
-        Folder of the comparison, made new; None keeps it in memory.
+        Folder of the comparison, made new.
+    name : str, optional
+        Without ``out``: make a new folder of this name under ``runs``. With neither it stays in memory.
     resume : bool
         Go on in ``out``: federations that are there are read, the missing ones run.
-    on_round : callable, optional
-        Called after each round with the first federation.
+    progress : bool, optional
+        Show each round on stderr. Neutral: in a terminal or a notebook.
 
     Raises
     ------
@@ -176,14 +188,20 @@ def compare(
     folder = Path(out) if out is not None else None
     if resume and folder is None:
         raise SettingsError("--resume needs --out: the folder of the comparison to go on with")
-    settled = _settle(folder, work, resume=resume)
-    if settled is not None:
-        return settled
     begun = time.perf_counter()
     data = _Data(base)
+    for seed in work.seeds:
+        data(seed)  # whatever is wrong with the data is said before a folder is made
+    if resume and folder is not None and (folder / "plan.json").is_file():
+        _check_same_plan(folder, work)
+        if is_folder_of(folder, "comparison"):
+            return Comparison(read_json(folder / "comparison.json"), _read_finished(folder, work), folder)
+    elif folder is not None or name is not None:
+        folder = new_folder(folder, name or "")
+        write_json(folder / "plan.json", _asked(work))
     runs = _read_finished(folder, work) if resume and folder is not None else {}
-    missing = [cell for cell in work.cells() if cell not in runs]
-    runs |= _run(missing, work, data, engine, folder, on_round)
+    with resumable(folder):
+        runs |= _run([cell for cell in work.cells() if cell not in runs], work, data, engine, folder, progress)
     reference = references(work.base, {seed: data(seed) for seed in work.seeds}, work.rates)
     result = _result(work, runs, reference, folder, time.perf_counter() - begun)
     if folder is not None:
@@ -212,26 +230,37 @@ class _Data:
 
 
 def _run(
-    cells: Sequence[tuple[str, float, int]],
-    work: Plan,
-    data: _Data,
-    engine_name: str,
-    folder: Path | None,
-    on_round: OnRound | None,
-) -> dict[tuple[str, float, int], Run]:
-    if not cells:
-        return {}
+    cells: Sequence[Cell], work: Plan, data: _Data, engine_name: str, folder: Path | None, progress: bool | None
+) -> dict[Cell, Run]:
+    """Run federations in lockstep, block by block; a finished block is written at once."""
     engine = make_engine(engine_name)
     surroundings = environment()
+    blocks = [cells[start : start + BLOCK] for start in range(0, len(cells), BLOCK)]
+    runs: dict[Cell, Run] = {}
+    with shown(progress, len(blocks) * work.base.num_server_rounds, f"{len(cells)} federations") as show:
+        for block in blocks:
+            runs |= _run_block(block, data, engine, engine_name, surroundings, folder, show)
+    return runs
+
+
+def _run_block(
+    cells: Sequence[Cell],
+    data: _Data,
+    engine: Engine,
+    engine_name: str,
+    surroundings: dict[str, Any],
+    folder: Path | None,
+    show: Callable[[Federation], None],
+) -> dict[Cell, Run]:
     federations, openings = [], []
     for arm, rate, seed in cells:
         settled, shared = data.settled(seed)
         config = settled.replace(imbalance=arm, learning_rate=rate)
         federations.append(in_process(config, shared, engine))
         openings.append(opening_manifest(config, shared, engine_name, surroundings))
-    federations[0].on_round = on_round
+    federations[0].on_round = show
     begun = time.perf_counter()
-    query(federations, engine.exchange, [federation.grid.get_node_ids() for federation in federations])
+    query(federations, engine.exchange, [range(federation.config.num_clients) for federation in federations])
     run_rounds(federations, engine.exchange)
     seconds = (time.perf_counter() - begun) / len(federations)
     runs = {}
@@ -242,13 +271,14 @@ def _run(
             home.mkdir(parents=True, exist_ok=True)
             writer = RunWriter(home, durable=False)
             writer.begin(federation.config, opening)
+            writer.truncate(0)
             writer.rows(federation.history, client_rows(federation))
             writer.end(run.weights, run.manifest)
         runs[cell] = run
     return runs
 
 
-def _name(cell: tuple[str, float, int]) -> str:
+def _name(cell: Cell) -> str:
     arm, rate, seed = cell
     return f"{arm}/rate-{rate:g}/seed-{seed}"
 
@@ -260,7 +290,7 @@ def _values(runs: Sequence[Run], measure: str, rows: str = "test") -> list[float
 
 def _result(
     work: Plan,
-    runs: dict[tuple[str, float, int], Run],
+    runs: dict[Cell, Run],
     reference: dict[str, Any],
     folder: Path | None,
     seconds: float,
@@ -299,7 +329,7 @@ def _result(
     }
 
 
-def _pick(work: Plan, runs: dict[tuple[str, float, int], Run], arm: str) -> float:
+def _pick(work: Plan, runs: dict[Cell, Run], arm: str) -> float:
     """Return the rate with the highest mean validation score; ties go to the lower validation loss."""
     if len(work.rates) == 1:
         return work.rates[0]
@@ -312,7 +342,7 @@ def _pick(work: Plan, runs: dict[tuple[str, float, int], Run], arm: str) -> floa
     return max(work.rates, key=merit)
 
 
-def _tuned(work: Plan, runs: dict[tuple[str, float, int], Run], picks: dict[str, float]) -> dict[str, Any]:
+def _tuned(work: Plan, runs: dict[Cell, Run], picks: dict[str, float]) -> dict[str, Any]:
     if not work.tuned:
         return {}
     edges = {min(work.rates), max(work.rates)} if len(work.rates) > 1 else set()
@@ -369,27 +399,16 @@ def _finding(strategies: Sequence[dict[str, Any]]) -> str:
 
 
 # ---------------------------------------------------------------------------------------------- files
-def _settle(folder: Path | None, work: Plan, *, resume: bool) -> Comparison | None:
-    """Make the folder, or check that the one to go on with is this plan's; return it if it is finished."""
-    if folder is None:
-        return None
-    asked = _asked(work)
-    if resume and (folder / "plan.json").is_file():
-        kept = read_json(folder / "plan.json")
-        for key, value in asked["settings"].items():
-            if kept["settings"].get(key) != value:
-                raise SettingsError(
-                    f"--resume: {key}={value} differs from {folder}, which has {key}={kept['settings'].get(key)}"
-                )
-        for key in ("strategies", "seeds", "rates", "tuned"):
-            if kept[key] != asked[key]:
-                raise SettingsError(f"--resume: {key} {asked[key]} differ from {folder}, which has {kept[key]}")
-        if is_folder_of(folder, "comparison"):
-            return Comparison(read_json(folder / "comparison.json"), _read_finished(folder, work), folder)
-        return None
-    new_folder(folder, "")
-    write_json(folder / "plan.json", asked)
-    return None
+def _check_same_plan(folder: Path, work: Plan) -> None:
+    kept, asked = read_json(folder / "plan.json"), _asked(work)
+    for key, value in asked["settings"].items():
+        if kept["settings"].get(key) != value:
+            raise SettingsError(
+                f"--resume: {key}={value} differs from {folder}, which has {key}={kept['settings'].get(key)}"
+            )
+    for key in ("strategies", "seeds", "rates", "tuned"):
+        if kept[key] != asked[key]:
+            raise SettingsError(f"--resume: {key} {asked[key]} differ from {folder}, which has {kept[key]}")
 
 
 def _asked(work: Plan) -> dict[str, Any]:
@@ -402,7 +421,7 @@ def _asked(work: Plan) -> dict[str, Any]:
     }
 
 
-def _read_finished(folder: Path, work: Plan) -> dict[tuple[str, float, int], Run]:
+def _read_finished(folder: Path, work: Plan) -> dict[Cell, Run]:
     found = {}
     for cell in work.cells():
         home = folder / "federations" / _name(cell)
@@ -411,7 +430,7 @@ def _read_finished(folder: Path, work: Plan) -> dict[tuple[str, float, int], Run
     return found
 
 
-def _write(folder: Path, work: Plan, result: dict[str, Any], runs: dict[tuple[str, float, int], Run]) -> None:
+def _write(folder: Path, work: Plan, result: dict[str, Any], runs: dict[Cell, Run]) -> None:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["strategy", "learning_rate", "seed", "chosen", *MEASURES])

@@ -77,11 +77,12 @@ def references(
 def _cases(config: FederationConfig, data: FederatedData, rate: float, seed: int) -> list[_Case]:
     validation, test = held_by_server(data, "validation"), held_by_server(data, "test")
     split, shards = data.split, data.shards
-    kept = HeldOut(*(part[~np.isin(split.test, split.dropped)] for part in (test.features, test.labels)))
+    kept = ~np.isin(split.test, split.dropped)
+    never_dropped = HeldOut(test.features[kept], test.labels[kept])
     before = np.sort(np.concatenate([split.pool, split.dropped]))
     return [
         _Case("pooled", rate, seed, Clients(config, _pooled(shards, split.pool)), validation, test),
-        _Case("pooled-before-tail", rate, seed, Clients(config, _pooled(shards, before)), validation, kept),
+        _Case("pooled-before-tail", rate, seed, Clients(config, _pooled(shards, before)), validation, never_dropped),
         _Case("local-only", rate, seed, Clients(config, shards), validation, test),
     ]
 
@@ -99,9 +100,9 @@ def _train(base: FederationConfig, cases: Sequence[_Case]) -> list[tuple[float, 
     cohorts, guidances = [], []
     for case in cases:
         guidance = _guidance(case.clients)
-        start = torch.from_numpy(model.initial(case.clients.config.init_stream)).to(dtype)
+        initial = torch.from_numpy(model.initial(case.clients.config.init_stream)).to(dtype)
         holders = np.flatnonzero(case.clients.shards.train.sizes)
-        cohorts.append(case.clients.cohort(guidance, holders, start, 0))
+        cohorts.append(case.clients.cohort(guidance, holders, initial, 0))
         guidances.append(guidance)
     schedule = schedule_of(base)
     whole = replace(schedule, local_epochs=schedule.local_epochs * base.num_server_rounds)
@@ -126,6 +127,5 @@ def _train(base: FederationConfig, cases: Sequence[_Case]) -> list[tuple[float, 
 
 
 def _guidance(clients: Clients) -> Guidance:
-    found = clients.statistics(moments=True, class_counts=False)
-    count, mean, m2 = merged(*(found[f"feature-{name}"] for name in ("count", "mean", "m2")))
+    count, mean, m2 = merged(clients.statistics(moments=True, class_counts=False))
     return Guidance(mean, scale_of(count, mean, m2))

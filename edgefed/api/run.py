@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,15 @@ from edgefed.api.assembly import (
     in_process,
     opening_manifest,
 )
+from edgefed.api.progress import shown
 from edgefed.config import FederationConfig, SettingsError
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.federation.rounds import query, run_rounds
-from edgefed.runs import Run, RunWriter, is_folder_of, new_folder, read_json
+from edgefed.runs import Interrupted, Run, RunWriter, is_folder_of, new_folder, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from edgefed.federation.rounds import Federation
 
@@ -32,7 +34,9 @@ def run(
     *,
     engine: str = "batched",
     out: str | Path | None = None,
+    name: str | None = None,
     resume: bool = False,
+    progress: bool | None = None,
     on_round: OnRound | None = None,
 ) -> Run:
     """Train one federation on simulated clients.
@@ -44,9 +48,13 @@ def run(
     engine : str
         ``batched``, or ``sequential``: Flower's ClientApp, message by message.
     out : path, optional
-        The run's folder, made new. None keeps the run in memory alone.
+        The run's folder, made new.
+    name : str, optional
+        Without ``out``: make a new folder of this name under ``runs``. With neither the run stays in memory.
     resume : bool
         Go on with the run in ``out`` from its last checkpoint; a finished one is returned as it is.
+    progress : bool, optional
+        Show each round on stderr. Neutral: in a terminal or a notebook.
     on_round : callable, optional
         Called after each round with the federation.
 
@@ -75,11 +83,12 @@ def run(
         check_same_settings(folder, config)
         if is_folder_of(folder, "run") and "summary" in read_json(folder / "manifest.json"):
             return Run.read(folder)
-    elif folder is not None:
-        folder = new_folder(folder, "")
-    federation = in_process(config, data, make_engine(engine))
+    elif folder is not None or name is not None:
+        folder = new_folder(folder, name or "")
+    trainer = make_engine(engine)
+    federation = in_process(config, data, trainer)
     opening = opening_manifest(config, data, engine, environment())
-    query([federation], federation.grid.engine.exchange, [federation.grid.get_node_ids()])
+    query([federation], trainer.exchange, [range(config.num_clients)])
     log = _Log(federation, RunWriter(folder)) if folder is not None else None
     if log is not None:
         if continuing:
@@ -87,21 +96,36 @@ def run(
         else:
             log.writer.begin(config, opening)
 
-    def after_round(federation: Federation) -> None:
-        if log is not None:
-            log.write()
-        if on_round is not None:
-            on_round(federation)
-
-    federation.on_round = after_round
     begun = time.perf_counter()
-    run_rounds([federation], federation.grid.engine.exchange)
+    left = config.num_server_rounds - federation.round
+    with shown(progress, left, config.dataset) as show, resumable(folder):
+
+        def after_round(federation: Federation) -> None:
+            if log is not None:
+                log.write()
+            show(federation)
+            if on_round is not None:
+                on_round(federation)
+
+        federation.on_round = after_round
+        run_rounds([federation], trainer.exchange)
     seconds = time.perf_counter() - begun + (log.earlier_seconds if log is not None else 0.0)
-    name = folder.name if folder is not None else config.dataset
-    done = finished_run(federation, opening, name, seconds, folder)
+    title = folder.name if folder is not None else config.dataset
+    done = finished_run(federation, opening, title, seconds, folder)
     if log is not None:
         log.writer.end(done.weights, done.manifest)
     return done
+
+
+@contextmanager
+def resumable(folder: Path | None) -> Iterator[None]:
+    """Turn Ctrl-C into :class:`~edgefed.runs.Interrupted`, which says how to go on, where there is a folder."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if folder is None:
+            raise
+        raise Interrupted(folder) from stop
 
 
 def check_same_settings(folder: Path, config: FederationConfig) -> None:

@@ -25,7 +25,7 @@ def make_engine(name: str) -> Engine:
     from edgefed.engines.batched import BatchedEngine
     from edgefed.engines.sequential import SequentialEngine
 
-    engines = {"batched": BatchedEngine, "sequential": SequentialEngine}
+    engines: dict[str, type[Engine]] = {"batched": BatchedEngine, "sequential": SequentialEngine}
     if name not in engines:
         raise SettingsError(unknown("engine", name, engines))
     return engines[name]()

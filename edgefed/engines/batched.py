@@ -21,7 +21,7 @@ from edgefed.federation.messages import (
 from edgefed.learning.cohort import Cohort, Pool, join, pool_of, train
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from flwr.app import Message, RecordDict
     from flwr.serverapp import Grid
@@ -128,7 +128,7 @@ class BatchedEngine:
 class _Result:
     request: _Request
     stack: NDArray[np.floating] | None
-    columns: dict[str, NDArray[np.generic]]
+    columns: Mapping[str, NDArray[np.generic]]
 
 
 def _message_type(messages: Sequence[Message]) -> str:

@@ -23,7 +23,7 @@ class Engine(Protocol):
         ...
 
 
-class InProcessGrid(Grid):  # type: ignore[misc]
+class InProcessGrid(Grid):
     """A grid whose node ids are partition ids and whose nodes are answered by an engine.
 
     Parameters

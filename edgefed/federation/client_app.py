@@ -23,7 +23,7 @@ from edgefed.federation.messages import (
 from edgefed.learning.cohort import train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from flwr.app import Context
     from numpy.typing import NDArray
@@ -80,7 +80,7 @@ def _round(message: Message) -> int:
 def _reply(
     message: Message,
     clients: Clients,
-    columns: dict[str, NDArray[np.generic]],
+    columns: Mapping[str, NDArray[np.generic]],
     weights: NDArray[np.floating] | None = None,
 ) -> Message:
     columns = {PARTITION_ID: clients.shards.ids, **columns}

@@ -16,6 +16,8 @@ from edgefed.learning.model import MLP
 from edgefed.rng import stream
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from edgefed.config import FederationConfig
@@ -96,9 +98,9 @@ class Clients:
     def statistics(self, *, moments: bool, class_counts: bool) -> dict[str, NDArray[np.generic]]:
         """Return each client's additive statistics of its training rows, a client a row.
 
-        ``num-examples`` and ``num-held-out`` [clients]; with ``moments`` also ``feature-count``, ``feature-mean`` and ``feature-m2``
-        [clients, features] (m2: the sum of squared deviations; empty cells left out), with ``class_counts`` also
-        ``class-counts`` [clients, classes].
+        ``num-examples`` and ``num-held-out`` [clients]; with ``moments`` also ``feature-count``, ``feature-mean``
+        and ``feature-m2`` [clients, features] (m2: the sum of squared deviations; empty cells left out), with
+        ``class_counts`` also ``class-counts`` [clients, classes].
         """
         train = self.shards.train
         found: dict[str, NDArray[np.generic]] = {
@@ -270,12 +272,15 @@ def scale_of(count: Floats, mean: Floats, m2: Floats) -> Floats:
     return np.where(constant, 1.0, np.sqrt(variance))
 
 
-def merged(count: Floats, mean: Floats, m2: Floats) -> tuple[Floats, Floats, Floats]:
-    """Merge clients' moments [clients, features] into the pooled rows' [features] (Chan et al. 1983).
+def merged(columns: Mapping[str, NDArray[np.generic]]) -> tuple[Floats, Floats, Floats]:
+    """Merge clients' moments [clients, features] into the pooled rows' count, mean and M2 [features].
+
+    Chan, Golub, LeVeque (1983), "Algorithms for computing the sample variance", generalised to many parts:
 
     mean = sum_k n_k mean_k / n, M2 = sum_k M2_k + n_k (mean_k - mean)^2, all in float64: exact up to rounding, and
     nothing of a row leaves a client.
     """
+    count, mean, m2 = (columns[f"feature-{name}"].astype(np.float64) for name in ("count", "mean", "m2"))
     total = count.sum(0)
     pooled = (count * mean).sum(0) / np.maximum(total, 1)
     return total, pooled, (m2 + count * (mean - pooled) ** 2).sum(0)

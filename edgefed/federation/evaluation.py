@@ -78,7 +78,7 @@ class StackedEvaluation:
         # A diverged model must not stop the others: its logits count as undecided, its loss shows infinity.
         finite = np.isfinite(logits).all(-1, keepdims=True)
         columns = measures(np.where(finite, logits, 0.0), self.labels, self.real)
-        columns["log_loss"] = np.where((finite[..., 0] | ~self.real).all(-1), columns["log_loss"], np.inf)
+        columns["log_loss"] = np.where(np.logical_or(finite[..., 0], ~self.real).all(-1), columns["log_loss"], np.inf)
         listed = {name: values.tolist() for name, values in columns.items()}
         return [{name: values[place] for name, values in listed.items()} for place in range(len(stack))]
 

@@ -57,12 +57,12 @@ def through_grids(timeout: float | None = None) -> Exchange:
     return exchange
 
 
-class CohortView(Grid):  # type: ignore[misc]
+class CohortView(Grid):
     """A grid that shows exactly one round's cohort, so that the loop and not the strategy draws it."""
 
     def __init__(self, grid: Grid, nodes: NDArray[np.int64]) -> None:
         self._grid = grid
-        self._nodes = nodes.tolist()
+        self._nodes: list[int] = nodes.tolist()
 
     def get_node_ids(self) -> list[int]:
         """Return the cohort's nodes."""
@@ -223,8 +223,7 @@ def _learn(federation: Federation, replies: Sequence[Message], failed: list[str]
             f"{len(ids)} of {expected} clients answered the query{reason}; missing or repeated partition ids: "
             f"{', '.join(map(str, missing[:5])) or 'repeated'}"
         )
-    senders = replies.requests.nodes if _is_broadcast(replies) else _senders(replies)
-    federation.nodes = senders
+    federation.nodes = _senders(replies)
     federation.rows = found[ROWS].astype(np.int64)
     federation.held_out = found["num-held-out"].astype(np.int64)
     if not federation.rows.sum():
@@ -232,19 +231,16 @@ def _learn(federation: Federation, replies: Sequence[Message], failed: list[str]
     features = federation.model.inputs
     mean, scale = np.zeros(features), np.ones(features)
     if "feature-mean" in found:
-        moments = (np.asarray(found[f"feature-{name}"], np.float64) for name in ("count", "mean", "m2"))
-        count, mean, m2 = merged(*moments)
+        count, mean, m2 = merged(found)
         scale = scale_of(count, mean, m2)
     counts = found["class-counts"].sum(0).astype(np.float64) if "class-counts" in found else None
     federation.guidance = Guidance(mean, scale, counts)
     federation._config = guidance_config(federation.guidance)
 
 
-def _is_broadcast(replies: Sequence[Message]) -> bool:
-    return isinstance(replies, CohortReplies) and isinstance(replies.requests, Broadcast)
-
-
 def _senders(replies: Sequence[Message]) -> NDArray[np.int64]:
+    if isinstance(replies, CohortReplies) and isinstance(replies.requests, Broadcast):
+        return replies.requests.nodes
     return np.array([reply.metadata.src_node_id for reply in replies], np.int64)
 
 

@@ -81,4 +81,4 @@ class NoRemedy(Remedy):
 def smoothed_prior(total: Floats) -> Floats:
     """Return the class prior [classes]; a class without rows counts as half a row, so its log is finite."""
     counts = np.maximum(total, 0.5)
-    return counts / counts.sum()
+    return np.asarray(counts / counts.sum())

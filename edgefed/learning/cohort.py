@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from edgefed.learning.local_update import Batch, ClientUpdate, Hyper
+from edgefed.learning.local_update import Batch, ClientUpdate, Hyper, State
 from edgefed.rng import counter_keys
 
 if TYPE_CHECKING:
@@ -90,22 +90,16 @@ class Cohort:
     def take(self, which: Ints) -> Cohort:
         """Return some of the clients, in the order given."""
         rows = torch.from_numpy(which)
-        return Cohort(
-            self.params[rows],
-            self.features,
-            self.targets,
-            *(
-                column[which]
-                for column in (
-                    self.starts,
-                    self.drawn_rows,
-                    self.shard_rows,
-                    self.seeds,
-                    self.rounds,
-                    self.ids,
-                )
-            ),
-            Hyper(*(value[rows] for value in self.hyper)),
+        return replace(
+            self,
+            params=self.params[rows],
+            starts=self.starts[which],
+            drawn_rows=self.drawn_rows[which],
+            shard_rows=self.shard_rows[which],
+            seeds=self.seeds[which],
+            rounds=self.rounds[which],
+            ids=self.ids[which],
+            hyper=Hyper(*(value[rows] for value in self.hyper)),
         )
 
 
@@ -117,18 +111,18 @@ def join(cohorts: Sequence[Cohort], pool: Pool | None = None) -> Cohort:
     if len(cohorts) == 1:
         return cohorts[0]
     pool = pool_of(cohorts) if pool is None else pool
-
-    def column(name: str) -> Ints:
-        return np.concatenate([getattr(cohort, name) for cohort in cohorts])
-
     starts = [cohort.starts + base for cohort, base in zip(cohorts, pool.bases, strict=True)]
     return Cohort(
-        torch.cat([cohort.params for cohort in cohorts]),
-        pool.features,
-        pool.targets,
-        np.concatenate(starts),
-        *(column(name) for name in ("drawn_rows", "shard_rows", "seeds", "rounds", "ids")),
-        Hyper(*(torch.cat(values) for values in zip(*(cohort.hyper for cohort in cohorts), strict=True))),
+        params=torch.cat([cohort.params for cohort in cohorts]),
+        features=pool.features,
+        targets=pool.targets,
+        starts=np.concatenate(starts),
+        drawn_rows=np.concatenate([cohort.drawn_rows for cohort in cohorts]),
+        shard_rows=np.concatenate([cohort.shard_rows for cohort in cohorts]),
+        seeds=np.concatenate([cohort.seeds for cohort in cohorts]),
+        rounds=np.concatenate([cohort.rounds for cohort in cohorts]),
+        ids=np.concatenate([cohort.ids for cohort in cohorts]),
+        hyper=Hyper(*(torch.cat(values) for values in zip(*(cohort.hyper for cohort in cohorts), strict=True))),
     )
 
 
@@ -215,7 +209,9 @@ def _train(update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
 def _chunk_end(order: Ints, steps: Ints, schedule: Schedule, cohort: Cohort, start: int) -> int:
     """Return the end of the longest chunk whose batch order stays within the bound."""
     widest = max(int(cohort.drawn_rows.max(initial=1)), schedule.batch_size, 1)
-    per_client = max(int(steps[order[start]]) * (schedule.batch_size or widest), widest)
+    # A remedy that draws few of many rows walks through them often, and every client's order is as long.
+    epochs = int((-(-steps // np.maximum(schedule.steps_per_epoch(cohort.drawn_rows), 1))).max(initial=1))
+    per_client = max(int(steps[order[start]]) * (schedule.batch_size or widest), epochs * widest)
     return start + max(1, MAX_ORDER_ELEMENTS // per_client)
 
 
@@ -229,8 +225,8 @@ def _train_chunk(update: ClientUpdate, schedule: Schedule, cohort: Cohort, steps
     for step, alive in enumerate(still):
         if alive < active:
             # The tail of the batch is done: keep its results, go on with the head.
-            finished.append(update.final(type(state)(*_rest(state, alive))))
-            state = type(state)(*_head(state, alive))
+            finished.append(update.final(_part(state, slice(alive, None))))
+            state = _part(state, slice(alive))
             active = alive
         picked = rows[:alive, step].reshape(-1)
         batch = Batch(
@@ -244,12 +240,16 @@ def _train_chunk(update: ClientUpdate, schedule: Schedule, cohort: Cohort, steps
     return torch.cat([params for params, _ in finished]), torch.cat([loss for _, loss in finished])
 
 
-def _head(values: tuple[Tensor | None, ...], count: int) -> list[Tensor | None]:
-    return [None if value is None else value[:count] for value in values]
-
-
-def _rest(values: tuple[Tensor | None, ...], count: int) -> list[Tensor | None]:
-    return [None if value is None else value[count:] for value in values]
+def _part(state: State, clients: slice) -> State:
+    """Return the state of some clients of the leading dimension."""
+    return State(
+        params=state.params[clients],
+        start=state.start[clients],
+        first=None if state.first is None else state.first[clients],
+        second=None if state.second is None else state.second[clients],
+        steps=state.steps[clients],
+        loss=state.loss[clients],
+    )
 
 
 def _batches(schedule: Schedule, cohort: Cohort, steps: Ints) -> tuple[Tensor, Tensor]:
@@ -277,7 +277,8 @@ def _batches(schedule: Schedule, cohort: Cohort, steps: Ints) -> tuple[Tensor, T
     position = np.where(real, epoch[:, :, None] * most_rows + position, 0)
     flat = permutations.reshape(len(drawn), -1)
     picked = np.take_along_axis(flat, position.reshape(len(drawn), -1), axis=1).reshape(position.shape)
-    rows = np.where(real, cohort.starts[:, None, None] + picked, 0)
+    # Padding repeats a row of the client's own: another's row, however wild, could overflow to nan, and 0 x nan is nan.
+    rows = cohort.starts[:, None, None] + picked
     count = real.sum(-1, keepdims=True)
     share = real / np.maximum(count, 1)
     return torch.from_numpy(rows), torch.from_numpy(share).to(cohort.params.dtype)

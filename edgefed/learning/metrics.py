@@ -41,14 +41,14 @@ def recall(confusion: NDArray[Any]) -> Floats:
     """Return recall by class [..., classes], n_cc / n_c; nan for a class without rows."""
     held = confusion.sum(-1).astype(float)
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
-    return np.divide(hits, held, out=np.full(held.shape, np.nan), where=held > 0)
+    return _ratio(hits, held)
 
 
 def accuracy(confusion: NDArray[Any]) -> Floats:
     """Return the share of rows classified right [...]; nan without rows."""
     total = confusion.sum((-2, -1)).astype(float)
     hits = np.trace(confusion, axis1=-2, axis2=-1).astype(float)
-    return np.divide(hits, total, out=np.full(np.shape(total), np.nan), where=total > 0)
+    return _ratio(hits, total)
 
 
 def balanced_accuracy(confusion: NDArray[Any]) -> Floats:
@@ -68,8 +68,7 @@ def macro_f1(confusion: NDArray[Any]) -> Floats:
     """
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
     both = (confusion.sum(-1) + confusion.sum(-2)).astype(float)
-    f1 = np.divide(2 * hits, both, out=np.full(both.shape, np.nan), where=both > 0)
-    return _quiet(np.nanmean, f1)
+    return _quiet(np.nanmean, _ratio(2 * hits, both))
 
 
 def g_mean(confusion: NDArray[Any]) -> Floats:
@@ -93,8 +92,14 @@ def brier(probabilities: Floats, labels: NDArray[np.int64], real: NDArray[np.boo
 
 def _mean(values: Floats, real: NDArray[np.bool_]) -> Floats:
     count = real.sum(-1).astype(float)
-    total = np.where(real, values, 0.0).sum(-1)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return _ratio(np.where(real, values, 0.0).sum(-1), count)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """Return part / whole, nan where there is nothing to divide by."""
+    ratio: Floats = np.full(np.shape(whole), np.nan)
+    np.divide(part, whole, out=ratio, where=whole > 0)
+    return ratio
 
 
 def measures(

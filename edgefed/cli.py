@@ -1,0 +1,385 @@
+"""The command line: a thin face over :mod:`edgefed.api`. Imports nothing heavy until a command needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edgefed.config import SettingsError, catalogue, read_settings, schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgefed.api.compare import Comparison
+    from edgefed.runs import Run
+
+app = typer.Typer(
+    name="edgefed",
+    help="Federated edge learning: simulate, compare imbalance remedies, plot, predict.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    text = "text"
+    json = "json"
+
+
+Source = Annotated[
+    str | None,
+    typer.Argument(metavar="[CONFIG.toml or DATA.csv]", help="Settings, or your own data.", show_default=False),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("-s", "--set", metavar="KEY=VALUE", help="A setting; repeatable. `edgefed list settings`."),
+]
+Label = Annotated[str, typer.Option(help="The CSV's label column (default: its last).", show_default=False)]
+Client = Annotated[
+    str, typer.Option(help="The CSV column that names each row's client: partition=natural.", show_default=False)
+]
+EngineName = Annotated[str, typer.Option("--engine", help="batched or sequential.")]
+Out = Annotated[Path | None, typer.Option(help="The result's folder, made new (default: runs/NAME).")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in --out.")]
+OutputFormat = Annotated[Format, typer.Option("--format", help="json prints exactly one object to stdout.")]
+
+
+# ------------------------------------------------------------------------------------------------ commands
+@app.command()
+def run(
+    source: Source = None,
+    settings: Settings = None,
+    label: Label = "",
+    client: Client = "",
+    engine: EngineName = "batched",
+    out: Out = None,
+    resume: Resume = False,
+    output: OutputFormat = Format.text,
+) -> None:
+    """Train one federation on simulated clients."""
+    from edgefed import api
+    from edgefed.config import FederationConfig
+
+    config = FederationConfig.from_mapping(_settings(source, settings, label, client))
+    name = f"{config.dataset}-{config.imbalance}-seed-{config.seed}"
+    done = api.run(config, engine=engine, out=out, name=name, resume=resume, progress=True)
+    if output is Format.json:
+        _print_json(done.summary)
+    else:
+        _show_run(done)
+
+
+@app.command()
+def compare(
+    source: Source = None,
+    settings: Settings = None,
+    label: Label = "",
+    client: Client = "",
+    strategies: Annotated[
+        str, typer.Option(help="Remedies, comma-separated, or all (default: the seven of the default comparison).")
+    ] = "",
+    seeds: Annotated[int | None, typer.Option(help="How many seeds.", show_default=False)] = None,
+    tune: Annotated[
+        str, typer.Option(metavar="learning-rate=0.1,0.3", help="Rates that each remedy is tuned over.")
+    ] = "",
+    no_tune: Annotated[bool, typer.Option("--no-tune", help="Keep the settings' learning rate.")] = False,
+    engine: EngineName = "batched",
+    out: Out = None,
+    resume: Resume = False,
+    output: OutputFormat = Format.text,
+) -> None:
+    """Compare imbalance remedies over seeds, paired: which helps, by how much, and is it real."""
+    from edgefed import api
+    from edgefed.api.compare import DEFAULT_ARMS, DEFAULT_SEEDS, comparison_defaults
+
+    config = comparison_defaults(_settings(source, settings, label, client))
+    rates = _rates(tune, no_tune)
+    result = api.compare(
+        config,
+        strategies=strategies or DEFAULT_ARMS,
+        seeds=DEFAULT_SEEDS if seeds is None else seeds,
+        tune=rates,
+        engine=engine,
+        out=out,
+        name=f"compare-{config.dataset}",
+        resume=resume,
+        progress=True,
+    )
+    from edgefed.report import plot_comparison
+
+    folder = result.folder
+    assert folder is not None
+    pictures = plot_comparison(folder)
+    if output is Format.json:
+        _print_json(result.result)
+    else:
+        _show_comparison(result)
+    _note(f"pictures: {pictures[0].parent}" if pictures else "")
+    _note(f"settings of the first of the ranking, for edgefed run: {folder / 'best.toml'}")
+
+
+@app.command()
+def partition(
+    source: Source = None,
+    settings: Settings = None,
+    label: Label = "",
+    client: Client = "",
+    plot: Annotated[Path | None, typer.Option(help="Write the picture here (.png, .svg or .pdf).")] = None,
+    output: OutputFormat = Format.text,
+) -> None:
+    """Show who holds what, before any training."""
+    from edgefed.config import FederationConfig
+    from edgefed.data.shards import federate
+
+    config, data = federate(FederationConfig.from_mapping(_settings(source, settings, label, client)))
+    counts, names = data.class_counts, data.dataset.class_names
+    if plot is not None:
+        from edgefed.report import plot_shards
+
+        plot_shards(counts, names, plot)
+    if output is Format.json:
+        shards = [dict(zip(names, row, strict=True)) for row in counts.tolist()]
+        _print_json({"partition": config.partition, "clients": len(counts), "classes": list(names), "shards": shards})
+        return
+    table = Table(title=f"{config.dataset}, {config.partition}: training rows by client and class")
+    for title in ("client", *names, "rows"):
+        table.add_column(title, justify="right")
+    for position, row in enumerate(counts.tolist()):
+        name = data.dataset.client_names[position] if data.dataset.client_names else str(position)
+        table.add_row(name, *map(str, row), str(sum(row)))
+    table.add_section()
+    table.add_row("all", *map(str, counts.sum(0).tolist()), str(int(counts.sum())))
+    Console().print(table)
+    _note(f"picture: {plot}" if plot is not None else "")
+
+
+@app.command()
+def plot(runs: Annotated[list[Path], typer.Argument(help="Folders of runs or comparisons.")]) -> None:
+    """Draw the pictures of runs and comparisons again, from their folders alone."""
+    from edgefed.report import plot_comparison, plot_run
+    from edgefed.runs import Run, is_folder_of
+
+    for folder in runs:
+        if is_folder_of(folder, "comparison"):
+            pictures = plot_comparison(folder)
+        else:
+            pictures = plot_run(Run.read(folder), folder / "plots")
+        for picture in pictures:
+            typer.echo(str(picture))
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    rows: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Rows with the run's feature columns.")],
+) -> None:
+    """Classify new rows with a run's model; prints CSV: the class, then each class's probability."""
+    import csv
+
+    from edgefed import api
+    from edgefed.runs import Run
+
+    done = Run.read(run)
+    classes = done.manifest["classes"]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["predicted", *classes])
+    for probabilities in api.predict(done, rows):
+        writer.writerow([classes[int(probabilities.argmax())], *(f"{p:.6f}" for p in probabilities)])
+
+
+LISTS = {
+    "strategies": "imbalance",
+    "server-strategies": "strategy",
+    "datasets": "dataset",
+    "partitions": "partition",
+    "activations": "activation",
+    "losses": "loss",
+    "optimizers": "optimizer",
+    "standardizations": "standardize",
+}
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[str, typer.Argument(metavar="|".join([*LISTS, "engines", "settings"]), show_default=False)],
+) -> None:
+    """List every name that a setting takes, with a line on each."""
+    table = Table(box=None, pad_edge=False)
+    if what == "settings":
+        for title in ("setting", "default", "range", "what it is"):
+            table.add_column(title, overflow="fold")
+        for key, _, default, allowed, text in schema():
+            table.add_row(key, json.dumps(default), allowed, text)
+    elif what in LISTS or what == "engines":
+        from edgefed.engines import ENGINES
+
+        entries = ENGINES if what == "engines" else catalogue(LISTS[what])
+        table.add_column(what, no_wrap=True)
+        table.add_column("", overflow="fold")
+        for name, text in entries.items():
+            table.add_row(name, text)
+    else:
+        from edgefed.config import unknown
+
+        raise SettingsError(unknown("list", what, [*LISTS, "engines", "settings"]))
+    Console().print(table)
+
+
+# ------------------------------------------------------------------------------------------------ input
+def _settings(source: str | None, overrides: Sequence[str] | None, label: str, client: str) -> dict[str, Any]:
+    """Return the settings that a command was given: a TOML or CSV file, then options, then ``-s``."""
+    given: dict[str, Any] = {}
+    path = None
+    if source is not None:
+        suffix = Path(source).suffix.lower()
+        if suffix == ".csv":
+            given |= {"dataset": "csv", "data-path": source}
+        elif suffix == ".toml":
+            path = Path(source)
+        else:
+            raise SettingsError(f"{source}: expected settings (.toml) or data (.csv)")
+    given |= read_settings(path)
+    if label:
+        given["label-column"] = label
+    if client:
+        given |= {"client-column": client, "partition": "natural"}
+    return given | read_settings(None, overrides or ())
+
+
+def _rates(tune: str, no_tune: bool) -> tuple[float, ...] | None:
+    from edgefed.api.compare import DEFAULT_RATES
+
+    if no_tune and tune:
+        raise SettingsError("--no-tune contradicts --tune: give one of them")
+    if no_tune:
+        return None
+    if not tune:
+        return DEFAULT_RATES
+    key, equals, values = tune.partition("=")
+    if not equals or key.strip() != "learning-rate":
+        raise SettingsError(f"--tune {tune}: expected learning-rate=0.1,0.3,1,3")
+    try:
+        return tuple(float(value) for value in values.split(",") if value.strip())
+    except ValueError:
+        raise SettingsError(f"--tune {tune}: expected numbers, as learning-rate=0.1,0.3,1,3") from None
+
+
+# ------------------------------------------------------------------------------------------------ output
+def _print_json(value: dict[str, Any]) -> None:
+    from edgefed.runs import plain
+
+    sys.stdout.write(json.dumps(plain(value)) + "\n")
+
+
+def _note(text: str) -> None:
+    if text:
+        print(text, file=sys.stderr)
+
+
+def _show_run(run: Run) -> None:
+    summary = run.summary
+    table = Table(title=f"{run.config.dataset}: {summary['rounds']} rounds, {summary['clients']} clients", box=None)
+    table.add_column("test measure")
+    table.add_column("", justify="right")
+    for name in ("balanced_accuracy", "accuracy", "macro_f1", "worst_recall", "g_mean", "log_loss", "brier"):
+        table.add_row(name.replace("_", " "), f"{summary['test'][name]:.4f}")
+    for name, value in zip(run.manifest["classes"], summary["test"]["recall"], strict=True):
+        table.add_row(f"recall of {name}", "no rows" if value is None else f"{value:.4f}")
+    Console().print(table)
+    moved = summary["bytes"]
+    _note(
+        f"{summary['client_updates']} client updates in {summary['seconds']:.2f} s; "
+        f"moved {moved['up'] / 1e6:.2f} MB up, {moved['down'] / 1e6:.2f} MB down"
+    )
+    _note(f"folder: {run.folder}; edgefed plot {run.folder} draws it")
+
+
+def _show_comparison(comparison: Comparison) -> None:
+    result = comparison.result
+    table = Table(title=f"Test balanced accuracy, last round: {result['generalises_over']}", caption=result["finding"])
+    for title in ("remedy", "mean", "95 % interval", "minus none", "95 % interval", "p (Holm)", "rate", "finding"):
+        table.add_column(
+            title, justify="left" if title in ("remedy", "finding") else "right", no_wrap=title == "remedy"
+        )
+    for entry in result["strategies"]:
+        measure, difference = entry["balanced_accuracy"], entry["difference"]
+        cells = [entry["name"], f"{measure['mean']:.3f}", _interval(measure)]
+        if difference is None:
+            cells += ["", "", ""]
+        else:
+            cells += [f"{difference['mean']:+.3f}", _interval(difference, "+"), f"{difference['p_holm']:.3f}"]
+        table.add_row(*cells, f"{entry['learning_rate']:g}", entry["tier"])
+    table.add_section()
+    for name, reference in result["references"].items():
+        table.add_row(f"reference: {name}", f"{reference['mean']:.3f}", _interval(reference))
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    for line in _warnings(result):
+        _note(line)
+    _note(
+        f"{result['federations']} federations, {result['client_updates']} client updates in {result['seconds']:.1f} s"
+    )
+
+
+def _interval(values: dict[str, Any], sign: str = "") -> str:
+    return f"{values['low']:{sign}.3f} to {values['high']:{sign}.3f}"
+
+
+def _warnings(result: dict[str, Any]) -> list[str]:
+    lines = []
+    edge = [f"{name} ({row['learning-rate']:g})" for name, row in result["tuned"].items() if row["on_the_edge"]]
+    if edge:
+        lines.append(f"note: picked on the edge of the tuned rates, a wider --tune may change it: {', '.join(edge)}")
+    falling = [
+        f"{entry['name']} ({entry['not_converged']} of {len(result['seeds'])} seeds)"
+        for entry in result["strategies"]
+        if entry["not_converged"]
+    ]
+    if falling:
+        lines.append(f"note: not converged, validation loss still falling by over 1 %: {', '.join(falling)}")
+    idle = [
+        f"{entry['name']} ({entry['acts_on_rows']:.0%})" for entry in result["strategies"] if entry["acts_on_rows"] < 1
+    ]
+    if idle:
+        lines.append(f"note: acts on a part of the training rows only: {', '.join(idle)}")
+    return lines
+
+
+def main() -> None:
+    """Run the command line; a person's mistake is one line on stderr and exit 2."""
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (SettingsError, click.ClickException) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        _note("edgefed: " + " ".join(message.split()))
+        return 2
+    except (KeyboardInterrupt, click.Abort) as stop:
+        _note(f"edgefed: {stop or 'interrupted'}")
+        return 130
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        from edgefed.federation.rounds import FederationError
+
+        if not isinstance(error, FederationError | OSError):
+            raise
+        _note(f"edgefed: {error}")
+        return 1
+    return code if isinstance(code, int) else 0
