@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.analysis.statistics import SAME, UNDECIDED, ranking, t_interval
-from edgefed.api.assembly import client_rows, environment, finished_run, in_process, opening_manifest
+from edgefed.api.assembly import in_process
 from edgefed.api.progress import shown
 from edgefed.api.references import references
 from edgefed.api.run import resumable
@@ -21,6 +21,7 @@ from edgefed.config import FederationConfig, SettingsError, catalogue, unknown
 from edgefed.data.datasets import load
 from edgefed.data.shards import FederatedData, federate
 from edgefed.engines import make_engine
+from edgefed.federation.record import client_rows, environment, finished_run, opening_manifest
 from edgefed.federation.rounds import query, run_rounds
 from edgefed.runs import Run, RunWriter, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
 

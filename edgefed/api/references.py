@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from edgefed.api.assembly import held_by_server
 from edgefed.data.partition import Partition
 from edgefed.federation.clients import DTYPES, Clients, Guidance, merged, scale_of, schedule_of, update_of
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation
@@ -75,7 +74,7 @@ def references(
 
 
 def _cases(config: FederationConfig, data: FederatedData, rate: float, seed: int) -> list[_Case]:
-    validation, test = held_by_server(data, "validation"), held_by_server(data, "test")
+    validation, test = HeldOut.of(data, "validation"), HeldOut.of(data, "test")
     split, shards = data.split, data.shards
     kept = ~np.isin(split.test, split.dropped)
     never_dropped = HeldOut(test.features[kept], test.labels[kept])

@@ -5,19 +5,14 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edgefed.api.assembly import (
-    client_rows,
-    environment,
-    finished_run,
-    in_process,
-    opening_manifest,
-)
+from edgefed.api.assembly import in_process
 from edgefed.api.progress import shown
 from edgefed.config import FederationConfig, SettingsError
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
+from edgefed.federation.record import RunLog, environment, finished_run, opening_manifest
 from edgefed.federation.rounds import query, run_rounds
 from edgefed.runs import Interrupted, Run, RunWriter, is_folder_of, new_folder, read_json
 
@@ -89,7 +84,7 @@ def run(
     federation = in_process(config, data, trainer)
     opening = opening_manifest(config, data, engine, environment())
     query([federation], trainer.exchange, [range(config.num_clients)])
-    log = _Log(federation, RunWriter(folder)) if folder is not None else None
+    log = RunLog(federation, RunWriter(folder)) if folder is not None else None
     if log is not None:
         if continuing:
             log.restore()
@@ -144,42 +139,3 @@ def check_same_settings(folder: Path, config: FederationConfig) -> None:
             raise SettingsError(
                 f"--resume: {key}={value} differs from {folder / 'config.toml'}, which has {key}={kept.get(key)}"
             )
-
-
-class _Log:
-    """Keeps a run's folder in step with its federation."""
-
-    def __init__(self, federation: Federation, writer: RunWriter) -> None:
-        self.federation = federation
-        self.writer = writer
-        self.earlier_seconds = 0.0
-        self._written = 0
-
-    def write(self) -> None:
-        """Commit rounds when a checkpoint is due: rows first, then the weights that make them count."""
-        federation, every = self.federation, self.federation.config.checkpoint_every
-        if not federation.done and (not every or federation.round % every):
-            return
-        self.writer.rows(federation.history[self._written :], client_rows(federation, self._written))
-        if every and not federation.done:
-            arrays: dict[str, Any] = federation.model.state_dict(federation.weights)
-            self.writer.checkpoint(federation.round, arrays)
-        self._written = federation.round
-
-    def restore(self) -> None:
-        """Set the federation back to the last checkpoint; what came after it is redone."""
-        federation = self.federation
-        found = self.writer.last_checkpoint()
-        rounds, arrays = found if found is not None else (0, {})
-        federation.history = self.writer.truncate(rounds)
-        if len(federation.history) < rounds:
-            raise SettingsError(
-                f"{self.writer.folder / 'history.jsonl'}: {len(federation.history)} rounds, the checkpoint has {rounds}"
-            )
-        federation.round = self._written = rounds
-        if rounds:
-            federation.set_weights(federation.model.flat(arrays))
-        federation.client_updates = sum(row["clients"] for row in federation.history)
-        federation.bytes_up = sum(row["bytes_up"] for row in federation.history)
-        federation.bytes_down = sum(row["bytes_down"] for row in federation.history)
-        self.earlier_seconds = sum(row["seconds"] for row in federation.history)

@@ -140,7 +140,7 @@ def _requests(clients: Clients, messages: Sequence[Message]) -> list[_Request]:
     if isinstance(messages, Broadcast):
         if not len(messages):
             return []
-        return [_Request(clients, messages.content, messages.nodes, np.arange(len(messages)))]
+        return [_Request(clients, messages.content, messages.nodes.astype(np.int64), np.arange(len(messages)))]
     groups: dict[int, list[int]] = {}
     for place, message in enumerate(messages):
         groups.setdefault(id(message.content), []).append(place)

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from flwr.app import Context
     from numpy.typing import NDArray
 
-ONLY = np.array([0])
-"""The position of a device's one client."""
-
 
 def make_client_app(clients_of: Callable[[Context], Clients]) -> ClientApp:
     """Return a ClientApp whose client is found by ``clients_of(context)``: a :class:`Clients` of one shard."""
@@ -50,7 +47,7 @@ def make_client_app(clients_of: Callable[[Context], Clients]) -> ClientApp:
         guidance = read_guidance(message.content.config_records[CONFIG])
         if not clients.shards.train.sizes[0]:
             raise ValueError("empty shard: nothing to train on")
-        cohort = clients.cohort(guidance, ONLY, params, round_number)
+        cohort = clients.cohort(guidance, np.array([0]), params, round_number)
         trained = train(update_of(clients.config, clients.model), schedule_of(clients.config), cohort)
         columns = {
             "num-examples": clients.shards.train.sizes,
@@ -63,7 +60,7 @@ def make_client_app(clients_of: Callable[[Context], Clients]) -> ClientApp:
     def evaluate(message: Message, context: Context) -> Message:
         clients = clients_of(context)
         guidance = read_guidance(message.content.config_records[CONFIG])
-        return _reply(message, clients, clients.evaluate(guidance, ONLY, _weights(message, clients)))
+        return _reply(message, clients, clients.evaluate(guidance, np.array([0]), _weights(message, clients)))
 
     return app
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgefed.data.shards import FederatedData
     from edgefed.federation.clients import Guidance
     from edgefed.learning.model import MLP
 
@@ -28,6 +29,12 @@ class HeldOut:
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, data: FederatedData, rows: str) -> HeldOut:
+        """Return the ``validation`` or ``test`` rows of a dataset that was split."""
+        chosen = getattr(data.split, rows)
+        return cls(data.dataset.features[chosen], data.dataset.labels[chosen])
 
     def ready(self, guidance: Guidance, standardize: str) -> Floats:
         """Return the features as the global model expects them, by the pooled mean and scale."""
@@ -76,9 +83,10 @@ class StackedEvaluation:
         with one_thread():
             logits = self.model.forward(params, self.features)[0].double().numpy() + self.shifts
         # A diverged model must not stop the others: its logits count as undecided, its loss shows infinity.
-        finite = np.isfinite(logits).all(-1, keepdims=True)
-        columns = measures(np.where(finite, logits, 0.0), self.labels, self.real)
-        columns["log_loss"] = np.where(np.logical_or(finite[..., 0], ~self.real).all(-1), columns["log_loss"], np.inf)
+        decided = np.asarray(np.isfinite(logits).all(-1))
+        columns = measures(np.where(decided[..., None], logits, 0.0), self.labels, self.real)
+        diverged = (self.real & ~decided).any(-1)
+        columns["log_loss"] = np.where(diverged, np.inf, columns["log_loss"])
         listed = {name: values.tolist() for name, values in columns.items()}
         return [{name: values[place] for name, values in listed.items()} for place in range(len(stack))]
 

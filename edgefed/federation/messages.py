@@ -80,11 +80,12 @@ class Broadcast(Sequence[Message]):
     ----------
     content : RecordDict
         Shared by all messages: whoever writes into it writes into everyone's.
-    nodes : int64 ndarray [messages]
+    nodes : uint64 ndarray [messages]
+        Flower's node ids use all 64 bits.
     message_type : str
     """
 
-    def __init__(self, content: RecordDict, nodes: NDArray[np.int64], message_type: str) -> None:
+    def __init__(self, content: RecordDict, nodes: NDArray[np.uint64], message_type: str) -> None:
         self.content = content
         self.nodes = nodes
         self.message_type = message_type

@@ -60,7 +60,7 @@ def through_grids(timeout: float | None = None) -> Exchange:
 class CohortView(Grid):
     """A grid that shows exactly one round's cohort, so that the loop and not the strategy draws it."""
 
-    def __init__(self, grid: Grid, nodes: NDArray[np.int64]) -> None:
+    def __init__(self, grid: Grid, nodes: NDArray[np.uint64]) -> None:
         self._grid = grid
         self._nodes: list[int] = nodes.tolist()
 
@@ -137,7 +137,7 @@ class Federation:
     round: int = 0
     weights: NDArray[np.floating] = field(init=False)
     guidance: Guidance = field(init=False)
-    nodes: NDArray[np.int64] = field(init=False)
+    nodes: NDArray[np.uint64] = field(init=False)
     rows: NDArray[np.int64] = field(init=False)
     held_out: NDArray[np.int64] = field(init=False)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -191,7 +191,7 @@ def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence
     asked = [
         Broadcast(
             RecordDict({CONFIG: ConfigRecord({"moments": _needs_moments(f), "class-counts": _needs_counts(f)})}),
-            np.asarray(ids, np.int64),
+            np.asarray(ids, np.uint64),
             MessageType.QUERY,
         )
         for f, ids in zip(federations, nodes, strict=True)
@@ -238,10 +238,10 @@ def _learn(federation: Federation, replies: Sequence[Message], failed: list[str]
     federation._config = guidance_config(federation.guidance)
 
 
-def _senders(replies: Sequence[Message]) -> NDArray[np.int64]:
+def _senders(replies: Sequence[Message]) -> NDArray[np.uint64]:
     if isinstance(replies, CohortReplies) and isinstance(replies.requests, Broadcast):
         return replies.requests.nodes
-    return np.array([reply.metadata.src_node_id for reply in replies], np.int64)
+    return np.array([reply.metadata.src_node_id for reply in replies], np.uint64)
 
 
 def _sorted_replies(replies: Iterable[Message]) -> tuple[Sequence[Message], list[str]]:

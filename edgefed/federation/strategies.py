@@ -77,7 +77,7 @@ class StackedFedAvg(FedAvg):
     ) -> Sequence[Message]:
         config["server-round"] = server_round
         content = RecordDict({ARRAYS: arrays, CONFIG: config})
-        return Broadcast(content, np.asarray(grid.get_node_ids(), np.int64), message_type)
+        return Broadcast(content, np.asarray(grid.get_node_ids(), np.uint64), message_type)
 
     def aggregate_train(
         self,

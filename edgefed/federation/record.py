@@ -1,0 +1,165 @@
+"""From a federation to its run folder: what is written before, during and after the rounds."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from edgefed.config import SettingsError
+from edgefed.federation.rounds import clients_test
+from edgefed.imbalance import REMEDIES
+from edgefed.runs import Run, RunWriter, model_hash
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgefed.config import FederationConfig
+    from edgefed.data.shards import FederatedData
+    from edgefed.federation.rounds import Federation
+
+PACKAGES = ("edgefed", "flwr", "imbalanced-learn", "numpy", "scikit-learn", "torch")
+
+
+def environment() -> dict[str, Any]:
+    """Return what a result depends on beside its settings: versions and the machine's kind."""
+    return {
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "platform": {"system": platform.system(), "machine": platform.machine()},
+        "command": " ".join(sys.argv[1:]),
+        "git": _git_state(),
+    }
+
+
+def _git_state() -> str | None:
+    """Return the commit of the working folder, marked where it has changes; None outside a repository."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None
+
+
+def opening_manifest(config: FederationConfig, data: FederatedData, engine: str, environment: Any) -> dict[str, Any]:
+    """Return what a run's manifest says before its first round."""
+    dataset, parts = data.dataset, data.split
+    remedy = REMEDIES[config.imbalance](config)
+    counts = data.class_counts
+    return {
+        "format": 1,
+        "engine": engine,
+        "environment": environment,
+        "features": list(dataset.feature_names),
+        "classes": list(dataset.class_names),
+        "rows": {"train": len(parts.pool), "validation": len(parts.validation), "test": len(parts.test)},
+        "long_tail_order": [dataset.class_names[label] for label in parts.order],
+        "shards": {"class_counts": counts.tolist(), "idle": remedy.idle_because(counts)},
+    }
+
+
+def closing_manifest(federation: Federation, opening: dict[str, Any], name: str, seconds: float) -> dict[str, Any]:
+    """Return the finished run's manifest: how to predict with the model, and the summary."""
+    weights = federation.model.state_dict(federation.weights)
+    last = federation.history[-1]
+    shift = federation.prediction_shift
+    summary = {
+        "run": name,
+        "engine": opening["engine"],
+        "rounds": federation.round,
+        "clients": len(federation.nodes),
+        "client_updates": federation.client_updates,
+        "seconds": round(seconds, 6),
+        "test": {key: value for key, value in last["test"].items() if key != "confusion"},
+        "validation": {key: value for key, value in last.get("validation", {}).items() if key != "confusion"},
+        "clients_test": clients_test(federation),
+        "bytes": {"up": federation.bytes_up, "down": federation.bytes_down},
+        "model_sha256": model_hash(weights),
+    }
+    return opening | {
+        "prediction": {
+            "mean": federation.guidance.mean.tolist(),
+            "scale": federation.guidance.scale.tolist(),
+            "standardized": federation.config.standardize != "none",
+            "logit_shift": shift.tolist(),
+        },
+        "class_counts_asked": federation.guidance.class_counts is not None,
+        "query_bytes": {"up": federation.query_bytes[0], "down": federation.query_bytes[1]},
+        "summary": summary,
+    }
+
+
+def finished_run(
+    federation: Federation, opening: dict[str, Any], name: str, seconds: float, folder: Path | None
+) -> Run:
+    """Return a finished federation as a run."""
+    return Run(
+        config=federation.config,
+        manifest=closing_manifest(federation, opening, name, seconds),
+        rounds=federation.history,
+        weights=federation.model.state_dict(federation.weights),
+        folder=folder,
+    )
+
+
+def client_rows(federation: Federation, since: int = 0) -> list[tuple[Any, ...]]:
+    """Return a row a client a round, for the rounds after ``since``."""
+    return [
+        (entry.round, *cells)
+        for entry in federation.clients
+        if entry.round > since
+        for cells in zip(
+            entry.ids.tolist(),
+            entry.rows.tolist(),
+            entry.steps.tolist(),
+            entry.loss.tolist(),
+            entry.verdicts,
+            strict=True,
+        )
+    ]
+
+
+class RunLog:
+    """Keeps a run's folder in step with its federation."""
+
+    def __init__(self, federation: Federation, writer: RunWriter) -> None:
+        self.federation = federation
+        self.writer = writer
+        self.earlier_seconds = 0.0
+        self.written = 0
+
+    def write(self) -> None:
+        """Commit rounds when a checkpoint is due: rows first, then the weights that make them count."""
+        federation, every = self.federation, self.federation.config.checkpoint_every
+        if not federation.done and (not every or federation.round % every):
+            return
+        self.writer.rows(federation.history[self.written :], client_rows(federation, self.written))
+        if every and not federation.done:
+            arrays: dict[str, Any] = federation.model.state_dict(federation.weights)
+            self.writer.checkpoint(federation.round, arrays)
+        self.written = federation.round
+
+    def restore(self) -> None:
+        """Set the federation back to the last checkpoint; what came after it is redone."""
+        federation = self.federation
+        found = self.writer.last_checkpoint()
+        rounds, arrays = found if found is not None else (0, {})
+        federation.history = self.writer.truncate(rounds)
+        if len(federation.history) < rounds:
+            raise SettingsError(
+                f"{self.writer.folder / 'history.jsonl'}: {len(federation.history)} rounds, the checkpoint has {rounds}"
+            )
+        federation.round = self.written = rounds
+        if rounds:
+            federation.set_weights(federation.model.flat(arrays))
+        federation.client_updates = sum(row["clients"] for row in federation.history)
+        federation.bytes_up = sum(row["bytes_up"] for row in federation.history)
+        federation.bytes_down = sum(row["bytes_down"] for row in federation.history)
+        self.earlier_seconds = sum(row["seconds"] for row in federation.history)

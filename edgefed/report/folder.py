@@ -1,0 +1,106 @@
+"""A comparison folder as pictures and pages need it: its figures, and the runs at each remedy's chosen rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefed.config import SettingsError
+from edgefed.runs import Run, is_folder_of, read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+CONTROL = "none"
+RANKED = "balanced_accuracy"
+
+
+@dataclass(frozen=True, eq=False)
+class ComparisonFolder:
+    """A finished comparison, read from its files alone.
+
+    Attributes
+    ----------
+    folder : Path
+    result : dict
+        What ``comparison.json`` holds.
+    runs : dict of str to list of Run
+        The federations of each remedy at its chosen learning rate, in the order of ``seeds``.
+    """
+
+    folder: Path
+    result: dict[str, Any]
+    runs: dict[str, list[Run]]
+
+    @classmethod
+    def read(cls, folder: Path) -> ComparisonFolder:
+        """Read a comparison.
+
+        Raises
+        ------
+        SettingsError
+            One line, when the folder is not a finished comparison or one of its runs is missing.
+        """
+        if not is_folder_of(folder, "comparison"):
+            raise SettingsError(f"{folder}: not a finished comparison (it has no comparison.json)")
+        result = read_json(folder / "comparison.json")
+        try:
+            cells = {
+                str(arm["name"]): [
+                    folder / "federations" / arm["name"] / f"rate-{arm['learning_rate']:g}" / f"seed-{seed}"
+                    for seed in result["seeds"]
+                ]
+                for arm in result["strategies"]
+            }
+            for arm in result["strategies"]:
+                numbers(arm[RANKED]["values"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingsError(
+                f"{folder / 'comparison.json'}: not a comparison's figures ({type(error).__name__}: {error})"
+            ) from None
+        return cls(folder, result, {arm: [Run.read(home) for home in homes] for arm, homes in cells.items()})
+
+    @property
+    def arms(self) -> list[dict[str, Any]]:
+        """The remedies' figures from the highest mean to the lowest, the control among them."""
+        return list(self.result["strategies"])
+
+    @property
+    def remedies(self) -> list[dict[str, Any]]:
+        """The same without the control."""
+        return [arm for arm in self.arms if arm["name"] != CONTROL]
+
+    @property
+    def control(self) -> dict[str, Any] | None:
+        """The control's figures."""
+        return next((arm for arm in self.arms if arm["name"] == CONTROL), None)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, in the order of every arm's values."""
+        return [int(seed) for seed in self.result["seeds"]]
+
+    @property
+    def scope(self) -> str:
+        """What the figures generalise over, as a sentence."""
+        said = str(self.result.get("generalises_over", "")).strip()
+        return f"The intervals generalise {said}." if said else f"{len(self.seeds)} seeds."
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return str(next(iter(self.runs.values()))[0].config.dataset)
+
+
+def numbers(values: Any) -> NDArray[np.float64]:
+    """Return JSON numbers as an array; null, which stands for what is not finite, becomes nan."""
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def number(value: Any) -> float:
+    """Return a JSON number; null becomes nan."""
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,279 @@
+"""Who holds what: training rows by client and class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.ticker import MaxNLocator
+
+from edgefed.report.style import (
+    BLUE,
+    GREY,
+    INK,
+    SMALL,
+    TINY,
+    caption,
+    house_style,
+    label,
+    light_grid,
+    new_figure,
+    save,
+    settle,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Counts = NDArray[np.int64]
+
+ONE_ROW_EACH = 50
+"""Clients up to which each has a row of its own."""
+GROUPS = 40
+"""Rows that more clients are gathered into, about."""
+NUMBERED = 24
+"""Classes up to which cells carry their number."""
+
+
+def plot_shards(
+    class_counts: NDArray[Any],
+    class_names: Sequence[str],
+    target: Path,
+    *,
+    title: str = "",
+    idle: Sequence[str] = (),
+) -> list[Path]:
+    """Draw who holds what and return the files: PNG and SVG, or the one format that the target's suffix names.
+
+    Up to 50 clients have a row each. More are gathered by their largest class into groups that the picture names,
+    beside the distributions of shard sizes and of classes held. Classes go from common to rare.
+
+    Parameters
+    ----------
+    class_counts : integer ndarray [clients, classes]
+        Training rows.
+    class_names : sequence of str
+    target : path
+    title : str
+        What is shared out, in front of the counts. Neutral: empty.
+    idle : sequence of str
+        For each client why the remedy does nothing there; empty text where it acts. Neutral: none.
+
+    Raises
+    ------
+    SettingsError
+        For a suffix other than .png, .svg and .pdf, or a folder that cannot be written.
+    """
+    counts = np.asarray(class_counts, np.int64).reshape(-1, len(class_names))
+    return save(shards_figure(counts, class_names, title=title, idle=idle), target)
+
+
+@house_style()
+def shards_figure(counts: Counts, class_names: Sequence[str], *, title: str = "", idle: Sequence[str] = ()) -> Figure:
+    """Return the picture that :func:`plot_shards` writes."""
+    order = np.argsort(-counts.sum(0), kind="stable")
+    counts, names = counts[:, order], [str(class_names[place]) for place in order]
+    grouped = len(counts) > ONE_ROW_EACH
+    grid = _groups(counts, names) if grouped else _clients(counts)
+
+    classes = len(names)
+    columns = float(np.clip(0.55 * classes, 2.2, 7.0))
+    width = max(columns + (3.9 if grouped else 3.1), 5.4)
+    height = max(0.185 * len(grid.rows), 3.2 if grouped else 0.5) + 2.1
+    figure = new_figure(width, height, _title(title, counts))
+    area = figure.add_gridspec(
+        2, 2, height_ratios=[0.62, height - 1.9], width_ratios=[columns, 1.9 if grouped else 1.1], hspace=0, wspace=0
+    )
+    main = figure.add_subplot(area[1, 0])
+    top = figure.add_subplot(area[0, 0], sharex=main)
+    _draw_grid(main, grid, names)
+    _draw_class_totals(top, counts)
+    if grouped:
+        _draw_distributions(figure, area[:, 1], counts)
+    else:
+        _draw_sizes(figure.add_subplot(area[1, 1], sharey=main), grid.rows.sum(1), idle)
+    caption(figure, _caption(counts, grid, grouped, idle))
+    settle(figure)
+    return figure
+
+
+# ---------------------------------------------------------------------------------------------- rows of the grid
+@dataclass(frozen=True)
+class _Grid:
+    """Rows of the grid from top to bottom, and the blocks of rows that share a label."""
+
+    rows: Counts
+    blocks: list[tuple[str, int]]
+    group: int = 1
+
+
+def _clients(counts: Counts) -> _Grid:
+    return _Grid(counts, [(str(client), 1) for client in range(len(counts))])
+
+
+def _groups(counts: Counts, names: Sequence[str]) -> _Grid:
+    """Gather clients with the same largest class into groups, those with the purest shards first."""
+    held = counts.sum(1)
+    some = np.flatnonzero(held)
+    group = max(1, -(-len(some) // GROUPS))
+    rows, blocks = [], []
+    for place, name in enumerate(names):
+        mine = some[counts[some].argmax(1) == place]
+        if not len(mine):
+            continue
+        purest = mine[np.lexsort((-held[mine], -(counts[mine, place] / held[mine])))]
+        cuts = range(group, len(purest), group)
+        parts = np.split(purest, cuts)
+        rows += [counts[part].sum(0) for part in parts]
+        blocks.append((f"mostly {name}\n{_many(len(mine), 'client')}", len(parts)))
+    empty = len(counts) - len(some)
+    if empty:
+        rows.append(np.zeros(counts.shape[1], np.int64))
+        blocks.append((f"empty\n{_many(empty, 'client')}", 1))
+    return _Grid(np.array(rows), blocks, group)
+
+
+# ---------------------------------------------------------------------------------------------- parts of the picture
+def _draw_grid(axes: Axes, grid: _Grid, names: Sequence[str]) -> None:
+    rows = grid.rows
+    # A square root, so that a single row of a rare class still shows beside the large shards.
+    norm = PowerNorm(0.5, vmin=-0.08 * max(1, rows.max(initial=1)), vmax=max(1, rows.max(initial=1)))
+    shown = np.ma.masked_equal(rows, 0)
+    axes.pcolormesh(
+        np.arange(rows.shape[1] + 1) - 0.5,
+        np.arange(len(rows) + 1) - 0.5,
+        shown,
+        cmap=mpl.colormaps["Blues"],
+        norm=norm,
+        edgecolors="white",
+        linewidth=0.6,
+    )
+    if len(names) <= NUMBERED:
+        for (row, column), count in np.ndenumerate(rows):
+            dark = norm(count) > 0.62
+            axes.text(
+                column,
+                row,
+                f"{count:,}" if count else "·",
+                ha="center",
+                va="center_baseline",
+                fontsize=TINY + 0.5,
+                color="white" if count and dark else INK if count else GREY,
+            )
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    axes.tick_params(length=0)
+    long = max(map(len, names)) * len(names) > 30
+    axes.set_xticks(
+        range(len(names)),
+        [label(name, 26 if long else 14) for name in names],
+        rotation=40 if long else 0,
+        ha="right" if long else "center",
+        rotation_mode="anchor" if long else "default",
+    )
+    axes.set_xlabel("class, from common to rare")
+    _label_blocks(axes, grid)
+
+
+def _label_blocks(axes: Axes, grid: _Grid) -> None:
+    ends = np.cumsum([size for _, size in grid.blocks])
+    middles = ends - np.array([size for _, size in grid.blocks]) / 2 - 0.5
+    axes.set_yticks(middles, [text for text, _ in grid.blocks])
+    single = all(size == 1 for _, size in grid.blocks)
+    if single and "\n" not in grid.blocks[0][0]:
+        axes.set_ylabel("client")
+        return
+    for end in ends[:-1]:
+        axes.axhline(end - 0.5, color=INK, linewidth=0.7)
+
+
+def _draw_class_totals(axes: Axes, counts: Counts) -> None:
+    """Draw each class's rows as a bar, with the number of clients that hold it."""
+    totals, holders = counts.sum(0), (counts > 0).sum(0)
+    axes.bar(range(len(totals)), totals, width=0.62, color=BLUE)
+    axes.set_ylim(0, max(1, totals.max()) * 1.02)
+    for place, (total, holding) in enumerate(zip(totals, holders, strict=True)):
+        for text, up in ((f"{total:,}", 9.5), (f"{holding:,}", 2)):
+            axes.annotate(
+                text, (place, total), (0, up), textcoords="offset points", ha="center", va="bottom", fontsize=TINY + 0.5
+            )
+    axes.set_axis_off()
+
+
+def _draw_sizes(axes: Axes, sizes: Counts, idle: Sequence[str]) -> None:
+    """Draw each client's rows as a bar; an empty client says so, and so does one where the remedy is idle."""
+    axes.barh(range(len(sizes)), sizes, height=0.62, color=BLUE)
+    for client, size in enumerate(sizes):
+        why = idle[client] if client < len(idle) else ""
+        text = "empty" if not size else f"{size:,}" + (f"  idle: {why}" if why else "")
+        axes.annotate(text, (size, client), (3, 0), textcoords="offset points", va="center", fontsize=TINY + 0.5)
+    axes.set_xlim(0, max(1, sizes.max(initial=1)))
+    axes.set_title("training rows", fontsize=SMALL, loc="left")
+    axes.set_axis_off()
+    axes.title.set_visible(True)
+
+
+def _draw_distributions(figure: Figure, area: Any, counts: Counts) -> None:
+    sizes, kinds = counts.sum(1), (counts > 0).sum(1)
+    upper, lower = area.subgridspec(2, 1).subplots()
+    edges = np.unique(np.linspace(1, max(2, sizes.max() + 1), 25).round())
+    heights, _ = np.histogram(sizes[sizes > 0], edges)
+    upper.bar(edges[:-1], heights, width=np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.4)
+    empty = int((sizes == 0).sum())
+    if empty:
+        step = float(edges[1] - edges[0])
+        upper.bar(-step, empty, width=step, color="white", edgecolor=INK, hatch="////", linewidth=0.7)
+        upper.annotate(
+            "empty", (-step, empty), (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=TINY + 0.5
+        )
+    upper.set_xlabel("training rows of a client")
+    lower.bar(range(counts.shape[1] + 1), np.bincount(kinds, minlength=counts.shape[1] + 1), width=0.7, color=BLUE)
+    lower.set_xlabel("classes that a client holds")
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    for axes in (upper, lower):
+        axes.set_ylabel("clients")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+        light_grid(axes, "y")
+
+
+# ---------------------------------------------------------------------------------------------- words
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 'es' if what.endswith('s') else 's'}"
+
+
+def _title(title: str, counts: Counts) -> str:
+    what = ", ".join(
+        (
+            _many(len(counts), "client"),
+            _many(counts.shape[1], "class"),
+            _many(int(counts.sum()), "training row"),
+        )
+    )
+    return f"{title}: who holds what\n{what}" if title else f"Who holds what: {what}"
+
+
+def _caption(counts: Counts, grid: _Grid, grouped: bool, idle: Sequence[str]) -> str:
+    empty = int((counts.sum(1) == 0).sum())
+    parts = ["Above each column: training rows of the class, and under it the clients that hold it."]
+    if grouped:
+        each = "a client" if grid.group == 1 else f"up to {grid.group} clients added together"
+        parts.insert(0, f"Each line of the grid is {each}, gathered by largest class; darker is more rows.")
+    else:
+        parts.insert(0, "Each cell: training rows of a class at a client (· none); darker is more.")
+    if empty:
+        parts.append(f"{_many(empty, 'client')} {'is' if empty == 1 else 'are'} empty.")
+    reasons = [why for why in idle if why]
+    if reasons:
+        each_reason = ", ".join(f"{why} {reasons.count(why):,}" for why in dict.fromkeys(reasons))
+        parts.append(f"The remedy does nothing at {len(reasons):,} of {_many(len(idle), 'client')} ({each_reason}).")
+    return " ".join(parts)

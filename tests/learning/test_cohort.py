@@ -1,0 +1,310 @@
+"""A cohort's schedule and batches, and that a client's training does not depend on its company."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from plain_training import OPTIMISERS, batches_of, cohort_of
+
+from edgefed.learning import cohort as cohort_module
+from edgefed.learning.cohort import Cohort, Schedule, join, pool_of, train
+from edgefed.learning.local_update import ClientUpdate
+from edgefed.learning.losses import LOSSES
+from edgefed.learning.model import MLP
+
+MODEL = MLP(4, (6,), 3)
+RAGGED = [0, 1, 2, 7, 8, 9, 15, 16, 15, 60, 137, 200, 3, 0]
+
+
+def update_of(name: str, loss: str = "cross-entropy") -> ClientUpdate:
+    optimiser = OPTIMISERS[name]
+    return ClientUpdate(MODEL, loss, optimiser.name, with_momentum=optimiser.momentum > 0)
+
+
+def schedule_of(name: str, epochs: int = 3) -> Schedule:
+    return Schedule(OPTIMISERS[name].batch_size, epochs)
+
+
+# ---- how many steps
+@pytest.mark.parametrize(
+    ("batch_size", "drawn", "shard", "steps", "epochs"),
+    [
+        # two local epochs; match=steps goes by the shard's rows, match=epochs by the drawn ones
+        (10, 25, 25, 6, 6),
+        (10, 40, 25, 6, 8),
+        (10, 8, 25, 6, 2),
+        (10, 30, 30, 6, 6),
+        (10, 31, 30, 6, 8),
+        (10, 1, 1, 2, 2),
+        (10, 0, 0, 0, 0),
+        (10, 0, 25, 0, 0),
+        (1, 7, 5, 10, 14),
+        (0, 40, 25, 2, 2),
+        (0, 1, 25, 2, 2),
+        (0, 0, 25, 0, 0),
+    ],
+)
+def test_number_of_steps_by_hand(batch_size, drawn, shard, steps, epochs):
+    drawn, shard = np.array([drawn]), np.array([shard])
+
+    assert Schedule(batch_size, 2, match_steps=True).steps(drawn, shard).tolist() == [steps]
+    assert Schedule(batch_size, 2, match_steps=False).steps(drawn, shard).tolist() == [epochs]
+
+
+def test_training_reports_its_steps():
+    cohort = cohort_of([40, 8, 0, 25], MODEL, OPTIMISERS["sgd"], shard_rows=[25, 25, 0, 25])
+
+    assert train(update_of("sgd"), Schedule(10, 2), cohort).steps.tolist() == [6, 6, 0, 6]
+    assert train(update_of("sgd"), Schedule(10, 2, match_steps=False), cohort).steps.tolist() == [8, 2, 0, 6]
+
+
+# ---- which rows
+@pytest.mark.parametrize("batch_size", [0, 1, 10])
+def test_an_epoch_visits_each_row_once(batch_size):
+    schedule = Schedule(batch_size, 3)
+    cohort = cohort_of(RAGGED, MODEL, OPTIMISERS["sgd"])
+
+    for client, batches in enumerate(batches_of(schedule, cohort)):
+        rows, start = RAGGED[client], int(cohort.starts[client])
+        each = int(schedule.steps_per_epoch(np.array([rows]))[0])
+        assert len(batches) == 3 * each
+        for epoch in range(3):
+            visited = torch.cat(batches[epoch * each : (epoch + 1) * each]) if each else torch.empty(0)
+            assert sorted(visited.tolist()) == list(range(start, start + rows))
+        if batch_size:
+            sizes = [len(batch) for batch in batches[:each]]
+            assert sizes[:-1] == [batch_size] * (each - 1)
+            assert all(1 <= size <= batch_size for size in sizes)
+
+
+def test_steps_matched_to_the_shard_walk_through_fewer_drawn_rows_again():
+    """12 of 35 rows drawn, batch 10: four steps are two passes over the 12."""
+    cohort = cohort_of([12], MODEL, OPTIMISERS["sgd"], shard_rows=[35])
+
+    batches = batches_of(Schedule(10, 1), cohort)[0]
+
+    assert [len(batch) for batch in batches] == [10, 2, 10, 2]
+    for half in (batches[:2], batches[2:]):
+        assert sorted(torch.cat(half).tolist()) == list(range(12))
+    assert batches[0].tolist() != batches[2].tolist()
+
+
+def test_steps_matched_to_the_shard_cut_a_longer_epoch_short():
+    """40 rows drawn from 25, batch 10: three steps see 30 different rows."""
+    cohort = cohort_of([40], MODEL, OPTIMISERS["sgd"], shard_rows=[25])
+
+    batches = batches_of(Schedule(10, 1), cohort)[0]
+
+    assert [len(batch) for batch in batches] == [10, 10, 10]
+    assert len(set(torch.cat(batches).tolist())) == 30
+
+
+def test_batches_are_the_clients_own():
+    """They follow from (seed, round, client) and the number of rows, never from the company or its order."""
+    schedule = Schedule(8, 3)
+    cohort = cohort_of(RAGGED, MODEL, OPTIMISERS["sgd"])
+    together = batches_of(schedule, cohort)
+    for client in range(len(RAGGED)):
+        alone = batches_of(schedule, cohort.take(np.array([client])))[0]
+        assert [rows.tolist() for rows in alone] == [rows.tolist() for rows in together[client]]
+
+
+@pytest.mark.parametrize("name", ["seeds", "rounds", "ids"])
+def test_batches_differ_by_every_part_of_their_name(name):
+    cohort = cohort_of([60], MODEL, OPTIMISERS["sgd"])
+    other = replace(cohort, **{name: getattr(cohort, name) + 1})
+    schedule = Schedule(8, 1)
+
+    first, second = batches_of(schedule, cohort)[0], batches_of(schedule, other)[0]
+
+    assert torch.cat(first).tolist() != torch.cat(second).tolist()
+
+
+def test_epochs_are_shuffled_apart():
+    batches = batches_of(Schedule(0, 5), cohort_of([60], MODEL, OPTIMISERS["sgd"]))[0]
+
+    assert len({tuple(rows.tolist()) for rows in batches}) == 5
+
+
+def test_every_place_of_an_epoch_is_as_likely_for_every_row():
+    """4,000 clients of five rows: each row comes first in about a fifth of them."""
+    cohort = cohort_of([5] * 4000, MODEL, OPTIMISERS["sgd"])
+    batches = batches_of(Schedule(1, 1), cohort)
+    place = np.array([[int(rows) for rows in client] for client in batches]) - cohort.starts[:, None]
+    counts = np.stack([np.bincount(place[:, position], minlength=5) for position in range(5)])
+
+    # 800 expected, sd sqrt(4000 * 0.2 * 0.8) = 25: five of them.
+    assert np.abs(counts - 800).max() < 5 * 25.3
+
+
+# ---- company
+def alone(update: ClientUpdate, schedule: Schedule, cohort: Cohort, client: int) -> tuple[torch.Tensor, float]:
+    """Train one client on a copy of its own rows, as a device would."""
+    one = cohort.take(np.array([client]))
+    rows = slice(int(one.starts[0]), int(one.starts[0] + one.drawn_rows[0]))
+    one = replace(one, features=one.features[rows], targets=one.targets[rows], starts=np.zeros(1, np.int64))
+    trained = train(update, schedule, one)
+    return trained.params[0], float(trained.loss[0])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_a_ragged_cohort_gives_each_client_what_it_gets_alone(name, loss):
+    update, schedule = update_of(name, loss), schedule_of(name)
+    cohort = cohort_of(RAGGED, MODEL, OPTIMISERS[name], mu=0.1)
+
+    trained = train(update, schedule, cohort)
+
+    for client, rows in enumerate(RAGGED):
+        params, mean_loss = alone(update, schedule, cohort, client)
+        torch.testing.assert_close(trained.params[client], params, rtol=0, atol=1e-9)
+        assert trained.loss[client] == pytest.approx(mean_loss, abs=1e-9)
+        assert torch.equal(params, cohort.params[client]) == (rows == 0)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", [name for name, optimiser in OPTIMISERS.items() if optimiser.batch_size])
+def test_in_float32_company_does_not_change_a_bit(name, loss):
+    """With batches of one size every client's products have one shape, so their sums are ordered alike."""
+    update, schedule = update_of(name, loss), schedule_of(name)
+    cohort = cohort_of(RAGGED, MODEL, OPTIMISERS[name], torch.float32)
+
+    trained = train(update, schedule, cohort)
+
+    for client in range(len(RAGGED)):
+        params, mean_loss = alone(update, schedule, cohort, client)
+        assert torch.equal(trained.params[client], params)
+        assert trained.loss[client] == mean_loss
+
+
+def test_in_float32_full_batches_agree_up_to_the_order_of_summation():
+    """Full batches of a ragged cohort are padded to the longest, which sums a shorter one in another order."""
+    update, schedule = update_of("full-batch"), schedule_of("full-batch", epochs=20)
+    cohort = cohort_of(RAGGED, MODEL, OPTIMISERS["full-batch"], torch.float32)
+
+    trained = train(update, schedule, cohort)
+
+    for client in range(len(RAGGED)):
+        torch.testing.assert_close(
+            trained.params[client], alone(update, schedule, cohort, client)[0], rtol=0, atol=5e-6
+        )
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_the_order_of_a_cohort_does_not_matter(name):
+    update, schedule = update_of(name), schedule_of(name)
+    cohort = cohort_of(RAGGED, MODEL, OPTIMISERS[name], torch.float32)
+    order = np.random.default_rng(0).permutation(len(RAGGED))
+
+    straight, shuffled = train(update, schedule, cohort), train(update, schedule, cohort.take(order))
+
+    assert torch.equal(shuffled.params, straight.params[torch.from_numpy(order)])
+    assert np.array_equal(shuffled.loss, straight.loss[order])
+    assert np.array_equal(shuffled.steps, straight.steps[order])
+
+
+@pytest.mark.parametrize("bound", [1, 1000, 20_000])
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_training_in_chunks_changes_nothing(monkeypatch, name, bound):
+    update, schedule = update_of(name), schedule_of(name)
+    cohort = cohort_of(RAGGED, MODEL, OPTIMISERS[name], shard_rows=[rows and rows + 5 for rows in RAGGED])
+    whole = train(update, schedule, cohort)
+
+    monkeypatch.setattr(cohort_module, "MAX_ORDER_ELEMENTS", bound)
+    chunked = train(update, schedule, cohort)
+
+    torch.testing.assert_close(chunked.params, whole.params, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(chunked.loss, whole.loss, rtol=0, atol=1e-9)
+    assert np.array_equal(chunked.steps, whole.steps)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_another_clients_wild_rows_do_not_reach_a_client(name):
+    """Rows near float32's limit overflow to nan in the first client; padding must not carry that to others."""
+    update, schedule = update_of(name), schedule_of(name)
+    cohort = cohort_of([9, 3, 14], MODEL, OPTIMISERS[name], torch.float32)
+    calm = train(update, schedule, cohort)
+    cohort.features[:9] = 3e38
+
+    wild = train(update, schedule, cohort)
+
+    assert torch.equal(wild.params[1:], calm.params[1:])
+    assert np.array_equal(wild.loss[1:], calm.loss[1:])
+    assert not torch.equal(wild.params[0], calm.params[0])
+
+
+def test_a_client_without_rows_keeps_the_global_weights():
+    cohort = cohort_of([0, 0], MODEL, OPTIMISERS["adam"])
+
+    trained = train(update_of("adam"), Schedule(10, 5), cohort)
+
+    assert torch.equal(trained.params, cohort.params)
+    assert trained.loss.tolist() == [0.0, 0.0]
+    assert trained.steps.tolist() == [0, 0]
+
+
+def test_training_leaves_the_global_weights_and_the_rows_alone():
+    cohort = cohort_of([9, 20], MODEL, OPTIMISERS["sgd"])
+    shared = replace(cohort, params=cohort.params[:1].expand(2, -1))
+    kept = cohort.params.clone(), cohort.features.clone(), cohort.targets.clone()
+
+    train(update_of("sgd"), Schedule(10, 5), shared)
+
+    assert all(
+        torch.equal(*pair)
+        for pair in zip(kept, (cohort.params, cohort.features, cohort.targets), strict=True)
+    )
+
+
+def test_training_gives_the_callers_threads_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        train(update_of("sgd"), Schedule(10, 1), cohort_of([9], MODEL, OPTIMISERS["sgd"]))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+# ---- several cohorts as one
+def test_joined_cohorts_train_as_they_do_apart():
+    update, schedule = update_of("sgd"), Schedule(8, 3)
+    first = cohort_of([9, 0, 30], MODEL, OPTIMISERS["sgd"], torch.float32)
+    second = cohort_of([14, 5], MODEL, OPTIMISERS["momentum"], torch.float32)
+    second = replace(second, seeds=second.seeds + 1, hyper=second.hyper._replace(momentum=first.hyper.momentum[:2]))
+    again = replace(first, rounds=first.rounds + 1)
+
+    joined = train(update, schedule, join([first, second, again]))
+    apart = [train(update, schedule, cohort) for cohort in (first, second, again)]
+
+    assert torch.equal(joined.params, torch.cat([trained.params for trained in apart]))
+    assert np.array_equal(joined.loss, np.concatenate([trained.loss for trained in apart]))
+    assert not torch.equal(apart[0].params, apart[2].params)
+
+
+def test_a_pool_holds_shared_rows_once():
+    first = cohort_of([9, 30], MODEL, OPTIMISERS["sgd"])
+    second = cohort_of([14], MODEL, OPTIMISERS["sgd"])
+    again = replace(first, rounds=first.rounds + 1)
+
+    pool = pool_of([first, second, again])
+
+    assert pool.bases.tolist() == [0, 39, 0]
+    assert torch.equal(pool.features, torch.cat([first.features, second.features]))
+    joined = join([first, second, again], pool)
+    assert joined.starts.tolist() == [0, 9, 39, 0, 9]
+    assert joined.features is pool.features
+
+
+def test_taking_clients_keeps_their_settings_and_rows():
+    cohort = cohort_of([3, 4, 5], MODEL, OPTIMISERS["sgd"])
+    cohort.hyper.learning_rate[:, 0] = torch.tensor([0.1, 0.2, 0.3])
+
+    taken = cohort.take(np.array([2, 0]))
+
+    assert len(taken) == 2
+    assert taken.starts.tolist() == [7, 0]
+    assert taken.ids.tolist() == [2, 0]
+    torch.testing.assert_close(taken.params, cohort.params[[2, 0]])
+    torch.testing.assert_close(taken.hyper.learning_rate[:, 0], torch.tensor([0.3, 0.1]).double())
