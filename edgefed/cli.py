@@ -12,6 +12,7 @@ import click
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from edgefed.config import SettingsError, catalogue, read_settings, schema
 
@@ -21,8 +22,22 @@ if TYPE_CHECKING:
     from edgefed.api.compare import Comparison
     from edgefed.runs import Run
 
+
+class _Commands(TyperGroup):
+    """The commands; Ctrl-C gets its line here, since typer above makes a bare exit code of it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            _note(f"edgefed: {str(stop) or 'interrupted'}")
+            raise click.exceptions.Exit(130) from stop
+
+
 app = typer.Typer(
     name="edgefed",
+    cls=_Commands,
     help="Federated edge learning: simulate, compare imbalance remedies, plot, predict.",
     no_args_is_help=True,
     add_completion=False,
@@ -193,9 +208,10 @@ def predict(
 
     done = Run.read(run)
     classes = done.manifest["classes"]
+    predicted = api.predict(done, rows)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["predicted", *classes])
-    for probabilities in api.predict(done, rows):
+    for probabilities in predicted:
         writer.writerow([classes[int(probabilities.argmax())], *(f"{p:.6f}" for p in probabilities)])
 
 
@@ -366,12 +382,14 @@ def _exit_code() -> int:
         code = app(standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError:
+        return 2  # the help is there already
     except (SettingsError, click.ClickException) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
         _note("edgefed: " + " ".join(message.split()))
         return 2
-    except (KeyboardInterrupt, click.Abort) as stop:
-        _note(f"edgefed: {stop or 'interrupted'}")
+    except (KeyboardInterrupt, click.Abort):
+        _note("edgefed: interrupted")
         return 130
     except BrokenPipeError:
         return 1

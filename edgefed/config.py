@@ -8,24 +8,45 @@ Flower's run config carries; lists are comma- or dash-separated text.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
-import math
-import numbers
-import os
+import re
 import tomllib
-from dataclasses import dataclass, field
-from functools import partial
-from importlib import import_module
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+
+from edgefed.errors import SettingsError, read_utf8, shown, unknown
+from edgefed.schema import (
+    Scalar,
+    as_toml,
+    checked,
+    choices_of,
+    count,
+    default_of,
+    key_of,
+    parsed,
+    positive,
+    range_in_words,
+    registry,
+    setting,
+    share,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-_TYPES = {int: "a whole number", float: "a number", str: "text"}
-
-Scalar = int | float | str
+__all__ = [
+    "FederationConfig",
+    "Scalar",
+    "SettingsError",
+    "app_config_table",
+    "catalogue",
+    "key_of",
+    "listed",
+    "read_settings",
+    "schema",
+    "unknown",
+]
 
 ACTIVATIONS = {
     "relu": "max(0, z)",
@@ -49,55 +70,6 @@ STANDARDIZATIONS = {
 DTYPES = {"float32": "single precision", "float64": "double precision: for checks, slower"}
 
 
-class SettingsError(ValueError):
-    """A person's mistake in settings or input: the message is the one line that they read.
-
-    What a message quotes from a file may hold line breaks or terminal codes: they are written as escapes.
-    """
-
-    def __init__(self, line: str) -> None:
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
-
-
-def _names_in(where: str) -> Mapping[str, Any]:
-    """Return the registry that ``"module:NAME"`` points to.
-
-    Late binding on purpose: the settings stand below the registries whose names they check, and reading a
-    registry must not be a cost of ``edgefed --help``.
-    """
-    module, _, name = where.partition(":")
-    return cast("Mapping[str, Any]", getattr(import_module(module), name))
-
-
-def _setting(
-    default: Scalar,
-    help_text: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    open_low: bool = False,
-    open_high: bool = False,
-    choices: Mapping[str, str] | str | None = None,
-) -> Any:
-    if low is not None and high is None:
-        high = _LARGEST[type(default)]
-    rules = {
-        "help": help_text,
-        "low": low,
-        "high": high,
-        "open_low": open_low,
-        "open_high": open_high,
-        "choices": choices,
-    }
-    return field(default=default, metadata=rules)
-
-
-_positive = partial(_setting, low=0, open_low=True)
-_count = partial(_setting, low=1)
-_share = partial(_setting, low=0, high=1, open_high=True)
-
-#: Where a setting has no narrower bound: whole numbers fit every array, numbers stay far from overflow.
-_LARGEST = {int: 2**31 - 1, float: 1e9}
 _SEED_MAX = 2**32 - 1
 _MAX_WIDTH, _MAX_LAYERS, _MAX_HIDDEN_WEIGHTS = 65536, 32, 10**8
 
@@ -118,14 +90,14 @@ class FederationConfig:
     """
 
     # -- data
-    dataset: str = _setting("iris", "what to learn from", choices="edgefed.data.datasets:DATASETS")
-    data_path: str = _setting("", "the CSV file of dataset=csv")
-    label_column: str = _setting("", "the CSV's label column (empty: the last one)")
-    client_column: str = _setting("", "the CSV column that names each row's client, for partition=natural")
-    feature_columns: str = _setting("", "CSV columns to learn from, comma-separated (empty: all others)")
-    drop_columns: str = _setting("", "CSV columns to leave out, comma-separated")
-    classes: str = _setting("", "class labels in order, comma-separated (empty: the sorted union)")
-    missing: str = _setting(
+    dataset: str = setting("iris", "what to learn from", choices="edgefed.data.datasets:DATASETS")
+    data_path: str = setting("", "the CSV file of dataset=csv")
+    label_column: str = setting("", "the CSV's label column (empty: the last one)")
+    client_column: str = setting("", "the CSV column that names each row's client, for partition=natural")
+    feature_columns: str = setting("", "CSV columns to learn from, comma-separated (empty: all others)")
+    drop_columns: str = setting("", "CSV columns to leave out, comma-separated")
+    classes: str = setting("", "class labels in order, comma-separated (empty: the sorted union)")
+    missing: str = setting(
         "refuse",
         "empty cells in a CSV",
         choices={
@@ -133,37 +105,37 @@ class FederationConfig:
             "mean": "the feature's federated mean: the mean of the training rows that have it",
         },
     )
-    test_fraction: float = _share(0.2, "share of the rows held out by the server as test set", open_low=True)
-    validation_fraction: float = _share(0.2, "share held out by the server for tuning and convergence only")
-    client_test_fraction: float = _share(0.0, "share of each client's own rows that it never trains on")
-    long_tail: float = _setting(1.0, "largest class over smallest in the training rows", low=1)
-    long_tail_order: str = _setting("rotate", "classes from common to rare, comma-separated; rotate: by seed")
+    test_fraction: float = share(0.2, "share of the rows held out by the server as test set", open_low=True)
+    validation_fraction: float = share(0.2, "share held out by the server for tuning and convergence only")
+    client_test_fraction: float = share(0.0, "share of each client's own rows that it never trains on")
+    long_tail: float = setting(1.0, "largest class over smallest in the training rows", low=1)
+    long_tail_order: str = setting("rotate", "classes from common to rare, comma-separated; rotate: by seed")
     # -- who holds what
-    partition: str = _setting(
+    partition: str = setting(
         "dirichlet", "how training rows are shared out", choices="edgefed.data.partition:PARTITIONS"
     )
-    num_clients: int = _count(10, "number of clients (partition=natural takes it from the column)", high=10**6)
-    alpha: float = _positive(0.3, "Dirichlet concentration; smaller is more skewed", high=1e6)
-    classes_per_client: int = _count(2, "classes that a client holds, for partition=classes")
-    shards_per_client: int = _count(2, "label-sorted shards dealt to a client, for partition=shards")
-    min_rows: int = _setting(0, "fewest rows that a client may hold, its own test rows included", low=0)
-    standardize: str = _setting("federated", "how features are scaled", choices=STANDARDIZATIONS)
+    num_clients: int = count(10, "number of clients (partition=natural takes it from the column)", high=10**6)
+    alpha: float = positive(0.3, "Dirichlet concentration; smaller is more skewed", high=1e6)
+    classes_per_client: int = count(2, "classes that a client holds, for partition=classes")
+    shards_per_client: int = count(2, "label-sorted shards dealt to a client, for partition=shards")
+    min_rows: int = setting(0, "fewest rows that a client may hold, its own test rows included", low=0)
+    standardize: str = setting("federated", "how features are scaled", choices=STANDARDIZATIONS)
     # -- randomness
-    seed: int = _setting(0, "varies everything below", low=0, high=_SEED_MAX)
-    split_seed: int = _setting(-1, "train/validation/test split and tail (-1: seed)", low=-1, high=_SEED_MAX)
-    partition_seed: int = _setting(-1, "who holds what (-1: seed)", low=-1, high=_SEED_MAX)
-    init_seed: int = _setting(-1, "initial weights (-1: seed)", low=-1, high=_SEED_MAX)
+    seed: int = setting(0, "varies everything below", low=0, high=_SEED_MAX)
+    split_seed: int = setting(-1, "train/validation/test split and tail (-1: seed)", low=-1, high=_SEED_MAX)
+    partition_seed: int = setting(-1, "who holds what (-1: seed)", low=-1, high=_SEED_MAX)
+    init_seed: int = setting(-1, "initial weights (-1: seed)", low=-1, high=_SEED_MAX)
     # -- the model and its local training
-    hidden: str = _setting("16", "widths of the hidden layers: 16, 32-16, empty for none")
-    activation: str = _setting("relu", "of the hidden layers", choices=ACTIVATIONS)
-    loss: str = _setting("cross-entropy", "what local training minimises", choices=LOSSES)
-    optimizer: str = _setting("sgd", "of local training", choices=OPTIMIZERS)
-    learning_rate: float = _positive(0.1, "of local training", high=1e3)
-    momentum: float = _share(0.0, "of sgd")
-    weight_decay: float = _setting(0.0, "L2 penalty added to the gradient", low=0, high=1e3)
-    batch_size: int = _setting(10, "rows a step; 0 takes the whole shard", low=0)
-    local_epochs: int = _count(5, "passes over a client's rows in a round", high=10_000)
-    match: str = _setting(
+    hidden: str = setting("16", "widths of the hidden layers: 16, 32-16, empty for none")
+    activation: str = setting("relu", "of the hidden layers", choices=ACTIVATIONS)
+    loss: str = setting("cross-entropy", "what local training minimises", choices=LOSSES)
+    optimizer: str = setting("sgd", "of local training", choices=OPTIMIZERS)
+    learning_rate: float = positive(0.1, "of local training", high=1e3)
+    momentum: float = share(0.0, "of sgd")
+    weight_decay: float = setting(0.0, "L2 penalty added to the gradient", low=0, high=1e3)
+    batch_size: int = setting(10, "rows a step; 0 takes the whole shard", low=0)
+    local_epochs: int = count(5, "passes over a client's rows in a round", high=10_000)
+    match: str = setting(
         "steps",
         "what every remedy gets the same of",
         choices={
@@ -171,24 +143,24 @@ class FederationConfig:
             "epochs": "passes over the rows that the remedy draws",
         },
     )
-    proximal_mu: float = _setting(0.0, "FedProx pull towards the global weights; 0 is FedAvg", low=0, high=1e6)
-    imbalance: str = _setting("none", "the imbalance remedy", choices="edgefed.imbalance:REMEDIES")
-    logit_adjustment_tau: float = _setting(1.0, "strength of post-hoc and balanced-softmax; 0 is none", low=0, high=100)
-    imbalance_options: str = _setting("", "settings of the remedy, as a=1,b=2")
+    proximal_mu: float = setting(0.0, "FedProx pull towards the global weights; 0 is FedAvg", low=0, high=1e6)
+    imbalance: str = setting("none", "the imbalance remedy", choices="edgefed.imbalance:REMEDIES")
+    logit_adjustment_tau: float = setting(1.0, "strength of post-hoc and balanced-softmax; 0 is none", low=0, high=100)
+    imbalance_options: str = setting("", "settings of the remedy, as a=1,b=2")
     # -- the federation
-    strategy: str = _setting(
+    strategy: str = setting(
         "fedavg",
         "the server's aggregation",
         choices={"fedavg": "weighted average by rows (McMahan et al. 2017), summed in float64"},
     )
-    num_server_rounds: int = _count(50, "rounds of federated training", high=100_000)
-    fraction_train: float = _positive(1.0, "share of the clients drawn for a round", high=1)
-    evaluate_every: int = _count(1, "rounds between evaluations (the last round is always evaluated)")
-    checkpoint_every: int = _setting(1, "rounds between checkpoints of a run that has a folder; 0: none", low=0)
-    run_folder: str = _setting("", "where a ServerApp keeps its run (empty: nowhere); --out on the command line")
+    num_server_rounds: int = count(50, "rounds of federated training", high=100_000)
+    fraction_train: float = positive(1.0, "share of the clients drawn for a round", high=1)
+    evaluate_every: int = count(1, "rounds between evaluations (the last round is always evaluated)")
+    checkpoint_every: int = setting(1, "rounds between checkpoints of a run that has a folder; 0: none", low=0)
+    run_folder: str = setting("", "where a ServerApp keeps its run (empty: nowhere); --out on the command line")
     # -- numbers
-    dtype: str = _setting("float32", "of weights and arithmetic", choices=DTYPES)
-    device: str = _setting(
+    dtype: str = setting("float32", "of weights and arithmetic", choices=DTYPES)
+    device: str = setting(
         "cpu",
         "where simulated clients train",
         choices={
@@ -200,7 +172,7 @@ class FederationConfig:
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):
-            object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
+            object.__setattr__(self, spec.name, checked(spec, getattr(self, spec.name)))
         _check_together(self)
 
     # ---- derived
@@ -255,12 +227,7 @@ class FederationConfig:
 
     def to_toml(self) -> str:
         """Return the settings as a TOML document that :func:`read_settings` reads back."""
-        return "".join(f"{key} = {_toml(value)}\n" for key, value in self.to_mapping().items())
-
-
-def key_of(attribute: str) -> str:
-    """Return the kebab-case key of an attribute name."""
-    return attribute.replace("_", "-")
+        return "".join(f"{key} = {as_toml(value)}\n" for key, value in self.to_mapping().items())
 
 
 def schema() -> Iterable[tuple[str, type, Scalar, str, str]]:
@@ -268,9 +235,9 @@ def schema() -> Iterable[tuple[str, type, Scalar, str, str]]:
     for spec in dataclasses.fields(FederationConfig):
         yield (
             key_of(spec.name),
-            type(spec.default),
-            _default(spec),
-            _range_in_words(spec),
+            type(default_of(spec)),
+            default_of(spec),
+            range_in_words(spec),
             spec.metadata["help"],
         )
 
@@ -284,40 +251,9 @@ def catalogue(key: str) -> dict[str, str]:
         When the setting takes no names.
     """
     for spec in dataclasses.fields(FederationConfig):
-        if key_of(spec.name) == key and spec.metadata["choices"]:
-            choices = spec.metadata["choices"]
-            if isinstance(choices, str):
-                return {
-                    name: (entry.__doc__ or "").strip().splitlines()[0] for name, entry in _names_in(choices).items()
-                }
-            return dict(choices)
-    raise SettingsError(f"setting {key} takes no names")
-
-
-def unknown(what: str, found: str, known: Iterable[str]) -> str:
-    """Return the line for a name that is not known, with the nearest known one."""
-    folded = {name.casefold(): name for name in sorted(known)}
-    near = difflib.get_close_matches(found.casefold()[:MOST_SHOWN], folded, n=1, cutoff=0.5)
-    hint = f"did you mean {folded[near[0]]}?" if near else f"known: {_some(sorted(known))}"
-    return f"unknown {what} '{shown(found)}': {hint}"
-
-
-def _some(names: Sequence[str], most: int = 60) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(shown(name) for name in names[:most]) + more
-
-
-MOST_SHOWN = 60
-"""Characters of a found value that a message quotes."""
-
-
-def shown(value: object) -> str:
-    """Return a value as a message quotes it, short enough for one line."""
-    try:
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-    except ValueError:  # a whole number of thousands of digits
-        return "a huge number"
-    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."
+        if key_of(spec.name) == key and (names := choices_of(spec)) is not None:
+            return names
+    raise SettingsError(f"setting {shown(key)} takes no names")
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -348,16 +284,18 @@ def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> dict[str,
             raise SettingsError(f"setting '{shown(text)}': expected key=value")
         if key not in specs:
             raise SettingsError(unknown("setting", key, specs))
-        values[key] = _parse(specs[key], value.strip())
+        values[key] = parsed(specs[key], value.strip())
     return values
 
 
 def _read_toml(path: Path) -> dict[str, Scalar]:
-    text = read_utf8(path, "settings (TOML)")
+    text = read_utf8(path, "settings as TOML")
     try:
         document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not valid TOML ({error})") from None
+    except (ValueError, RecursionError):
+        raise SettingsError(f"{path}: not settings (a number of thousands of digits, or brackets too deep)") from None
     known = [key_of(spec.name) for spec in dataclasses.fields(FederationConfig)]
     table: Any = document
     if "tool" in document:
@@ -374,47 +312,6 @@ def _read_toml(path: Path) -> dict[str, Scalar]:
     return cast("dict[str, Scalar]", table)
 
 
-def read_utf8(path: Path, expected: str) -> str:
-    """Return a file's text, without a byte-order mark.
-
-    Raises
-    ------
-    SettingsError
-        One line, when there is no such file, it is no text, or its text is not UTF-8.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        if path.is_dir():
-            raise SettingsError(f"{path}: is a folder, expected a file of {expected}") from None
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise SettingsError(f"{path}: cannot be read ({reason or error})") from None
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise SettingsError(f"{path}: UTF-16 text, expected {expected}; save it as UTF-8")
-    if b"\0" in content:
-        raise SettingsError(f"{path}: holds NUL bytes, so it is no text; expected {expected} in UTF-8")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = len(content[: error.start + 1].splitlines())
-        found = f"byte 0x{content[error.start]:02x}"
-        raise SettingsError(f"{path}: row {line}: not UTF-8 text ({found}); save it as UTF-8") from None
-
-
-def _parse(spec: dataclasses.Field[Any], text: str) -> Scalar:
-    kind = type(_default(spec))
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
-        text = text[1:-1]
-    if kind is str or not text:
-        return text
-    try:
-        return kind(text)
-    except ValueError:
-        raise _ill_typed(spec, text) from None
-
-
 def _parse_options(text: str) -> dict[str, float]:
     options: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -429,80 +326,6 @@ def _parse_options(text: str) -> dict[str, float]:
                 f"found '{shown(part)}'"
             ) from None
     return options
-
-
-def _toml(value: Scalar) -> str:
-    if not isinstance(value, str):
-        return repr(value)
-    escaped = (f"\\u{ord(c):04x}" if c < " " or c in '"\\\x7f' else c for c in value)
-    return f'"{"".join(escaped)}"'
-
-
-def _default(spec: dataclasses.Field[Any]) -> Scalar:
-    return cast("Scalar", spec.default)
-
-
-def _choices(spec: dataclasses.Field[Any]) -> Mapping[str, Any] | None:
-    """Return the names that a setting takes; None where it takes any value of its type."""
-    choices = spec.metadata["choices"]
-    return _names_in(choices) if isinstance(choices, str) else choices
-
-
-def _range_in_words(spec: dataclasses.Field[Any]) -> str:
-    rules, names = spec.metadata, _choices(spec)
-    if names:
-        return " ".join(names)
-    if rules["low"] is None:
-        return _TYPES[type(_default(spec))]
-    low = f"{'more than' if rules['open_low'] else 'at least'} {rules['low']:g}"
-    return f"{low} and {'less than' if rules['open_high'] else 'at most'} {rules['high']:.10g}"
-
-
-def _ill_typed(spec: dataclasses.Field[Any], value: object) -> SettingsError:
-    kind = type(_default(spec))
-    expected = _TYPES[kind] if kind is str else f"{_TYPES[kind]}, {_range_in_words(spec)}"
-    if kind is str and isinstance(value, list | tuple):
-        expected += f', as "{shown(("-" if spec.name == "hidden" else ",").join(map(str, value)))}"'
-    return SettingsError(f"{key_of(spec.name)}={shown(value)}: expected {expected}")
-
-
-def _checked(spec: dataclasses.Field[Any], value: Any) -> Scalar:
-    """Return the value as its setting's type, or raise with the key, the value and the range."""
-    default, rules = _default(spec), spec.metadata
-    if isinstance(value, str) and not value and spec.name != "hidden":
-        return default  # empty means unset, but no hidden layer is a choice
-    if isinstance(default, str):
-        return _checked_text(spec, value)
-    value = _as_number(value)
-    if value is None or (isinstance(value, float) and isinstance(default, int)):
-        raise _ill_typed(spec, getattr(spec, "found", value))
-    below = value <= rules["low"] if rules["open_low"] else value < rules["low"]
-    above = value >= rules["high"] if rules["open_high"] else value > rules["high"]
-    if below or above or not math.isfinite(value):
-        raise _ill_typed(spec, value)
-    return type(default)(value)
-
-
-def _as_number(value: object) -> int | float | None:
-    """Return a Python number for any real number (NumPy's too), None for anything else; a bool is none."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return None
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
-
-
-def _checked_text(spec: dataclasses.Field[Any], value: Any) -> str:
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    elif _as_number(value) is not None:
-        value = shown(value)  # hidden=16 in a TOML file
-    if not isinstance(value, str):
-        raise _ill_typed(spec, value)
-    key, names = key_of(spec.name), _choices(spec)
-    if names and value not in names:
-        raise SettingsError(f"{key}={shown(value)}: {unknown('name', value, names)}")
-    if any("\ud800" <= c <= "\udfff" for c in value):
-        raise SettingsError(f"{key}={shown(value)}: not Unicode text; a file's name is to be UTF-8")
-    return str(value)
 
 
 def _check_together(config: FederationConfig) -> None:
@@ -529,7 +352,7 @@ def _check_together(config: FederationConfig) -> None:
         raise SettingsError(
             "partition=natural needs dataset=csv and client-column: the CSV column that names each row's client"
         )
-    remedy = _names_in("edgefed.imbalance:REMEDIES")[config.imbalance]
+    remedy = registry("edgefed.imbalance:REMEDIES")[config.imbalance]
     losses = remedy.losses
     if config.loss not in losses:
         raise SettingsError(
@@ -548,7 +371,7 @@ def _check_together(config: FederationConfig) -> None:
 
 def _check_hidden(hidden: str) -> None:
     widths = hidden.split("-") if hidden else []
-    if not all(width.isascii() and width.isdigit() and 1 <= int(width[:9]) <= _MAX_WIDTH for width in widths):
+    if not all(re.fullmatch("[0-9]{1,5}", width) and 1 <= int(width) <= _MAX_WIDTH for width in widths):
         raise SettingsError(
             f"hidden={shown(hidden)}: expected widths from 1 to {_MAX_WIDTH} joined by dashes (16, 32-16), "
             "or empty for no hidden layer"
@@ -556,8 +379,8 @@ def _check_hidden(hidden: str) -> None:
     weights = sum(int(fan_in) * int(fan_out) for fan_in, fan_out in itertools.pairwise(widths))
     if len(widths) > _MAX_LAYERS or weights > _MAX_HIDDEN_WEIGHTS:
         raise SettingsError(
-            f"hidden={shown(hidden)}: {len(widths)} layers with {weights} weights between them, expected at most "
-            f"{_MAX_LAYERS} and {_MAX_HIDDEN_WEIGHTS}"
+            f"hidden={shown(hidden)}: {len(widths)} layers with {weights} weights between them, "
+            f"expected at most {_MAX_LAYERS} layers and {_MAX_HIDDEN_WEIGHTS} weights"
         )
 
 
@@ -581,5 +404,5 @@ def _check_lists(config: FederationConfig) -> None:
 def app_config_table() -> str:
     """Return the ``[tool.flwr.app.config]`` table of ``pyproject.toml``: every setting with its default."""
     lines = ["[tool.flwr.app.config]"]
-    lines += [f"{key} = {_toml(default)}" for key, _, default, *_ in schema()]
+    lines += [f"{key} = {as_toml(default)}" for key, _, default, *_ in schema()]
     return "\n".join(lines) + "\n"

@@ -34,7 +34,7 @@ HELPS, HURTS, SAME, UNDECIDED = "better than none", "worse than none", "indistin
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % t interval over seeds; low and high are nan with fewer than two seeds."""
+    """A mean with its 95 % t interval over seeds; low and high are nan below two seeds or where a value is infinite."""
 
     mean: float
     low: float
@@ -78,7 +78,7 @@ def t_interval(values: Sequence[float] | Floats) -> Interval:
     """
     sample = np.asarray(values, float)
     mean = float(sample.mean())
-    if len(sample) < 2:
+    if len(sample) < 2 or not math.isfinite(mean):
         return Interval(mean, math.nan, math.nan)
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(sample) - 1) * stats.sem(sample))
     return Interval(mean, mean - half, mean + half)

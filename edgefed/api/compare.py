@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,6 +186,7 @@ def compare(
         For settings or data that cannot be used, in one line, before anything is trained.
     """
     base = config if config is not None else comparison_defaults({})
+    trainer = make_engine(engine)
     work = plan(base, strategies, seeds, tune)
     folder = Path(out) if out is not None else None
     if resume and folder is None:
@@ -202,7 +204,7 @@ def compare(
         write_json(folder / "plan.json", _asked(work))
     runs = _read_finished(folder, work) if resume and folder is not None else {}
     with resumable(folder):
-        runs |= _run([cell for cell in work.cells() if cell not in runs], work, data, engine, folder, progress)
+        runs |= _run([cell for cell in work.cells() if cell not in runs], work, data, trainer, engine, folder, progress)
     reference = references(work.base, {seed: data(seed) for seed in work.seeds}, work.rates)
     result = _result(work, runs, reference, folder, time.perf_counter() - begun)
     if folder is not None:
@@ -231,10 +233,15 @@ class _Data:
 
 
 def _run(
-    cells: Sequence[Cell], work: Plan, data: _Data, engine_name: str, folder: Path | None, progress: bool | None
+    cells: Sequence[Cell],
+    work: Plan,
+    data: _Data,
+    engine: Engine,
+    engine_name: str,
+    folder: Path | None,
+    progress: bool | None,
 ) -> dict[Cell, Run]:
     """Run federations in lockstep, block by block; a finished block is written at once."""
-    engine = make_engine(engine_name)
     surroundings = environment()
     blocks = [cells[start : start + BLOCK] for start in range(0, len(cells), BLOCK)]
     runs: dict[Cell, Run] = {}
@@ -286,7 +293,12 @@ def _name(cell: Cell) -> str:
 
 # ---------------------------------------------------------------------------------------------- figures
 def _values(runs: Sequence[Run], measure: str, rows: str = "test") -> list[float]:
-    return [float(run.rounds[-1][rows][measure]) for run in runs]
+    return [_number(run.rounds[-1][rows][measure]) for run in runs]
+
+
+def _number(value: float | None) -> float:
+    """Return a figure; null stands in a folder for what JSON cannot hold: the log-loss of a model that diverged."""
+    return math.inf if value is None else float(value)
 
 
 def _result(
@@ -374,7 +386,7 @@ def _share_acted_on(runs: Sequence[Run]) -> float:
 
 def _still_falling(run: Run) -> bool:
     """Return whether the validation loss fell by more than 1 % over the last tenth of the rounds."""
-    losses = [row["validation"]["log_loss"] for row in run.rounds if "validation" in row]
+    losses = [_number(row["validation"]["log_loss"]) for row in run.rounds if "validation" in row]
     tenth = max(1, len(losses) // 10)
     return len(losses) > tenth and losses[-1] < (1 - CONVERGED_WITHIN) * losses[-1 - tenth]
 
@@ -437,7 +449,7 @@ def _write(folder: Path, work: Plan, result: dict[str, Any], runs: dict[Cell, Ru
     writer.writerow(["strategy", "learning_rate", "seed", "chosen", *MEASURES])
     picks = {entry["name"]: entry["learning_rate"] for entry in result["strategies"]}
     for (arm, rate, seed), run in runs.items():
-        figures = [run.rounds[-1]["test"][measure] for measure in MEASURES]
+        figures = [_number(run.rounds[-1]["test"][measure]) for measure in MEASURES]
         writer.writerow([arm, f"{rate:g}", seed, int(rate == picks[arm]), *(f"{value:.6f}" for value in figures)])
     write_atomically(folder / "results.csv", table.getvalue().encode())
     best = result["strategies"][0]

@@ -69,6 +69,7 @@ def run(
     >>> len(run.history["test.balanced_accuracy"])
     2
     """
+    trainer = make_engine(engine)
     config, data = federate(config or FederationConfig())
     folder = Path(out) if out is not None else None
     continuing = resume and folder is not None and (folder / "config.toml").is_file()
@@ -80,7 +81,6 @@ def run(
             return Run.read(folder)
     elif folder is not None or name is not None:
         folder = new_folder(folder, name or "")
-    trainer = make_engine(engine)
     federation = in_process(config, data, trainer)
     opening = opening_manifest(config, data, engine, environment())
     query([federation], trainer.exchange, [range(config.num_clients)])

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from edgefed.config import SettingsError, unknown
+from edgefed.data.labels import as_number, class_names, is_missing, natural_order
+from edgefed.errors import SettingsError, read_utf8, shown, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    #: The number of the line on which a row starts, and its cells.
+    Row = tuple[int, list[str]]
+
 #: Wider tables than this are a mistake (a transposed file) or a job for another tool.
 MAX_COLUMNS = 10_000
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-_MISSING = {"", "na", "nan", "null", "none", "?"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ def read_csv(
     path : path
         UTF-8 text (a byte-order mark is fine).
     label : str
-        The label column; empty takes the last one that is neither the client column nor dropped.
+        The label column; empty takes the last one that has no other part.
     client : str
         The column that names each row's client; empty for none.
     features, drop : sequence of str
@@ -65,35 +71,31 @@ def read_csv(
     Raises
     ------
     SettingsError
-        One line: the file, the row (as an editor counts lines) and column, what was found, what would do.
+        One line: the file, the row (the line on which it starts, as an editor counts) and column, what was
+        found, what would do.
     """
     path = Path(path)
-    header, rows = _records(path)
+    header, rows = _records(path, fewest_columns=2)
     columns = _columns(path, header, label, client, features, drop)
-    cells = np.full((len(rows), len(columns.features)), np.nan)
-    for position, (line, row) in enumerate(rows):
-        for place, column in enumerate(columns.features):
-            cells[position, place] = _number(path, line, header[column], row[column], allow_missing)
-    labels = [row[columns.label].strip() for _, row in rows]
-    class_names = _class_names(path, header[columns.label], rows, labels, classes)
-    clients, client_names = None, ()
-    if columns.client is not None:
-        names = [row[columns.client].strip() for _, row in rows]
-        for (line, _), name in zip(rows, names, strict=True):
-            if not name:
-                _refuse(path, f"row {line}, column '{header[columns.client]}': empty client name")
-        client_names = tuple(sorted(set(names), key=_natural_order))
-        index = {name: position for position, name in enumerate(client_names)}
-        clients = np.array([index[name] for name in names], np.int64)
+    values = _features(path, header, rows, columns.features, allow_missing)
     for place, column in enumerate(columns.features):
-        if np.isnan(cells[:, place]).all():
-            _refuse(path, f"column '{header[column]}': every cell is empty; drop it with drop-columns")
-    class_index = {name: position for position, name in enumerate(class_names)}
+        if np.isnan(values[:, place]).all():
+            _refuse(path, f"column '{shown(header[column])}': every cell is empty; drop it with drop-columns")
+    label_name, labels = header[columns.label], [row[columns.label].strip() for _, row in rows]
+    if label_name in labels:
+        _refuse(path, f"row 1: '{shown(label_name)}' is a label too, expected a header line with column names")
+    lines = [line for line, _ in rows]
+    try:
+        names = class_names(label_name, lines, labels, classes)
+    except SettingsError as error:
+        _refuse(path, str(error))
+    index = {name: position for position, name in enumerate(names)}
+    clients, client_names = _clients(path, header, rows, columns.client)
     return Table(
-        features=cells.astype(np.float32),
-        labels=np.array([class_index[text] for text in labels], np.int64),
+        features=values,
+        labels=np.array([index[text] for text in labels], np.int64),
         feature_names=tuple(header[column] for column in columns.features),
-        class_names=class_names,
+        class_names=names,
         clients=clients,
         client_names=client_names,
     )
@@ -108,58 +110,64 @@ def read_feature_rows(path: str | Path, names: Sequence[str], *, allow_missing: 
         One line, as :func:`read_csv`.
     """
     path = Path(path)
-    header, rows = _records(path)
+    header, rows = _records(path, fewest_columns=1)
     for name in names:
         if name not in header:
-            _refuse(path, f"no column '{name}', which the model learned from")
-    places = [header.index(name) for name in names]
-    cells = [[_number(path, line, header[place], row[place], allow_missing) for place in places] for line, row in rows]
-    return np.array(cells, np.float32)
+            _refuse(path, f"no column '{shown(name)}', which the model learned from")
+    return _features(path, header, rows, [header.index(name) for name in names], allow_missing)
 
 
 def _refuse(path: Path, line: str) -> NoReturn:
-    raise SettingsError(f"{path}: {line}")
+    raise SettingsError(f"{path}: {line}") from None
 
 
-def _records(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the header and (line number, cells) for each row, all of one width."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.reader(handle, strict=True)
-            records = [(reader.line_num, record) for record in reader if any(cell.strip() for cell in record)]
-    except FileNotFoundError:
-        _refuse(path, "no such file")
-    except IsADirectoryError:
-        _refuse(path, "is a folder, expected a CSV file")
-    except UnicodeDecodeError as error:
-        _refuse(path, f"not UTF-8 text (byte {error.start}); save it as UTF-8")
-    except csv.Error as error:
-        _refuse(path, f"row {reader.line_num}: not CSV ({error})")
-    except OSError as error:
-        _refuse(path, f"cannot be read ({error.strerror})")
+def _records(path: Path, fewest_columns: int) -> tuple[list[str], list[Row]]:
+    """Return the header and the rows, all of one width."""
+    records = _parsed(path, read_utf8(path, "CSV text"))
+    while records and not any(cell.strip() for cell in records[-1][1]):
+        records.pop()  # a spreadsheet's empty rows below the table
     if not records:
         _refuse(path, "empty; expected a header line and rows")
     header = [name.strip() for name in records[0][1]]
-    if len(header) > MAX_COLUMNS:
-        _refuse(path, f"{len(header)} columns; at most {MAX_COLUMNS} are read (is the table transposed?)")
-    if len(header) < 2:
-        hint = next((mark for mark in (";", "\t", "|") if mark in header[0]), None)
-        separated = f"; it looks separated by {hint!r}, save it with commas" if hint else ""
-        _refuse(path, f"one column only, expected features and a label separated by commas{separated}")
-    for position, name in enumerate(header):
-        if not name:
-            _refuse(path, f"row 1: column {position + 1} has no name")
-        if name in header[:position]:
-            _refuse(path, f"row 1: two columns are named '{name}'")
-    if all(_is_number(name) for name in header):
-        _refuse(path, "row 1 holds numbers only, expected a header line with column names")
+    _check_header(path, header, fewest_columns)
     rows = records[1:]
     if not rows:
         _refuse(path, "a header line but no rows")
-    for line, record in rows:
-        if len(record) != len(header):
-            _refuse(path, f"row {line}: {len(record)} cells, expected {len(header)} as in the header")
+    for line, row in rows:
+        if len(row) != len(header):
+            _refuse(path, f"row {line}: {len(row)} cells, expected {len(header)} as in the header")
     return header, rows
+
+
+def _parsed(path: Path, text: str) -> list[Row]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    records, line = [], 1
+    try:
+        for cells in reader:
+            if cells:  # a blank line has none
+                records.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        _refuse(path, f"row {line}: not CSV ({error}); is a quote left open, or one inside a cell not doubled?")
+    return records
+
+
+def _check_header(path: Path, header: list[str], fewest_columns: int) -> None:
+    if len(header) > MAX_COLUMNS:
+        _refuse(path, f"{len(header)} columns; at most {MAX_COLUMNS} are read (is the table transposed?)")
+    if len(header) < fewest_columns:
+        hint = next((mark for mark in (";", "\t", "|") if mark in header[0]), None)
+        separated = f"; it looks separated by {hint!r}, save it with commas" if hint else ""
+        _refuse(path, f"one column only, expected features and a label separated by commas{separated}")
+    if all(as_number(name) is not None for name in header):
+        _refuse(path, "row 1 holds numbers only, expected a header line with column names")
+    times = Counter(header)
+    for position, name in enumerate(header):
+        if not name:
+            _refuse(path, f"row 1: column {position + 1} has no name; give it one, or remove the column")
+        if times[name] > 1:
+            missing = "; is the header line missing?" if as_number(name) is not None else ", expected different names"
+            _refuse(path, f"row 1: two columns are named '{shown(name)}'{missing}")
 
 
 @dataclass(frozen=True)
@@ -174,82 +182,82 @@ def _columns(
 ) -> _Columns:
     def find(setting: str, name: str) -> int:
         if name not in header:
-            _refuse(path, f"{setting}={name}: {unknown('column', name, header)}")
+            _refuse(path, f"{setting}={shown(name)}: {unknown('column', name, header)}")
         return header.index(name)
 
     dropped = {find("drop-columns", name) for name in drop}
+    chosen = [find("feature-columns", name) for name in features]
     client_at = find("client-column", client) if client else None
-    left = [column for column in range(len(header)) if column not in dropped and column != client_at]
-    if not left:
-        _refuse(path, "every column is dropped")
+    taken = {*dropped, *chosen, client_at}
+    left = [column for column in range(len(header)) if column not in taken]
+    if not label and not left:
+        _refuse(path, "no column is left for the label beside the features, the client and what is dropped")
     label_at = find("label-column", label) if label else left[-1]
-    if label_at in dropped:
-        _refuse(path, f"label-column={label}: the same column is in drop-columns")
+    for part, column in (("label-column", label_at), ("client-column", client_at)):
+        if column in dropped:
+            _refuse(path, f"{part}={shown(header[column])}: the same column is in drop-columns")
+        if column in chosen:
+            _refuse(path, f"{part}={shown(header[column])}: the same column is in feature-columns")
     if label_at == client_at:
-        _refuse(path, f"label-column={label}: the same column is the client-column")
-    chosen = (
-        [find("feature-columns", name) for name in features]
-        if features
-        else [column for column in left if column != label_at]
-    )
-    for column in chosen:
-        if column in (label_at, client_at) or column in dropped:
-            _refuse(path, f"feature-columns: '{header[column]}' is the label, the client or a dropped column")
+        _refuse(path, f"label-column={shown(label)}: the same column is the client-column")
+    chosen = chosen or [column for column in left if column != label_at]
     if not chosen:
         _refuse(path, "no feature column is left beside the label")
     return _Columns(label_at, client_at, chosen)
 
 
-def _number(path: Path, line: int, column: str, text: str, allow_missing: bool) -> float:
-    text = text.strip()
-    where = f"row {line}, column '{column}'"
-    if text.lower() in _MISSING:
-        if allow_missing:
-            return math.nan
-        found = "empty cell" if not text else f"'{text}'"
-        _refuse(path, f"{where}: {found}; missing=mean fills it with the feature's mean")
+def _features(
+    path: Path, header: list[str], rows: list[Row], columns: list[int], allow_missing: bool
+) -> NDArray[np.float32]:
+    values = np.empty((len(rows), len(columns)), np.float32)
+    for position, (line, row) in enumerate(rows):
+        try:
+            values[position] = [_number(row[column], allow_missing) for column in columns]
+        except ValueError:
+            for column in columns:
+                _explain(path, line, header[column], row[column], allow_missing)
+            raise
+    return values
+
+
+def _number(text: str, allow_missing: bool) -> float:
+    """Return a cell's number, NaN for an empty one where that is allowed; else raise ValueError."""
+    value = as_number(text)
+    if value is not None and abs(value) <= _FLOAT32_MAX:
+        return value
+    if allow_missing and is_missing(text):
+        return math.nan
+    raise ValueError(text)
+
+
+def _explain(path: Path, line: int, column: str, text: str, allow_missing: bool) -> None:
+    """Refuse a cell that is no number, in words."""
     try:
-        value = float(text)
+        _number(text, allow_missing)
     except ValueError:
-        shown = text if len(text) <= 40 else text[:37] + "..."
-        _refuse(path, f"{where}: '{shown}' is not a number; leave the column out with drop-columns={column}")
-    if not abs(value) <= _FLOAT32_MAX:
-        _refuse(path, f"{where}: {text} is out of range, expected a number within ±{_FLOAT32_MAX:.2g}")
-    return value
+        where, text = f"row {line}, column '{shown(column)}'", text.strip()
+        if is_missing(text):
+            found = f"'{text}' for an empty cell" if text else "empty cell"
+            _refuse(path, f"{where}: {found}; missing=mean fills it with the feature's mean")
+        if text == column:
+            _refuse(path, f"{where}: the column's name again, expected a number; remove the repeated header line")
+        if as_number(text) is None:
+            hint = "; write decimals with a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
+            leave = f"leave the column out with drop-columns={shown(column)}"
+            _refuse(path, f"{where}: '{shown(text)}' is not a number{hint}; {leave}")
+        _refuse(path, f"{where}: {shown(text)} is out of range, expected a number within ±{_FLOAT32_MAX:.2g}")
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _natural_order(name: str) -> tuple[int, float, str]:
-    """Order numbers by value, then text by letters."""
-    return (0, float(name), name) if _is_number(name) and math.isfinite(float(name)) else (1, 0.0, name)
-
-
-def _class_names(
-    path: Path,
-    column: str,
-    rows: list[tuple[int, list[str]]],
-    labels: list[str],
-    classes: Sequence[str],
-) -> tuple[str, ...]:
-    for (line, _), text in zip(rows, labels, strict=True):
-        if text.lower() in _MISSING:
-            _refuse(path, f"row {line}, column '{column}': a row without a label; remove it or label it")
-        if classes and text not in classes:
-            _refuse(path, f"row {line}, column '{column}': '{text}' is not in classes={','.join(classes)}")
-    found = set(labels)
-    if len(found) < 2:
-        _refuse(path, f"column '{column}': one class only ('{labels[0]}'), expected at least two")
-    if len(found) > 1000 or (len(found) > 20 and len(found) > len(labels) / 2):
-        _refuse(
-            path,
-            f"column '{column}': {len(found)} different labels in {len(labels)} rows; "
-            "is it a measured number? name the label column with label-column",
-        )
-    return tuple(classes) or tuple(sorted(found, key=_natural_order))
+def _clients(
+    path: Path, header: list[str], rows: list[Row], column: int | None
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Return each row's client and the clients' names."""
+    if column is None:
+        return None, ()
+    found = [row[column].strip() for _, row in rows]
+    for (line, _), name in zip(rows, found, strict=True):
+        if not name:
+            _refuse(path, f"row {line}, column '{shown(header[column])}': empty cell, expected the row's client")
+    names = tuple(sorted(set(found), key=natural_order))
+    index = {name: position for position, name in enumerate(names)}
+    return np.array([index[name] for name in found], np.int64), names

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgefed.config import listed
 from edgefed.data.csv_file import read_csv
+from edgefed.errors import SettingsError, shown, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,9 +87,9 @@ def csv(config: FederationConfig) -> Dataset:
         config.data_path,
         label=config.label_column,
         client=config.client_column,
-        features=_listed(config.feature_columns),
-        drop=_listed(config.drop_columns),
-        classes=_listed(config.classes),
+        features=listed(config.feature_columns),
+        drop=listed(config.drop_columns),
+        classes=listed(config.classes),
         allow_missing=config.missing == "mean",
     )
     return Dataset(
@@ -98,10 +100,6 @@ def csv(config: FederationConfig) -> Dataset:
         table.clients,
         table.client_names,
     )
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 DATASETS: dict[str, Callable[[FederationConfig], Dataset]] = {
@@ -122,20 +120,19 @@ def load(config: FederationConfig) -> Dataset:
         For a CSV file that cannot be used, or ``classes`` that do not match the data.
     """
     dataset = DATASETS[config.dataset](config)
-    wanted = _listed(config.classes)
+    wanted = listed(config.classes)
     if config.dataset == "csv" or not wanted:
         return dataset
     return _reordered(dataset, wanted)
 
 
 def _reordered(dataset: Dataset, wanted: tuple[str, ...]) -> Dataset:
-    from edgefed.config import SettingsError, unknown
-
-    for name in dataset.class_names:
-        if name not in wanted:
-            raise SettingsError(f"classes={','.join(wanted)}: the data also hold the class '{name}'")
+    given = f"classes={shown(','.join(wanted))}"
     for name in wanted:
         if name not in dataset.class_names:
-            raise SettingsError(f"classes={','.join(wanted)}: {unknown('class', name, dataset.class_names)}")
+            raise SettingsError(f"{given}: {unknown('class', name, dataset.class_names)}")
+    for name in dataset.class_names:
+        if name not in wanted:
+            raise SettingsError(f"{given}: the data also hold the class '{name}', expected all of them")
     positions = np.array([wanted.index(name) for name in dataset.class_names])
     return Dataset(dataset.features, positions[dataset.labels], dataset.feature_names, wanted)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefed.config import SettingsError
+from edgefed.errors import SettingsError
 from edgefed.rng import stream
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefed.config import SettingsError
 from edgefed.data.datasets import load
 from edgefed.data.partition import Partition, from_owners, partition
 from edgefed.data.split import Split, split
-from edgefed.rng import stream
+from edgefed.errors import SettingsError
+from edgefed.rng import counter_keys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,18 +119,20 @@ def _hold_out(shared: Partition, dataset: Dataset, config: FederationConfig) -> 
     """Split each shard into rows to train on and rows that the client never trains on, by class."""
     if not config.client_test_fraction:
         return shared, Partition(np.zeros_like(shared.offsets), np.empty(0, np.int64))
-    held = np.zeros(len(shared.indices), bool)
-    for client in range(len(shared)):
-        start, stop = shared.offsets[client], shared.offsets[client + 1]
-        labels = dataset.labels[shared.indices[start:stop]]
-        rng = stream(config.split_stream, "client-test", 0, client)
-        order = rng.permutation(stop - start)
-        # Rows by class, shuffled within: every 1/fraction-th is held out, so classes keep their shares.
-        order = order[np.argsort(labels[order], kind="stable")]
-        edges = np.floor(np.arange(len(order) + 1) * config.client_test_fraction + rng.random())
-        taken = order[np.diff(edges) > 0]
-        held[start + taken[: len(order) - 1]] = True  # at least one row is left to train on
     owner = np.repeat(np.arange(len(shared)), shared.sizes)
+    place = np.arange(len(owner)) - shared.offsets[owner]
+    seed, fraction = config.split_stream, config.client_test_fraction
+    # A client's rows by class, shuffled within; then every 1/fraction-th is held out, from a random first one on,
+    # so classes keep their shares.
+    keys = counter_keys(seed, "client-test", 0, owner, place)
+    order = np.lexsort((keys, dataset.labels[shared.indices], owner))
+    first = counter_keys(seed, "client-test", 1, owner, 0) / 2.0**64
+    taken = np.floor((place + 1) * fraction + first) > np.floor(place * fraction + first)
+    # At least one row is left to train on.
+    everything = np.bincount(owner, taken, minlength=len(shared)) == shared.sizes
+    taken[shared.offsets[1:][everything & (shared.sizes > 0)] - 1] = False
+    held = np.zeros(len(owner), bool)
+    held[order] = taken
 
     def part(chosen: NDArray[np.bool_]) -> Partition:
         return from_owners(owner[chosen], len(shared)).mapped(shared.indices[chosen])

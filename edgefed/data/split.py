@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefed.config import SettingsError, unknown
+from edgefed.errors import SettingsError, shown, unknown
 from edgefed.rng import stream
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Split:
 def split(dataset: Dataset, config: FederationConfig) -> Split:
     """Split by class, then thin the training rows to the long tail.
 
-    Every class keeps its share in each part to within one row; a class too small to be shared out stays in
-    training first, then test. What the tail drops joins the test set, where recall is per class.
+    Every class keeps its share in each part to within one row, and has at least one in training. What the tail
+    drops joins the test set, where recall is per class.
 
     Raises
     ------
@@ -54,13 +54,13 @@ def split(dataset: Dataset, config: FederationConfig) -> Split:
     test, validation, pool = _stratified(dataset.labels, dataset.num_classes, fractions, rng)
     if not len(test):
         raise SettingsError(
-            f"test-fraction={config.test_fraction:g}: no test row in {len(dataset.labels)} rows; "
-            "a larger fraction would do"
+            f"test-fraction={config.test_fraction:g}: no test row in {len(dataset.labels)} rows of "
+            f"{dataset.num_classes} classes; a larger fraction, or more rows, would do"
         )
     if config.validation_fraction and not len(validation):
         raise SettingsError(
             f"validation-fraction={config.validation_fraction:g}: no validation row in "
-            f"{len(dataset.labels)} rows; a larger fraction, or 0, would do"
+            f"{len(dataset.labels)} rows of {dataset.num_classes} classes; a larger fraction, or 0, would do"
         )
     order = tail_order(dataset, config)
     if not order:
@@ -74,19 +74,19 @@ def _stratified(
     labels: NDArray[np.int64], num_classes: int, fractions: tuple[float, float], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     parts: tuple[list[NDArray[np.int64]], ...] = ([], [], [])
-    carried = [0.0, 0.0]
+    owed = np.zeros(3)
     for label in range(num_classes):
         rows = rng.permutation(np.flatnonzero(labels == label))
-        sizes = []
-        for place, fraction in enumerate(fractions):
-            # What rounding took from one class is carried to the next, so the totals are right as well.
-            exact = fraction * len(rows) + carried[place]
-            left = len(rows) - 1 - sum(sizes)
-            size = min(max(math.floor(exact + 0.5), 0), max(left, 0))
-            carried[place] = min(max(exact - size, -0.5), 0.5)
-            sizes.append(size)
-        cuts = np.cumsum(sizes)
-        for part, piece in zip(parts, np.split(rows, cuts), strict=True):
+        exact = np.round(np.multiply([*fractions, 1 - sum(fractions)], len(rows)), 9)
+        sizes = np.floor(exact)
+        left = len(rows) - int(sizes.sum())
+        # Each part gets its share rounded down or up. What rounding took from a part in one class it is owed in the
+        # next, so the totals are right as well; a part of training comes before all.
+        claim = np.where(exact > sizes, exact - sizes + owed, -np.inf)
+        claim[2] = np.inf if left and not sizes[2] else claim[2]
+        sizes[np.argsort(-claim, kind="stable")[:left]] += 1
+        owed += exact - sizes
+        for part, piece in zip(parts, np.split(rows, np.cumsum(sizes[:2]).astype(np.int64)), strict=True):
             part.append(piece)
     test, validation, pool = (np.sort(np.concatenate(part)) for part in parts)
     return test, validation, pool
@@ -95,36 +95,43 @@ def _stratified(
 def tail_order(dataset: Dataset, config: FederationConfig) -> tuple[int, ...]:
     """Return the classes from common to rare, or nothing where ``long-tail`` is 1.
 
-    ``rotate`` goes through all orders in turn by seed where there are few (up to four classes); with more
-    classes each block of C seeds rotates one random order, so that every class is the rarest once a block.
+    ``rotate`` goes through all orders in turn by seed where there are few (up to four classes). With more classes
+    every class is the rarest once in any C consecutive seeds; the most common one takes turns too, so that every
+    pair of the two comes once in C (C - 1) seeds, and the order between them is random.
+
+    Raises
+    ------
+    SettingsError
+        When ``long-tail-order`` names no class, or not each class once.
     """
-    if config.long_tail == 1:
-        return ()
+    given = () if config.long_tail_order == "rotate" else _given_order(dataset, config.long_tail_order)
+    if config.long_tail == 1 or given:
+        return given if config.long_tail > 1 else ()
     count, seed = dataset.num_classes, config.split_stream
-    if config.long_tail_order != "rotate":
-        return _given_order(dataset, config.long_tail_order)
     if count <= 4:
         orders = list(itertools.permutations(range(count)))
         return orders[seed % len(orders)]
-    block, shift = divmod(seed, count)
-    order = stream(block, "tail-order").permutation(count)
-    return tuple(int(label) for label in np.roll(order, shift))
+    block, rarest = divmod(seed, count)
+    commonest = (rarest + 1 + block % (count - 1)) % count
+    between = np.setdiff1d(np.arange(count), [rarest, commonest])
+    return (commonest, *stream(seed, "tail-order").permutation(between).tolist(), rarest)
 
 
 def _given_order(dataset: Dataset, text: str) -> tuple[int, ...]:
     names = [part.strip() for part in text.split(",")]
+    indices = {str(label) for label in range(dataset.num_classes)}
     order = []
     for name in names:
         if name in dataset.class_names:
             order.append(dataset.class_names.index(name))
-        elif name.isdigit() and int(name) < dataset.num_classes:
+        elif name in indices:
             order.append(int(name))
         else:
-            raise SettingsError(f"long-tail-order={text}: {unknown('class', name, dataset.class_names)}")
+            raise SettingsError(f"long-tail-order={shown(text)}: {unknown('class', name, dataset.class_names)}")
     if sorted(order) != list(range(dataset.num_classes)):
         raise SettingsError(
-            f"long-tail-order={text}: expected each of the {dataset.num_classes} classes once "
-            f"({','.join(dataset.class_names)}), or rotate"
+            f"long-tail-order={shown(text)}: expected each of the {dataset.num_classes} classes once "
+            f"({shown(','.join(dataset.class_names))}), or rotate"
         )
     return tuple(order)
 
@@ -132,21 +139,30 @@ def _given_order(dataset: Dataset, text: str) -> tuple[int, ...]:
 def _thinned(
     labels: NDArray[np.int64], order: tuple[int, ...], tail: float, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Return the kept positions: class i of the order keeps n_0 tail^(-i / (C - 1)) rows."""
+    """Return the kept positions: class i of the order keeps n_0 tail^(-i / (C - 1)) rows.
+
+    n_0 is what the order's first class holds, or less where a later class holds too few for its place.
+    """
     held = np.bincount(labels, minlength=len(order))
-    head = int(held[order[0]])
-    sizes = [head * tail ** (-place / (len(order) - 1)) for place in range(len(order))]
-    scarce = int(held[list(order)].min())
-    if scarce < MIN_CLASS_ROWS or round(sizes[-1]) < MIN_CLASS_ROWS:
+    shares = tail ** (-np.arange(len(order)) / (len(order) - 1))
+    head = float((held[list(order)] / shares).min())
+    sizes = [_nearest(size) for size in head * shares]
+    scarce = int(held.min())
+    if scarce < MIN_CLASS_ROWS or sizes[-1] < MIN_CLASS_ROWS:
         # A size is rounded to whole rows, so a tail fits while its rarest class rounds to three.
         fits = math.floor(scarce / (MIN_CLASS_ROWS - 0.5) * 10) / 10
         would = f"at most {fits:g} fits" if scarce >= MIN_CLASS_ROWS else "this dataset bears no tail"
         raise SettingsError(
-            f"long-tail={tail:g}: the rarest class would keep {min(sizes[-1], scarce):.1f} of {head} training "
-            f"rows, at least {MIN_CLASS_ROWS} are needed; {would} whatever the order"
+            f"long-tail={tail:g}: the rarest class would keep {min(sizes[-1], scarce)} training rows, "
+            f"at least {MIN_CLASS_ROWS} are needed; {would} whatever the order"
         )
     kept = []
     for label, size in zip(order, sizes, strict=True):
         rows = rng.permutation(np.flatnonzero(labels == label))
-        kept.append(rows[: max(MIN_CLASS_ROWS, round(size))])
+        kept.append(rows[:size])
     return np.sort(np.concatenate(kept))
+
+
+def _nearest(size: float) -> int:
+    """Return the nearest whole number, halves (and what floating point left just below them) upwards."""
+    return math.floor(size + 0.5 + 1e-9)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -44,7 +44,8 @@ class BatchedEngine:
     """Answers a cohort with stacked arrays; no reply is serialised that stays in the process."""
 
     def __init__(self) -> None:
-        self._joined: tuple[tuple[int, ...], Pool, list[Cohort]] | None = None
+        self._joined: tuple[tuple[int, ...], Cohort, list[Cohort]] | None = None
+        self._pool: tuple[tuple[int, ...], Pool, list[Cohort]] | None = None
 
     def exchange(self, items: Sequence[tuple[Grid, Sequence[Message]]]) -> list[CohortReplies]:
         """Return each grid's replies; one type of message at a time."""
@@ -110,18 +111,26 @@ class BatchedEngine:
 
     def _joined_cohort(self, requests: Sequence[_Request]) -> Cohort:
         """Return the clients of several federations as one cohort over one feature matrix."""
-        cohorts = []
+        parts, weights, rounds = [], [], []
         for request in requests:
             config = request.content.config_records[CONFIG]
-            guidance = read_guidance(config)
-            round_number = int(cast("int", config["server-round"]))
-            cohorts.append(request.clients.cohort(guidance, request.nodes, _weights(request), round_number))
-        # The same federations come back every round: their rows are joined once.
-        key = tuple(id(cohort.features) for cohort in cohorts)
+            parts.append(request.clients.chosen(read_guidance(config), request.nodes))
+            weights.append(_weights(request))
+            rounds.append(int(cast("int", config["server-round"])))
+        sizes = [len(part) for part in parts]
+        params = torch.stack(weights).repeat_interleave(torch.tensor(sizes), dim=0)
+        return replace(self._join(parts), params=params, rounds=np.repeat(rounds, sizes))
+
+    def _join(self, parts: list[Cohort]) -> Cohort:
+        """Join cohorts; where the same come back every round, as whole federations do, they are joined once."""
+        key = tuple(id(part) for part in parts)
         if self._joined is None or self._joined[0] != key:
-            # The cohorts are kept with their pool, so that no other tensor can take an id of the key.
-            self._joined = (key, pool_of(cohorts), cohorts)
-        return join(cohorts, self._joined[1])
+            rows = tuple(id(part.features) for part in parts)
+            if self._pool is None or self._pool[0] != rows:
+                # What an id stands for is kept beside it, so that nothing else can take the id.
+                self._pool = (rows, pool_of(parts), parts)
+            self._joined = (key, join(parts, self._pool[1]), parts)
+        return self._joined[1]
 
 
 @dataclass(frozen=True)
@@ -166,6 +175,9 @@ def _replies(messages: Sequence[Message], group: Sequence[_Request], results: Se
     if not group:
         return CohortReplies([], None, None, {PARTITION_ID: np.empty(0, np.int64)})
     model = None if results[0].stack is None else group[0].clients.model
+    if len(group) == 1:
+        ids = group[0].clients.shards.ids[group[0].nodes]
+        return CohortReplies(messages, model, results[0].stack, {PARTITION_ID: ids, **results[0].columns})
     columns: dict[str, NDArray[np.generic]] = {
         PARTITION_ID: np.concatenate([request.clients.shards.ids[request.nodes] for request in group])
     }
@@ -173,9 +185,6 @@ def _replies(messages: Sequence[Message], group: Sequence[_Request], results: Se
         columns[name] = np.concatenate([result.columns[name] for result in results])
     stack = None if model is None else np.concatenate([cast("Any", result.stack) for result in results])
     order = np.argsort(np.concatenate([request.places for request in group]), kind="stable")
-    replies = CohortReplies(messages, model, stack, columns)
-    if len(group) == 1:
-        return replies
     return CohortReplies(
         messages,
         model,

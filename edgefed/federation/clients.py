@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,20 +53,6 @@ class Guidance:
         return self.mean.tobytes() + self.scale.tobytes() + counts
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """Clients ready to train: drawn, standardised rows and each client's numbers, in client order."""
-
-    features: torch.Tensor
-    targets: torch.Tensor
-    starts: Ints
-    drawn_rows: Ints
-    shard_rows: Ints
-    ids: Ints
-    seed: int
-    hyper: Hyper
-
-
 def model_of(config: FederationConfig, num_features: int, num_classes: int) -> MLP:
     """Return the model that the settings name."""
     return MLP(num_features, config.hidden_layers, num_classes, config.activation)
@@ -73,7 +60,14 @@ def model_of(config: FederationConfig, num_features: int, num_classes: int) -> M
 
 def update_of(config: FederationConfig, model: MLP) -> ClientUpdate:
     """Return the local update that the settings name."""
-    return ClientUpdate(model, config.loss, config.optimizer, with_momentum=config.momentum > 0)
+    return ClientUpdate(
+        model,
+        config.loss,
+        config.optimizer,
+        momentum=config.momentum > 0,
+        decay=config.weight_decay > 0,
+        pull=config.proximal_mu > 0,
+    )
 
 
 def schedule_of(config: FederationConfig) -> Schedule:
@@ -87,9 +81,9 @@ class Clients:
 
     config: FederationConfig
     shards: Shards
-    _prepared: tuple[bytes, Prepared] | None = field(default=None, repr=False)
+    _prepared: tuple[bytes, Cohort] | None = field(default=None, repr=False)
 
-    @property
+    @cached_property
     def model(self) -> MLP:
         """The architecture that every client trains."""
         return model_of(self.config, self.shards.features.shape[1], self.shards.num_classes)
@@ -115,14 +109,17 @@ class Clients:
         return found
 
     # ---- train
-    def prepared(self, guidance: Guidance) -> Prepared:
-        """Return the clients ready to train under this guidance (made once, kept until it changes)."""
+    def everyone(self, guidance: Guidance) -> Cohort:
+        """Return all clients ready to train under this guidance: drawn, standardised rows and each one's numbers.
+
+        Made once and kept until the guidance changes; weights and rounds are placeholders.
+        """
         key = guidance.key()
         if self._prepared is None or self._prepared[0] != key:
             self._prepared = (key, self._prepare(guidance))
         return self._prepared[1]
 
-    def _prepare(self, guidance: Guidance) -> Prepared:
+    def _prepare(self, guidance: Guidance) -> Cohort:
         config, shards, train = self.config, self.shards, self.shards.train
         dtype = DTYPES[config.dtype]
         features = self._standardized(train, guidance, train)
@@ -136,19 +133,22 @@ class Clients:
         total = guidance.class_counts
 
         def column(value: float) -> torch.Tensor:
-            return torch.full((len(shards), 1), value, dtype=dtype)
+            return torch.full((len(shards), 1, 1), value, dtype=dtype)
 
         def by_class(values: Floats) -> torch.Tensor:
             return torch.from_numpy(values).to(dtype).unsqueeze(1)
 
-        return Prepared(
+        count = len(shards)
+        return Cohort(
+            params=torch.zeros((), dtype=dtype).expand(count, self.model.size),
             features=torch.from_numpy(features).to(dtype),
             targets=torch.nn.functional.one_hot(torch.from_numpy(labels), shards.num_classes).to(dtype),
             starts=starts,
             drawn_rows=drawn,
             shard_rows=train.sizes,
+            seeds=np.full(count, config.seed, np.int64),
+            rounds=np.zeros(count, np.int64),
             ids=shards.ids,
-            seed=config.seed,
             hyper=Hyper(
                 learning_rate=column(config.learning_rate),
                 momentum=column(config.momentum),
@@ -177,22 +177,20 @@ class Clients:
             drawn[client] = len(draw.rows) + (0 if draw.made_labels is None else len(draw.made_labels))
         return np.concatenate(new_features), np.concatenate(new_labels), drawn
 
+    def chosen(self, guidance: Guidance, which: Ints) -> Cohort:
+        """Return some clients (positions) ready to train; all of them without a copy."""
+        everyone = self.everyone(guidance)
+        if len(which) == len(everyone) and np.array_equal(which, np.arange(len(which))):
+            return everyone
+        return everyone.take(which)
+
     def cohort(self, guidance: Guidance, which: Ints, params: torch.Tensor, round_number: int) -> Cohort:
-        """Return some clients (positions) as a cohort that starts from ``params`` [size]."""
-        ready = self.prepared(guidance)
-        rows = torch.from_numpy(which)
-        count = len(which)
-        return Cohort(
-            params=params.expand(count, -1),
-            features=ready.features,
-            targets=ready.targets,
-            starts=ready.starts[which],
-            drawn_rows=ready.drawn_rows[which],
-            shard_rows=ready.shard_rows[which],
-            seeds=np.full(count, ready.seed, np.int64),
-            rounds=np.full(count, round_number, np.int64),
-            ids=ready.ids[which],
-            hyper=Hyper(*(value[rows] for value in ready.hyper)),
+        """Return some clients (positions) as a cohort that starts a round from ``params`` [size]."""
+        chosen = self.chosen(guidance, which)
+        return replace(
+            chosen,
+            params=params.expand(len(chosen), -1),
+            rounds=np.full(len(chosen), round_number, np.int64),
         )
 
     # ---- evaluate
@@ -207,7 +205,7 @@ class Clients:
         remedy = REMEDIES[self.config.imbalance](self.config)
         shift = remedy.prediction_shift(guidance.class_counts, shards.num_classes)
         with torch.no_grad():
-            logits = self.model.forward(params, features)[0].double().numpy() + shift
+            logits = self.model.forward(self.model.unpack(params), features)[0].double().numpy() + shift
         labels = shards.labels[held.indices]
         classes = shards.num_classes
         owner = np.repeat(np.arange(len(which)), held.sizes)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from edgefed.learning.cohort import one_thread
 from edgefed.learning.metrics import balanced_accuracy, measures
 
 if TYPE_CHECKING:
@@ -80,8 +79,7 @@ class StackedEvaluation:
     def __call__(self, stack: NDArray[np.floating]) -> list[dict[str, Any]]:
         """Return each model's measures, ready for JSON, from weights [models, size]."""
         params = torch.from_numpy(stack).to(self.features.dtype)
-        with one_thread():
-            logits = self.model.forward(params, self.features)[0].double().numpy() + self.shifts
+        logits = self.model.forward(self.model.unpack(params), self.features)[0].double().numpy() + self.shifts
         # A diverged model must not stop the others: its logits count as undecided, its loss shows infinity.
         decided = np.asarray(np.isfinite(logits).all(-1))
         columns = measures(np.where(decided[..., None], logits, 0.0), self.labels, self.real)

@@ -30,6 +30,7 @@ from edgefed.federation.messages import (
 )
 from edgefed.federation.traffic import Traffic
 from edgefed.imbalance import REMEDIES
+from edgefed.learning.cohort import one_thread
 from edgefed.rng import stream
 
 if TYPE_CHECKING:
@@ -265,8 +266,9 @@ def run_rounds(federations: Sequence[Federation], exchange: Exchange) -> None:
     """Advance federations, that have been queried, in lockstep until all are done."""
     evaluations = _Evaluations()
     traffic = Traffic()
-    while running := [federation for federation in federations if not federation.done]:
-        _advance(running, exchange, evaluations, traffic)
+    with one_thread():
+        while running := [federation for federation in federations if not federation.done]:
+            _advance(running, exchange, evaluations, traffic)
 
 
 def _advance(
@@ -353,17 +355,18 @@ def _client_rows(
     failed: list[str],
 ) -> ClientRows:
     answered = metrics.get(PARTITION_ID, np.empty(0, np.int64)).astype(np.int64)
-    silent = np.setdiff1d(cohort, answered)
+    columns = [np.asarray(metrics.get(name, np.empty(0)), np.float64) for name in (ROWS, "steps", "train-loss")]
+    silent = np.setdiff1d(cohort, answered) if len(answered) < len(cohort) else cohort[:0]
+    if len(silent):
+        answered = np.concatenate([answered, silent])
+        columns = [
+            np.concatenate([column, np.full(len(silent), blank)])
+            for column, blank in zip(columns, (0, 0, np.nan), strict=True)
+        ]
+    rows, steps, loss = columns
     reason = f"failed: {failed[0]}" if failed else "no reply"
-    pad = np.zeros(len(silent), np.int64)
-    return ClientRows(
-        round=federation.round,
-        ids=np.concatenate([answered, silent]),
-        rows=np.concatenate([metrics.get(ROWS, pad[:0]).astype(np.int64), pad]),
-        steps=np.concatenate([metrics.get("steps", pad[:0]).astype(np.int64), pad]),
-        loss=np.concatenate([metrics.get("train-loss", pad[:0]).astype(float), np.full(len(silent), np.nan)]),
-        verdicts=["ok"] * len(answered) + [reason] * len(silent),
-    )
+    verdicts = ["ok"] * (len(answered) - len(silent)) + [reason] * len(silent)
+    return ClientRows(federation.round, answered, rows.astype(np.int64), steps.astype(np.int64), loss, verdicts)
 
 
 class _Evaluations:

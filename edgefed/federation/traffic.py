@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
-from edgefed.federation.messages import Broadcast, CohortReplies, reply_content
+from edgefed.federation.messages import Broadcast, CohortReplies, FlatRecord, reply_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +38,12 @@ def _array_bytes(array: Array) -> int:
     return len(array.deflate()) + sum(len(chunk.deflate()) for _, chunk in array.slice_array())
 
 
+_VARINT_STEPS = np.array([1 << (7 * byte) for byte in range(1, 10)], np.uint64)
+
+MAX_KNOWN = 10_000
+"""Structures that are remembered: cohorts drawn anew each round would fill memory otherwise."""
+
+
 class Traffic:
     """Counts messages' bytes, deflating each structure once."""
 
@@ -61,23 +67,28 @@ class Traffic:
             return sum(self._bytes(reply.content) for reply in replies if reply.has_content())
         if not len(replies):
             return 0
-        whole = [values.reshape(len(replies), -1) for values in replies.metrics.values() if values.dtype.kind == "i"]
-        lengths = _varint_lengths(np.concatenate(whole, axis=1)) if whole else np.zeros((len(replies), 0), int)
-        kinds, first, count = np.unique(lengths, axis=0, return_index=True, return_counts=True)
-        stack = replies.stack
+        metrics, stack = replies.metrics, replies.stack
+        whole = [values.reshape(len(replies), -1) for values in metrics.values() if values.dtype.kind == "i"]
+        lengths = _varint_lengths(np.concatenate(whole, axis=1)) if whole else np.zeros((len(replies), 0), np.int64)
         structure = (
             None if stack is None else (replies.model, stack.dtype.str),
-            tuple((name, values.dtype.kind, values.shape[1:]) for name, values in replies.metrics.items()),
+            tuple((name, values.dtype.kind, values.shape[1:]) for name, values in metrics.items()),
         )
-        total = 0
-        for kind, client, times in zip(kinds, first, count, strict=True):
-            key = (structure, kind.tobytes())
-            if key not in self._known:
-                weights = None if stack is None else stack[client]
-                content = reply_content(replies.model, weights, replies.metrics, int(client))
-                self._known[key] = content_bytes(content)
-            total += int(times) * self._known[key]
-        return total
+        # The same cohort comes back with numbers of the same lengths: known as a whole.
+        key = (structure, lengths.shape, lengths.tobytes())
+        if key not in self._known:
+            kinds, first, count = np.unique(lengths, axis=0, return_index=True, return_counts=True)
+            total = 0
+            for kind, client, times in zip(kinds, first, count, strict=True):
+                one = (structure, kind.tobytes())
+                if one not in self._known:
+                    weights = None if stack is None else stack[client]
+                    self._known[one] = content_bytes(reply_content(replies.model, weights, metrics, int(client)))
+                total += int(times) * self._known[one]
+            if len(self._known) > MAX_KNOWN:
+                self._known.clear()
+            self._known[key] = total
+        return self._known[key]
 
     def _bytes(self, content: RecordDict) -> int:
         key = tuple((name, _structure(record)) for name, record in content.items())
@@ -87,6 +98,8 @@ class Traffic:
 
 
 def _structure(record: Any) -> tuple[Any, ...]:
+    if isinstance(record, FlatRecord) and record.flat is not None:
+        return (record.flat.dtype.str, record.model)
     if isinstance(record, ArrayRecord):
         return tuple((name, array.dtype, array.shape) for name, array in record.items())
     return tuple((name, _value_structure(value)) for name, value in record.items())
@@ -108,8 +121,5 @@ def _value_structure(value: Any) -> tuple[Any, ...]:
 
 def _varint_lengths(values: NDArray[Any]) -> NDArray[np.int64]:
     """Return the bytes of each whole number in protobuf's zigzag variable-length form."""
-    zigzag = ((values.astype(np.int64) << 1) ^ (values.astype(np.int64) >> 63)).astype(np.uint64)
-    length = np.ones(values.shape, np.int64)
-    for byte in range(1, 10):
-        length += zigzag >= np.uint64(1) << np.uint64(7 * byte)
-    return length
+    zigzag = (values.astype(np.int64) << 1) ^ (values.astype(np.int64) >> 63)
+    return np.searchsorted(_VARINT_STEPS, zigzag.astype(np.uint64), side="right") + 1

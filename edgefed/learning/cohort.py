@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from edgefed.learning.local_update import Batch, ClientUpdate, Hyper, State
+from edgefed.learning.local_update import Batch, ClientUpdate, Hyper
 from edgefed.rng import counter_keys
 
 if TYPE_CHECKING:
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 #: Elements of a chunk's batch order: bounds the memory of a cohort (8 bytes each, and as much again to sort).
 MAX_ORDER_ELEMENTS = 4_000_000
+#: Rows of several steps that are gathered at once.
+MAX_GATHERED_ROWS = 200_000
+#: Clients that train as one stack: their activations stay in a core's cache.
+CHUNK_CLIENTS = 512
 
 
 @dataclass(frozen=True)
@@ -182,84 +188,84 @@ def one_thread() -> Iterator[None]:
 def train(update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
     """Train every client of a cohort and return the results in the cohort's order.
 
-    Clients are sorted by their number of steps, so that those still training are always the first: a finished
-    client drops out of the batch. Memory is bounded by training in chunks. A client's result does not depend on its
-    company beyond the rounding of batched matrix products.
+    Clients are sorted by their number of steps, so that those still training are always the first: a finished client
+    drops out of the batch. The cohort is cut into chunks, which bounds memory and shares the work out to threads; a
+    client's result does not depend on its company.
     """
-    with one_thread():
-        return _train(update, schedule, cohort)
-
-
-def _train(update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
     steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
     order = np.argsort(-steps, kind="stable")
     params = torch.empty_like(cohort.params, memory_format=torch.contiguous_format)
     loss = np.zeros(len(cohort))
-    start = 0
-    while start < len(order):
-        stop = _chunk_end(order, steps, schedule, cohort, start)
-        which = order[start:stop]
+
+    def train_chunk(which: Ints) -> None:
         chunk_params, chunk_loss = _train_chunk(update, schedule, cohort.take(which), steps[which])
         params[torch.from_numpy(which)] = chunk_params
         loss[which] = chunk_loss.double().numpy()
-        start = stop
+
+    chunks = _chunks(order, steps, schedule, cohort)
+    with one_thread():
+        if len(chunks) == 1:
+            train_chunk(chunks[0])
+        else:
+            with ThreadPoolExecutor(_workers()) as pool:
+                list(pool.map(torch.no_grad()(train_chunk), chunks))
     return Trained(params, loss, steps)
 
 
-def _chunk_end(order: Ints, steps: Ints, schedule: Schedule, cohort: Cohort, start: int) -> int:
-    """Return the end of the longest chunk whose batch order stays within the bound."""
-    widest = max(int(cohort.drawn_rows.max(initial=1)), schedule.batch_size, 1)
-    # A remedy that draws few of many rows walks through them often, and every client's order is as long.
-    epochs = int((-(-steps // np.maximum(schedule.steps_per_epoch(cohort.drawn_rows), 1))).max(initial=1))
-    per_client = max(int(steps[order[start]]) * (schedule.batch_size or widest), epochs * widest)
-    return start + max(1, MAX_ORDER_ELEMENTS // per_client)
+def _workers() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _chunks(order: Ints, steps: Ints, schedule: Schedule, cohort: Cohort) -> list[Ints]:
+    """Cut sorted clients into chunks of bounded size whose clients have like numbers of rows."""
+    chunks, start = [], 0
+    while start < len(order):
+        longest = order[start]
+        width = schedule.batch_size or int(cohort.drawn_rows[order[start:]].max(initial=1))
+        per_client = max(int(steps[longest]) * width, 1)
+        stop = start + max(1, min(CHUNK_CLIENTS, MAX_ORDER_ELEMENTS // per_client))
+        chunks.append(order[start:stop])
+        start = stop
+    return chunks
 
 
 def _train_chunk(update: ClientUpdate, schedule: Schedule, cohort: Cohort, steps: Ints) -> tuple[Tensor, Tensor]:
     rows, share = _batches(schedule, cohort, steps)
-    state = update.init(cohort.params)
-    clients, width = rows.shape[0], rows.shape[2]
-    still = [int(np.searchsorted(-steps, -step, side="left")) for step in range(rows.shape[1])]
-    finished: list[tuple[Tensor, Tensor]] = []
-    active = clients
-    for step, alive in enumerate(still):
-        if alive < active:
-            # The tail of the batch is done: keep its results, go on with the head.
-            finished.append(update.final(_part(state, slice(alive, None))))
-            state = _part(state, slice(alive))
-            active = alive
-        picked = rows[:alive, step].reshape(-1)
-        batch = Batch(
-            cohort.features[picked].view(alive, width, -1),
-            cohort.targets[picked].view(alive, width, -1),
-            share[:alive, step],
-        )
-        state = update.step(state, batch, cohort.hyper.head(alive))
-    finished.append(update.final(state))
-    finished.reverse()
-    return torch.cat([params for params, _ in finished]), torch.cat([loss for _, loss in finished])
-
-
-def _part(state: State, clients: slice) -> State:
-    """Return the state of some clients of the leading dimension."""
-    return State(
-        params=state.params[clients],
-        start=state.start[clients],
-        first=None if state.first is None else state.first[clients],
-        second=None if state.second is None else state.second[clients],
-        steps=state.steps[clients],
-        loss=state.loss[clients],
-    )
+    state, hyper = update.init(cohort.params), cohort.hyper
+    neutral = bool((hyper.logit_scale == 1).all() and (hyper.logit_shift == 0).all())
+    weighted = bool((hyper.class_weights != 1).any())
+    most_steps, clients, width = rows.shape
+    # Clients still training at each step: they are the first of the chunk.
+    alive = np.searchsorted(-steps, -np.arange(most_steps), side="left")
+    block = max(1, MAX_GATHERED_ROWS // max(clients * width, 1))
+    for start in range(0, most_steps, block):
+        count = int(alive[start])
+        picked = rows[start : start + block, :count].reshape(-1)
+        shape = (-1, count, width)
+        x = torch.index_select(cohort.features, 0, picked).view(*shape, cohort.features.shape[1])
+        targets = torch.index_select(cohort.targets, 0, picked).view(*shape, cohort.targets.shape[1])
+        weight = share[start : start + block, :count]
+        if weighted:
+            weight = (targets * hyper.class_weights[:count]).sum(-1) * weight
+        for place in range(len(x)):
+            now = int(alive[start + place])
+            if now < clients:
+                state_now, hyper_now = state.head(now), hyper.head(now)
+            else:
+                state_now, hyper_now = state, hyper
+            batch = Batch(x[place, :now], targets[place, :now], weight[place, :now])
+            update.step(state_now, batch, hyper_now, neutral_logits=neutral)
+    return update.final(state)
 
 
 def _batches(schedule: Schedule, cohort: Cohort, steps: Ints) -> tuple[Tensor, Tensor]:
-    """Return the rows of each step [clients, steps, width] and each row's share of its batch (0: padding).
+    """Return the rows of each step [steps, clients, width] and each row's share of its batch (0: padding).
 
     Each epoch is a fresh permutation of the client's drawn rows, cut into batches; its key for a row is named by
     (seed, round, client, epoch, position), so a client's batches are its own.
     """
     drawn = cohort.drawn_rows
-    most_steps, most_rows = int(steps.max(initial=0)), int(drawn.max(initial=0))
+    clients, most_steps, most_rows = len(drawn), int(steps.max(initial=0)), int(drawn.max(initial=0))
     width = schedule.batch_size or most_rows
     per_epoch = np.maximum(schedule.steps_per_epoch(drawn), 1)
     epochs = int((-(-steps // per_epoch)).max(initial=0))
@@ -267,18 +273,30 @@ def _batches(schedule: Schedule, cohort: Cohort, steps: Ints) -> tuple[Tensor, T
     keys = counter_keys(
         cohort.seeds[:, None, None], "batches", cohort.rounds[:, None, None], cohort.ids[:, None, None], names
     )
-    keys[np.broadcast_to(np.arange(most_rows) >= drawn[:, None, None], keys.shape)] = np.iinfo(np.uint64).max
+    level = bool((drawn == most_rows).all())
+    if not level:
+        keys[np.broadcast_to(np.arange(most_rows) >= drawn[:, None, None], keys.shape)] = np.iinfo(np.uint64).max
     permutations = np.argsort(keys, axis=-1, kind="stable")
-    step = np.arange(most_steps)
-    epoch = step // per_epoch[:, None]
-    first = (step % per_epoch[:, None]) * (schedule.batch_size or most_rows)
-    position = first[:, :, None] + np.arange(width)
-    real = (position < drawn[:, None, None]) & (step < steps[:, None])[:, :, None]
-    position = np.where(real, epoch[:, :, None] * most_rows + position, 0)
-    flat = permutations.reshape(len(drawn), -1)
-    picked = np.take_along_axis(flat, position.reshape(len(drawn), -1), axis=1).reshape(position.shape)
-    # Padding repeats a row of the client's own: another's row, however wild, could overflow to nan, and 0 x nan is nan.
-    rows = cohort.starts[:, None, None] + picked
-    count = real.sum(-1, keepdims=True)
-    share = real / np.maximum(count, 1)
-    return torch.from_numpy(rows), torch.from_numpy(share).to(cohort.params.dtype)
+    if level:
+        # Every client walks alike: each permutation, padded to whole batches, is the steps of an epoch.
+        padded = int(per_epoch.max(initial=1)) * width
+        position = np.zeros((clients, epochs, padded), np.int64)
+        position[:, :, :most_rows] = permutations
+        position = position.reshape(clients, -1, width)[:, :most_steps]
+        within = np.arange(most_steps)[:, None] % per_epoch.max(initial=1) * width + np.arange(width)
+        real = np.broadcast_to(within < most_rows, position.shape)
+    else:
+        step = np.arange(most_steps)
+        epoch = step // per_epoch[:, None]
+        first = (step % per_epoch[:, None]) * width
+        place = first[:, :, None] + np.arange(width)
+        real = (place < drawn[:, None, None]) & (step < steps[:, None])[:, :, None]
+        place = np.where(real, epoch[:, :, None] * most_rows + place, 0)
+        flat = permutations.reshape(clients, -1)
+        position = np.take_along_axis(flat, place.reshape(clients, -1), axis=1).reshape(place.shape)
+    rows = np.where(real, cohort.starts[:, None, None] + position, 0)
+    share = real / np.maximum(real.sum(-1, keepdims=True), 1)
+    return (
+        torch.from_numpy(np.ascontiguousarray(rows.transpose(1, 0, 2))),
+        torch.from_numpy(np.ascontiguousarray(share.transpose(1, 0, 2))).to(cohort.params.dtype),
+    )

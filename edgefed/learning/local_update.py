@@ -1,7 +1,7 @@
-"""Local training as one pure step, cut as ``init / step / final``, over any leading client dimensions.
+"""Local training as one step, cut as ``init / step / final``, over a leading client dimension.
 
-Nothing else in the project trains: a device runs these lines with one client, the batched engine with a padded,
-masked cohort.
+Nothing else in the project trains: a device runs these lines with one client, the batched engine with a padded
+cohort.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from edgefed.learning.losses import LOSSES
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgefed.learning.model import MLP
+    from edgefed.learning.model import MLP, Layers
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
 
 
 class Hyper(NamedTuple):
-    """Per-client settings of the local update: tensors [..., 1], or [..., 1, classes] for the last three.
+    """Per-client settings of the local update: tensors [clients, 1, 1], the last three [clients, 1, classes].
 
     Values, not branches: clients of different remedies, seeds and rates train in one batch.
     """
@@ -40,39 +40,53 @@ class Hyper(NamedTuple):
     """0 is neutral."""
 
     def head(self, clients: int) -> Hyper:
-        """Return the settings of the first clients of the leading dimension."""
+        """Return the settings of the first clients."""
         return Hyper(*(value[:clients] for value in self))
 
 
 class Batch(NamedTuple):
-    """One step's rows.
+    """One step's rows of each client.
 
-    ``x`` [..., rows, features], ``targets`` [..., rows, classes], ``share`` [..., rows]: 1 / (rows in the client's
-    batch) for a row, 0 for padding.
+    ``x`` [clients, rows, features], ``targets`` [clients, rows, classes], ``weight`` [clients, rows]: class weight /
+    (rows in the client's batch) for a row, 0 for padding. ``active`` [clients, 1, 1] is 0 for a client whose batch is
+    all padding; None where every client has rows.
     """
 
     x: Tensor
     targets: Tensor
-    share: Tensor
-
-    def head(self, clients: int) -> Batch:
-        """Return the batches of the first clients of the leading dimension."""
-        return Batch(*(value[:clients] for value in self))
+    weight: Tensor
+    active: Tensor | None = None
 
 
 class State(NamedTuple):
-    """What a client carries from step to step: tensors [..., size] ([..., 1] for ``steps``).
+    """What each client carries from step to step.
 
-    ``first`` and ``second`` are the optimiser's moments, None where it has none; ``loss`` [...] sums the batches'
-    mean losses, as they were when each batch was drawn.
+    ``layers``, the global weights ``start`` and the optimiser's moments ``first`` and ``second`` are layers with a
+    leading client dimension (None where the update has no use for them); ``steps`` is [clients, 1, 1]; ``loss``
+    [clients] sums the batches' mean losses, each as it was before its step.
     """
 
-    params: Tensor
-    start: Tensor
-    first: Tensor | None
-    second: Tensor | None
+    layers: Layers
+    start: Layers | None
+    first: Layers | None
+    second: Layers | None
     steps: Tensor
     loss: Tensor
+
+    def head(self, clients: int) -> State:
+        """Return the first clients' state, sharing memory: a step on it is a step of theirs."""
+
+        def part(layers: Layers | None) -> Layers | None:
+            return None if layers is None else [(weight[:clients], bias[:clients]) for weight, bias in layers]
+
+        return State(
+            [(weight[:clients], bias[:clients]) for weight, bias in self.layers],
+            part(self.start),
+            part(self.first),
+            part(self.second),
+            self.steps[:clients],
+            self.loss[:clients],
+        )
 
 
 @dataclass(frozen=True)
@@ -94,60 +108,96 @@ class ClientUpdate:
         A key of :data:`edgefed.learning.losses.LOSSES`.
     optimizer : str
         ``sgd`` or ``adam``.
-    with_momentum : bool
-        Whether any client's momentum is not zero (it costs a buffer).
+    momentum, decay, pull : bool
+        Whether m, lambda and mu are used at all. They follow from a federation's own settings, never from its
+        company, so its bits do not either.
     """
 
     model: MLP
     loss: str = "cross-entropy"
     optimizer: str = "sgd"
-    with_momentum: bool = False
+    momentum: bool = False
+    decay: bool = False
+    pull: bool = False
 
     def init(self, params: Tensor) -> State:
-        """Return the state before the first step, from the global weights [..., size]."""
+        """Return the state before the first step, from the global weights [clients, size]."""
+        layers = self.model.unpack(params)
         adam = self.optimizer == "adam"
-        lead = params.shape[:-1]
         return State(
-            params=params.clone(),
-            start=params,
-            first=torch.zeros_like(params) if adam or self.with_momentum else None,
-            second=torch.zeros_like(params) if adam else None,
-            steps=params.new_zeros((*lead, 1)),
-            loss=params.new_zeros(lead),
+            layers=layers,
+            start=_copies(layers) if self.pull else None,
+            first=_zeros(layers) if adam or self.momentum else None,
+            second=_zeros(layers) if adam else None,
+            steps=params.new_zeros((len(params), 1, 1)),
+            loss=params.new_zeros(len(params)),
         )
 
-    def gradient(self, params: Tensor, batch: Batch, hyper: Hyper) -> tuple[Tensor, Tensor]:
-        """Return the batch's mean loss [...] and its gradient [..., size], without decay and pull."""
-        logits, activations = self.model.forward(params, batch.x)
-        values, error = LOSSES[self.loss](hyper.logit_scale * logits + hyper.logit_shift, batch.targets)
-        weight = (batch.targets * hyper.class_weights).sum(-1) * batch.share
-        error = error * hyper.logit_scale * weight.unsqueeze(-1)
-        return (values * weight).sum(-1), self.model.backward(params, activations, error)
+    def step(self, state: State, batch: Batch, hyper: Hyper, *, neutral_logits: bool = False) -> State:
+        """Take over a state and return it after one step; a batch that is all padding changes nothing of a client's.
 
-    def step(self, state: State, batch: Batch, hyper: Hyper) -> State:
-        """Return the state after one step; a batch that is all padding changes nothing of a client's state."""
-        loss, gradient = self.gradient(state.params, batch, hyper)
-        active = (batch.share.sum(-1, keepdim=True) > 0).to(gradient.dtype)
-        gradient = gradient + hyper.weight_decay * state.params
-        gradient = gradient + hyper.proximal_mu * (state.params - state.start)
-        steps = state.steps + active
-        first, second = state.first, state.second
-        if second is not None and first is not None:
-            first = torch.where(active > 0, first + (1 - ADAM_BETAS[0]) * (gradient - first), first)
-            second = torch.where(active > 0, second + (1 - ADAM_BETAS[1]) * (gradient**2 - second), second)
-            # Powers in float64: 1 - beta^t loses half its digits in float32 at the first steps.
-            count = steps.clamp(min=1).double()
-            correction_1 = (1 - ADAM_BETAS[0] ** count).to(gradient.dtype)
-            correction_2 = (1 - ADAM_BETAS[1] ** count).sqrt().to(gradient.dtype)
-            direction = (first / correction_1) / (second.sqrt() / correction_2 + ADAM_EPSILON)
-        elif first is not None:
-            first = torch.where(active > 0, hyper.momentum * first + gradient, first)
-            direction = first
+        ``neutral_logits`` leaves out a scale of ones and a shift of zeros, which change no bit.
+        """
+        model = self.model
+        logits, inputs = model.forward(state.layers, batch.x)
+        if not neutral_logits:
+            logits = hyper.logit_scale * logits + hyper.logit_shift
+        values, error = LOSSES[self.loss](logits, batch.targets)
+        if not neutral_logits:
+            error = error * hyper.logit_scale
+        state.loss.add_((values * batch.weight).sum(-1))
+        if batch.active is None:
+            state.steps.add_(1)
         else:
-            direction = gradient
-        params = state.params - (active * hyper.learning_rate) * direction
-        return State(params, state.start, first, second, steps, state.loss + loss)
+            state.steps.add_(batch.active)
+        error.mul_(batch.weight.unsqueeze(-1))
+        if self.optimizer == "sgd" and not (self.momentum or self.decay or self.pull):
+            error.mul_(hyper.learning_rate)
+            model.descend(state.layers, inputs, model.deltas(state.layers, inputs, error))
+            return state
+        gradient = model.gradient(inputs, model.deltas(state.layers, inputs, error))
+        for place, parts in enumerate(zip(state.layers, gradient, strict=True)):
+            for kind, (value, slope) in enumerate(zip(*parts, strict=True)):
+                if self.decay:
+                    slope.add_(hyper.weight_decay * value)
+                if state.start is not None:
+                    slope.add_(hyper.proximal_mu * (value - state.start[place][kind]))
+                direction = self._direction(state, place, kind, slope, batch.active, hyper)
+                rate = hyper.learning_rate if batch.active is None else hyper.learning_rate * batch.active
+                value.sub_(rate * direction)
+        return state
+
+    def _direction(
+        self, state: State, place: int, kind: int, slope: Tensor, active: Tensor | None, hyper: Hyper
+    ) -> Tensor:
+        """Return what is subtracted, times the learning rate, and move the moments."""
+        if state.first is None:
+            return slope
+        first = state.first[place][kind]
+        if state.second is None:
+            first.copy_(_where(active, hyper.momentum * first + slope, first))
+            return first
+        second = state.second[place][kind]
+        first.copy_(_where(active, first + (1 - ADAM_BETAS[0]) * (slope - first), first))
+        second.copy_(_where(active, second + (1 - ADAM_BETAS[1]) * (slope * slope - second), second))
+        # Powers in float64: 1 - beta^t loses half its digits in float32 at the first steps.
+        count = state.steps.clamp(min=1).double()
+        correction_1 = (1 - ADAM_BETAS[0] ** count).to(slope.dtype)
+        correction_2 = (1 - ADAM_BETAS[1] ** count).sqrt().to(slope.dtype)
+        return (first / correction_1) / (second.sqrt() / correction_2 + ADAM_EPSILON)
 
     def final(self, state: State) -> tuple[Tensor, Tensor]:
-        """Return the trained weights [..., size] and the mean loss over the steps [...]."""
-        return state.params, state.loss / state.steps.squeeze(-1).clamp(min=1)
+        """Return the trained weights [clients, size] and the mean loss over the steps [clients]."""
+        return self.model.pack(state.layers), state.loss / state.steps.flatten().clamp(min=1)
+
+
+def _where(active: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
+    return new if active is None else torch.where(active > 0, new, old)
+
+
+def _copies(layers: Layers) -> Layers:
+    return [(weight.clone(), bias.clone()) for weight, bias in layers]
+
+
+def _zeros(layers: Layers) -> Layers:
+    return [(torch.zeros_like(weight), torch.zeros_like(bias)) for weight, bias in layers]

@@ -31,9 +31,9 @@ def confusion_matrix(
     """
     lead = labels.shape[:-1]
     group = np.arange(int(np.prod(lead)))[:, None]
-    rows = labels.shape[-1]
-    flat = (group * num_classes + labels.reshape(-1, rows)) * num_classes + predicted.reshape(-1, rows)
-    counts = np.bincount(flat[real.reshape(-1, rows)], minlength=len(group) * num_classes**2)
+    stacked = (len(group), labels.shape[-1])
+    flat = (group * num_classes + labels.reshape(stacked)) * num_classes + predicted.reshape(stacked)
+    counts = np.bincount(flat[real.reshape(stacked)], minlength=len(group) * num_classes**2)
     return counts.reshape(*lead, num_classes, num_classes)
 
 

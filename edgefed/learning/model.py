@@ -2,7 +2,7 @@
 
 A cohort is a leading dimension. Parameters are ``[..., size]``, activations ``[..., rows, width]``; the same lines
 train one client and a stack of them. The flat vector lies in ``state_dict`` order and layout, so that a stack of
-clients is a matrix, an average is one product, and an optimiser step is one elementwise operation.
+clients is a matrix and an average is one product; while it trains, each layer has memory of its own.
 """
 
 from __future__ import annotations
@@ -25,25 +25,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-
-def _relu_slope(a: Tensor) -> Tensor:
-    return (a > 0).to(a.dtype)
+_aten = torch.ops.aten
 
 
-def _tanh_slope(a: Tensor) -> Tensor:
-    return 1 - a * a
-
-
-def _sigmoid_slope(a: Tensor) -> Tensor:
-    return a * (1 - a)
-
-
-#: name -> (activation, its slope as a function of the *activation*, the layer of torch.nn)
-ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], type[nn.Module]]] = {
-    "relu": (torch.relu, _relu_slope, nn.ReLU),
-    "tanh": (torch.tanh, _tanh_slope, nn.Tanh),
-    "sigmoid": (torch.sigmoid, _sigmoid_slope, nn.Sigmoid),
+#: name -> (activation g in place, gradient in z from (gradient in a, a), the layer of torch.nn)
+ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor], type[nn.Module]]] = {
+    "relu": (torch.relu_, lambda error, a: _aten.threshold_backward(error, a, 0), nn.ReLU),
+    "tanh": (torch.tanh_, lambda error, a: _aten.tanh_backward(error, a), nn.Tanh),
+    "sigmoid": (torch.sigmoid_, lambda error, a: _aten.sigmoid_backward(error, a), nn.Sigmoid),
 }
+
+Layers = list[tuple[Tensor, Tensor]]
+"""(weight, bias) of each layer: [..., in, out] or [..., out, in], whichever is wider last, and [..., 1, out]."""
 
 
 @dataclass(frozen=True)
@@ -97,55 +90,86 @@ class MLP:
                 pieces.append(np.zeros(shape))
         return np.concatenate(pieces)
 
-    def layers(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return views (W [..., out, in], b [..., 1, out]) of flat parameters [..., size]."""
+    @cached_property
+    def transposed(self) -> tuple[bool, ...]:
+        """Whether each layer's weight is kept as [out, in] while it trains, else as [in, out].
+
+        The wider side comes last: a product of small matrices with a narrow last dimension takes up to three times as
+        long.
+        """
+        widths = (self.inputs, *self.hidden, self.classes)
+        return tuple(fan_in > fan_out for fan_in, fan_out in itertools.pairwise(widths))
+
+    def unpack(self, flat: Tensor) -> Layers:
+        """Return flat parameters [..., size] as layers of their own memory."""
         lead, views, start = flat.shape[:-1], [], 0
         for shape in self.shapes.values():
             stop = start + math.prod(shape)
-            full = shape if len(shape) == 2 else (1, *shape)
-            views.append(flat[..., start:stop].view(*lead, *full))
+            views.append(flat[..., start:stop].reshape(*lead, *(shape if len(shape) == 2 else (1, *shape))))
             start = stop
-        return list(zip(views[::2], views[1::2], strict=True))
+        pairs = zip(views[::2], views[1::2], self.transposed, strict=True)
+        return [
+            ((weight if kept else weight.mT).clone(memory_format=torch.contiguous_format), bias.clone())
+            for weight, bias, kept in pairs
+        ]
 
-    def forward(self, flat: Tensor, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return logits [..., rows, classes] and the activations that :meth:`backward` needs.
+    def pack(self, layers: Layers) -> Tensor:
+        """Return layers as flat parameters [..., size]: the inverse of :meth:`unpack`."""
+        pieces = []
+        for (weight, bias), kept in zip(layers, self.transposed, strict=True):
+            pieces += [(weight if kept else weight.mT).flatten(-2), bias.flatten(-2)]
+        return torch.cat(pieces, dim=-1)
+
+    def forward(self, layers: Layers, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return logits [..., rows, classes] and each layer's input, which :meth:`deltas` needs.
 
         Parameters
         ----------
-        flat : Tensor [..., size]
+        layers : Layers
+            From :meth:`unpack`.
         x : Tensor [..., rows, inputs]
         """
         activate = ACTIVATIONS[self.activation][0]
-        layers = self.layers(flat)
-        activations = [x]
-        for weight, bias in layers[:-1]:
-            activations.append(activate(_affine(activations[-1], weight, bias)))
+        inputs = [x]
+        for (weight, bias), kept in zip(layers[:-1], self.transposed, strict=False):
+            inputs.append(activate(_affine(inputs[-1], weight.mT if kept else weight, bias)))
         weight, bias = layers[-1]
-        return _affine(activations[-1], weight, bias), activations
+        return _affine(inputs[-1], weight.mT if self.transposed[-1] else weight, bias), inputs
 
-    def backward(self, flat: Tensor, activations: list[Tensor], error: Tensor) -> Tensor:
-        """Return the gradient [..., size] of a loss whose gradient in the logits is ``error``.
+    def deltas(self, layers: Layers, inputs: list[Tensor], error: Tensor) -> list[Tensor]:
+        """Return the gradient of a loss in each layer's z, from its gradient in the logits: backpropagation.
 
-        With d_L = error: dW_l = d_l^T a_{l-1}, db_l = sum over rows of d_l, d_{l-1} = (d_l W_l) * g'(z_{l-1}).
-        The gradient of the sum over clients decouples: each client's comes out in its own row.
-
-        Parameters
-        ----------
-        flat : Tensor [..., size]
-        activations : list of Tensor
-            From :meth:`forward`.
-        error : Tensor [..., rows, classes]
+        delta_L = error; delta_{l-1} = (delta_l W_l) * g'(z_{l-1}), each [..., rows, width].
         """
         slope = ACTIVATIONS[self.activation][1]
-        gradient = torch.empty_like(flat)
-        layers, slots = self.layers(flat), self.layers(gradient)
-        for layer in range(len(layers) - 1, -1, -1):
-            weight_slot, bias_slot = slots[layer]
-            weight_slot.copy_(error.mT @ activations[layer])
-            torch.sum(error, dim=-2, keepdim=True, out=bias_slot)
-            if layer:
-                error = (error @ layers[layer][0]) * slope(activations[layer])
-        return gradient
+        found = [error]
+        for layer in range(len(layers) - 1, 0, -1):
+            weight = layers[layer][0]
+            passed = found[-1] @ (weight if self.transposed[layer] else weight.mT)
+            found.append(slope(passed, inputs[layer]))
+        return found[::-1]
+
+    def gradient(self, inputs: list[Tensor], deltas: list[Tensor]) -> Layers:
+        """Return the gradient in each layer: dW_l = delta_l^T a_{l-1}, db_l = sum over rows of delta_l.
+
+        The gradient of the sum over clients decouples: each client's comes out in its own place.
+        """
+        return [
+            (delta.mT @ a if kept else a.mT @ delta, delta.sum(-2, keepdim=True))
+            for a, delta, kept in zip(inputs, deltas, self.transposed, strict=True)
+        ]
+
+    def descend(self, layers: Layers, inputs: list[Tensor], deltas: list[Tensor]) -> None:
+        """Subtract the gradient from the layers in place, each product and its subtraction in one operation.
+
+        Layers must have one leading dimension.
+        """
+        for (weight, bias), a, delta, kept in zip(layers, inputs, deltas, self.transposed, strict=True):
+            if kept:
+                weight.baddbmm_(delta.mT, a, alpha=-1)
+            else:
+                weight.baddbmm_(a.mT, delta, alpha=-1)
+            bias.sub_(delta.sum(-2, keepdim=True))
 
     def state_dict(self, flat: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """Return flat parameters [size] as arrays under their ``state_dict`` names."""
@@ -184,5 +208,7 @@ class MLP:
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return x W^T + b over any leading dimensions."""
-    return x @ weight.mT + bias
+    """Return x W + b, in one operation where there is one."""
+    if x.dim() == weight.dim() == 3:
+        return torch.baddbmm(bias, x, weight)
+    return x @ weight + bias

@@ -88,7 +88,7 @@ class ComparisonFolder:
     def scope(self) -> str:
         """What the figures generalise over, as a sentence."""
         said = str(self.result.get("generalises_over", "")).strip()
-        return f"The intervals generalise {said}." if said else f"{len(self.seeds)} seeds."
+        return f"Holds {said}." if said else f"{len(self.seeds)} seeds."
 
     @property
     def dataset(self) -> str:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 ONE_ROW_EACH = 50
 """Clients up to which each has a row of its own."""
-GROUPS = 40
+GROUPS = 30
 """Rows that more clients are gathered into, about."""
 NUMBERED = 24
 """Classes up to which cells carry their number."""
@@ -85,20 +85,19 @@ def shards_figure(counts: Counts, class_names: Sequence[str], *, title: str = ""
     grouped = len(counts) > ONE_ROW_EACH
     grid = _groups(counts, names) if grouped else _clients(counts)
 
-    classes = len(names)
-    columns = float(np.clip(0.55 * classes, 2.2, 7.0))
-    width = max(columns + (3.9 if grouped else 3.1), 5.4)
-    height = max(0.185 * len(grid.rows), 3.2 if grouped else 0.5) + 2.1
-    figure = new_figure(width, height, _title(title, counts))
-    area = figure.add_gridspec(
-        2, 2, height_ratios=[0.62, height - 1.9], width_ratios=[columns, 1.9 if grouped else 1.1], hspace=0, wspace=0
-    )
+    columns = float(np.clip(0.55 * len(names), 2.2, 7.0))
+    right = 2.3 if grouped else 1.1
+    margin = 0.6 + 0.062 * max(len(text) for text, _ in grid.blocks)
+    lines = max(0.185 * len(grid.rows), 3.4 if grouped else 0.5)
+    figure = new_figure(max(columns + right + margin + 1.0, 5.4), lines + 2.1, _title(title, counts))
+    area = figure.add_gridspec(2, 2, height_ratios=[0.62, lines], width_ratios=[columns, right], hspace=0, wspace=0)
     main = figure.add_subplot(area[1, 0])
-    top = figure.add_subplot(area[0, 0], sharex=main)
     _draw_grid(main, grid, names)
-    _draw_class_totals(top, counts)
+    _draw_class_totals(figure.add_subplot(area[0, 0], sharex=main), counts, columns / len(names))
     if grouped:
-        _draw_distributions(figure, area[:, 1], counts)
+        # Bars need no more height than width: what is left below them stays empty.
+        heights = [2.0, 2.0, max(0.1, lines + 0.6 - 4.0)]
+        _draw_distributions(figure, area[:, 1].subgridspec(3, 1, height_ratios=heights), counts)
     else:
         _draw_sizes(figure.add_subplot(area[1, 1], sharey=main), grid.rows.sum(1), idle)
     caption(figure, _caption(counts, grid, grouped, idle))
@@ -114,6 +113,7 @@ class _Grid:
     rows: Counts
     blocks: list[tuple[str, int]]
     group: int = 1
+    grouped: bool = False
 
 
 def _clients(counts: Counts) -> _Grid:
@@ -131,23 +131,23 @@ def _groups(counts: Counts, names: Sequence[str]) -> _Grid:
         if not len(mine):
             continue
         purest = mine[np.lexsort((-held[mine], -(counts[mine, place] / held[mine])))]
-        cuts = range(group, len(purest), group)
-        parts = np.split(purest, cuts)
+        parts = np.array_split(purest, -(-len(purest) // group))
         rows += [counts[part].sum(0) for part in parts]
-        blocks.append((f"mostly {name}\n{_many(len(mine), 'client')}", len(parts)))
+        blocks.append((f"{label(name, 24, 1)} ({len(mine):,})", len(parts)))
     empty = len(counts) - len(some)
     if empty:
         rows.append(np.zeros(counts.shape[1], np.int64))
-        blocks.append((f"empty\n{_many(empty, 'client')}", 1))
-    return _Grid(np.array(rows), blocks, group)
+        blocks.append((f"empty ({empty:,})", 1))
+    return _Grid(np.array(rows), blocks, group, grouped=True)
 
 
 # ---------------------------------------------------------------------------------------------- parts of the picture
 def _draw_grid(axes: Axes, grid: _Grid, names: Sequence[str]) -> None:
     rows = grid.rows
     # A square root, so that a single row of a rare class still shows beside the large shards.
-    norm = PowerNorm(0.5, vmin=-0.08 * max(1, rows.max(initial=1)), vmax=max(1, rows.max(initial=1)))
+    norm = PowerNorm(0.5, vmin=-0.03 * max(1, rows.max(initial=1)), vmax=max(1, rows.max(initial=1)))
     shown = np.ma.masked_equal(rows, 0)
+    shades = np.where(rows > 0, np.asarray(norm(rows)), 0.0)
     axes.pcolormesh(
         np.arange(rows.shape[1] + 1) - 0.5,
         np.arange(len(rows) + 1) - 0.5,
@@ -159,7 +159,6 @@ def _draw_grid(axes: Axes, grid: _Grid, names: Sequence[str]) -> None:
     )
     if len(names) <= NUMBERED:
         for (row, column), count in np.ndenumerate(rows):
-            dark = norm(count) > 0.62
             axes.text(
                 column,
                 row,
@@ -167,7 +166,7 @@ def _draw_grid(axes: Axes, grid: _Grid, names: Sequence[str]) -> None:
                 ha="center",
                 va="center_baseline",
                 fontsize=TINY + 0.5,
-                color="white" if count and dark else INK if count else GREY,
+                color="white" if shades[row, column] > 0.62 else INK if count else GREY,
             )
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -186,27 +185,31 @@ def _draw_grid(axes: Axes, grid: _Grid, names: Sequence[str]) -> None:
 
 
 def _label_blocks(axes: Axes, grid: _Grid) -> None:
-    ends = np.cumsum([size for _, size in grid.blocks])
-    middles = ends - np.array([size for _, size in grid.blocks]) / 2 - 0.5
-    axes.set_yticks(middles, [text for text, _ in grid.blocks])
-    single = all(size == 1 for _, size in grid.blocks)
-    if single and "\n" not in grid.blocks[0][0]:
-        axes.set_ylabel("client")
-        return
-    for end in ends[:-1]:
-        axes.axhline(end - 0.5, color=INK, linewidth=0.7)
+    sizes = np.array([size for _, size in grid.blocks])
+    ends = np.cumsum(sizes)
+    axes.set_yticks(ends - sizes / 2 - 0.5, [text for text, _ in grid.blocks])
+    axes.set_ylabel("clients by their largest class (how many)" if grid.grouped else "client")
+    if grid.grouped:
+        for end in ends[:-1]:
+            axes.axhline(end - 0.5, color=INK, linewidth=0.7)
 
 
-def _draw_class_totals(axes: Axes, counts: Counts) -> None:
+def _draw_class_totals(axes: Axes, counts: Counts, cell: float) -> None:
     """Draw each class's rows as a bar, with the number of clients that hold it."""
     totals, holders = counts.sum(0), (counts > 0).sum(0)
     axes.bar(range(len(totals)), totals, width=0.62, color=BLUE)
     axes.set_ylim(0, max(1, totals.max()) * 1.02)
+    words = "{:,} rows\nat {:,}" + (f" of {len(counts):,}" if cell > 0.7 else "") if cell > 0.5 else "{:,}\n{:,}"
     for place, (total, holding) in enumerate(zip(totals, holders, strict=True)):
-        for text, up in ((f"{total:,}", 9.5), (f"{holding:,}", 2)):
-            axes.annotate(
-                text, (place, total), (0, up), textcoords="offset points", ha="center", va="bottom", fontsize=TINY + 0.5
-            )
+        axes.annotate(
+            words.format(total, holding),
+            (place, total),
+            (0, 2),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=TINY,
+        )
     axes.set_axis_off()
 
 
@@ -218,30 +221,34 @@ def _draw_sizes(axes: Axes, sizes: Counts, idle: Sequence[str]) -> None:
         text = "empty" if not size else f"{size:,}" + (f"  idle: {why}" if why else "")
         axes.annotate(text, (size, client), (3, 0), textcoords="offset points", va="center", fontsize=TINY + 0.5)
     axes.set_xlim(0, max(1, sizes.max(initial=1)))
-    axes.set_title("training rows", fontsize=SMALL, loc="left")
+    head = axes.annotate("training rows", (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points")
+    head.set_fontsize(SMALL)
+    head.set_in_layout(False)  # it stands in the free corner beside the class totals
     axes.set_axis_off()
-    axes.title.set_visible(True)
 
 
 def _draw_distributions(figure: Figure, area: Any, counts: Counts) -> None:
+    """Draw how large the shards are and how many classes they hold."""
     sizes, kinds = counts.sum(1), (counts > 0).sum(1)
-    upper, lower = area.subgridspec(2, 1).subplots()
-    edges = np.unique(np.linspace(1, max(2, sizes.max() + 1), 25).round())
+    upper, lower = figure.add_subplot(area[0]), figure.add_subplot(area[1])
+    largest = int(sizes.max(initial=1))
+    step = -(-largest // 25)
+    edges = np.arange(1, largest + step + 1, step)
     heights, _ = np.histogram(sizes[sizes > 0], edges)
-    upper.bar(edges[:-1], heights, width=np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.4)
+    upper.bar(edges[:-1] + (step - 1) / 2, heights, width=0.9 * step, color=BLUE)
+    upper.set_xlabel("training rows of a client that has any")
     empty = int((sizes == 0).sum())
-    if empty:
-        step = float(edges[1] - edges[0])
-        upper.bar(-step, empty, width=step, color="white", edgecolor=INK, hatch="////", linewidth=0.7)
-        upper.annotate(
-            "empty", (-step, empty), (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=TINY + 0.5
-        )
-    upper.set_xlabel("training rows of a client")
-    lower.bar(range(counts.shape[1] + 1), np.bincount(kinds, minlength=counts.shape[1] + 1), width=0.7, color=BLUE)
+    upper.set_title(
+        f"{_many(empty, 'client')} without rows, left out" if empty else "no client is empty", fontsize=SMALL
+    )
+    held = np.bincount(kinds, minlength=counts.shape[1] + 1)
+    bars = lower.bar(range(len(held)), held, width=0.7, color=BLUE)
+    if len(held) <= 12:
+        lower.bar_label(bars, [f"{count:,}" if count else "" for count in held], fontsize=TINY - 0.5, padding=1)
     lower.set_xlabel("classes that a client holds")
-    lower.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
     for axes in (upper, lower):
         axes.set_ylabel("clients")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
         light_grid(axes, "y")
 
@@ -264,10 +271,10 @@ def _title(title: str, counts: Counts) -> str:
 
 def _caption(counts: Counts, grid: _Grid, grouped: bool, idle: Sequence[str]) -> str:
     empty = int((counts.sum(1) == 0).sum())
-    parts = ["Above each column: training rows of the class, and under it the clients that hold it."]
+    parts = ["Above each column: training rows of the class, and the clients that hold them."]
     if grouped:
-        each = "a client" if grid.group == 1 else f"up to {grid.group} clients added together"
-        parts.insert(0, f"Each line of the grid is {each}, gathered by largest class; darker is more rows.")
+        each = "one client" if grid.group == 1 else f"up to {grid.group} clients added up"
+        parts.insert(0, f"Each line of the grid is {each}, sorted by largest class; darker is more rows.")
     else:
         parts.insert(0, "Each cell: training rows of a class at a client (· none); darker is more.")
     if empty:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -61,6 +61,7 @@ _SETTINGS: dict[str, Any] = {
     "figure.constrained_layout.h_pad": 0.05,
     "figure.constrained_layout.w_pad": 0.05,
     "text.parse_math": False,  # a class may be called "$5"
+    "text.hinting": "none",  # text is as wide in one format as in another
     "svg.fonttype": "none",
     "svg.hashsalt": "edgefed",
     "pdf.fonttype": 42,
@@ -72,13 +73,13 @@ def house_style() -> Iterator[None]:
     """Draw with these settings alone, whatever a person's matplotlibrc says; theirs come back afterwards."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_SETTINGS)
+        mpl.rcParams.update(cast("Any", _SETTINGS))
         yield
 
 
 def new_figure(width: float, height: float, title: str) -> Figure:
     """Return an empty figure (inches) with its title at the top left, wrapped to its width."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(wrapped(title, width, 9.5 * 1.08), x=0.012, ha="left")
     return figure
@@ -106,6 +107,7 @@ def label(name: str, room: int, lines: int = 2) -> str:
 def settle(figure: Figure) -> None:
     """Lay the figure out once and for all, so that every format has the same positions."""
     figure.draw_without_rendering()
+    figure.draw_without_rendering()  # labels that turned or moved in the first pass are measured in the second
     figure.set_layout_engine("none")
 
 

@@ -11,12 +11,13 @@ from torch.nn import functional
 from edgefed.learning import cohort as cohort_module
 from edgefed.learning.cohort import Cohort, Schedule
 from edgefed.learning.local_update import Hyper
-from edgefed.learning.model import MLP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+    from edgefed.learning.model import MLP
 
 CLASSES = 3
 FEATURES = 4
@@ -42,9 +43,7 @@ OPTIMISERS = {
 
 PLAIN_LOSSES = {
     "cross-entropy": functional.cross_entropy,
-    "mse": lambda f, y: functional.mse_loss(
-        torch.softmax(f, -1), functional.one_hot(y, f.shape[-1]).to(f.dtype)
-    ),
+    "mse": lambda f, y: functional.mse_loss(torch.softmax(f, -1), functional.one_hot(y, f.shape[-1]).to(f.dtype)),
     "hinge": functional.multi_margin_loss,
 }
 
@@ -102,8 +101,7 @@ def batches_of(schedule: Schedule, cohort: Cohort) -> list[list[Tensor]]:
     steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
     rows, share = cohort_module._batches(schedule, cohort, steps)
     return [
-        [rows[client, step][share[client, step] > 0] for step in range(steps[client])]
-        for client in range(len(cohort))
+        [rows[client, step][share[client, step] > 0] for step in range(steps[client])] for client in range(len(cohort))
     ]
 
 

@@ -33,9 +33,7 @@ def both_ways(
         trained = train(update, schedule, cohort)
         losses = []
         for client in range(len(SIZES)):
-            plain[client], seen = train_plainly(
-                model, plain[client], cohort, batches[client], loss, optimiser, mu=mu
-            )
+            plain[client], seen = train_plainly(model, plain[client], cohort, batches[client], loss, optimiser, mu=mu)
             losses.append(seen)
         np.testing.assert_allclose(trained.loss, losses, rtol=0, atol=1e-9 if dtype == torch.float64 else 1e-3)
         cohort = replace(cohort, params=trained.params)

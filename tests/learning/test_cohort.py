@@ -163,45 +163,45 @@ def test_a_ragged_cohort_gives_each_client_what_it_gets_alone(name, loss):
         assert torch.equal(params, cohort.params[client]) == (rows == 0)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("hidden", [(), (4,), (16,), (32, 16)], ids=str)
 @pytest.mark.parametrize("name", [name for name, optimiser in OPTIMISERS.items() if optimiser.batch_size])
-def test_in_float32_company_does_not_change_a_bit(name, loss):
-    """With batches of one size every client's products have one shape, so their sums are ordered alike."""
-    update, schedule = update_of(name, loss), schedule_of(name)
-    cohort = cohort_of(RAGGED, MODEL, OPTIMISERS[name], torch.float32)
+def test_in_float32_company_does_not_change_a_bit(name, hidden):
+    """With batches of one size every client's products have one shape, so their sums are ordered alike.
 
-    trained = train(update, schedule, cohort)
+    True of widths that keep each client's matrices aligned in memory; with others (13, or 33) the processor's
+    library may sum in another order, and the next test's tolerance holds.
+    """
+    optimiser, model = OPTIMISERS[name]._replace(batch_size=10), MLP(4, hidden, 3)
+    update = ClientUpdate(model, "cross-entropy", optimiser.name, with_momentum=optimiser.momentum > 0)
+    schedule, cohort = Schedule(10, 3), cohort_of(RAGGED, model, optimiser, torch.float32)
+    order = np.random.default_rng(0).permutation(len(RAGGED))
+
+    trained, shuffled = train(update, schedule, cohort), train(update, schedule, cohort.take(order))
 
     for client in range(len(RAGGED)):
         params, mean_loss = alone(update, schedule, cohort, client)
         assert torch.equal(trained.params[client], params)
         assert trained.loss[client] == mean_loss
+    assert torch.equal(shuffled.params, trained.params[torch.from_numpy(order)])
+    assert np.array_equal(shuffled.loss, trained.loss[order])
+    assert np.array_equal(shuffled.steps, trained.steps[order])
 
 
-def test_in_float32_full_batches_agree_up_to_the_order_of_summation():
-    """Full batches of a ragged cohort are padded to the longest, which sums a shorter one in another order."""
-    update, schedule = update_of("full-batch"), schedule_of("full-batch", epochs=20)
-    cohort = cohort_of(RAGGED, MODEL, OPTIMISERS["full-batch"], torch.float32)
-
-    trained = train(update, schedule, cohort)
-
-    for client in range(len(RAGGED)):
-        torch.testing.assert_close(
-            trained.params[client], alone(update, schedule, cohort, client)[0], rtol=0, atol=5e-6
-        )
-
-
-@pytest.mark.parametrize("name", OPTIMISERS)
-def test_the_order_of_a_cohort_does_not_matter(name):
-    update, schedule = update_of(name), schedule_of(name)
-    cohort = cohort_of(RAGGED, MODEL, OPTIMISERS[name], torch.float32)
+@pytest.mark.parametrize("hidden", [(13,), (33,)], ids=str)
+@pytest.mark.parametrize("name", ["sgd", "full-batch"])
+def test_in_float32_company_is_felt_in_the_last_digits_at_most(name, hidden):
+    """A full batch of a ragged cohort is padded to the longest, which sums a shorter one in another order."""
+    optimiser, model = OPTIMISERS[name], MLP(4, hidden, 3)
+    update, schedule = ClientUpdate(model), schedule_of(name, epochs=10)
+    cohort = cohort_of(RAGGED, model, optimiser, torch.float32)
     order = np.random.default_rng(0).permutation(len(RAGGED))
 
-    straight, shuffled = train(update, schedule, cohort), train(update, schedule, cohort.take(order))
+    trained, shuffled = train(update, schedule, cohort), train(update, schedule, cohort.take(order))
 
-    assert torch.equal(shuffled.params, straight.params[torch.from_numpy(order)])
-    assert np.array_equal(shuffled.loss, straight.loss[order])
-    assert np.array_equal(shuffled.steps, straight.steps[order])
+    for client in range(len(RAGGED)):
+        params, _ = alone(update, schedule, cohort, client)
+        torch.testing.assert_close(trained.params[client], params, rtol=0, atol=5e-6)
+    torch.testing.assert_close(shuffled.params, trained.params[torch.from_numpy(order)], rtol=0, atol=5e-6)
 
 
 @pytest.mark.parametrize("bound", [1, 1000, 20_000])
@@ -251,10 +251,7 @@ def test_training_leaves_the_global_weights_and_the_rows_alone():
 
     train(update_of("sgd"), Schedule(10, 5), shared)
 
-    assert all(
-        torch.equal(*pair)
-        for pair in zip(kept, (cohort.params, cohort.features, cohort.targets), strict=True)
-    )
+    assert all(torch.equal(*pair) for pair in zip(kept, (cohort.params, cohort.features, cohort.targets), strict=True))
 
 
 def test_training_gives_the_callers_threads_back():

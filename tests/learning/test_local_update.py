@@ -41,9 +41,7 @@ def remedied(clients: int) -> Hyper:
     )
 
 
-def plain_loss(
-    params: torch.Tensor, batch: Batch, hyper: Hyper, client: int, loss: str, rows: int
-) -> torch.Tensor:
+def plain_loss(params: torch.Tensor, batch: Batch, hyper: Hyper, client: int, loss: str, rows: int) -> torch.Tensor:
     """(1 / B) sum_i w_{y_i} l(s f(x_i) + b, y_i) over a client's real rows."""
     first, second = MODEL.layers(params[client])
     x, targets = batch.x[client, :rows], batch.targets[client, :rows]

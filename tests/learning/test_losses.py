@@ -16,9 +16,7 @@ def mse_of_softmax(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def multi_margin(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    flat = functional.multi_margin_loss(
-        logits.flatten(0, -2), targets.argmax(-1).flatten(), reduction="none"
-    )
+    flat = functional.multi_margin_loss(logits.flatten(0, -2), targets.argmax(-1).flatten(), reduction="none")
     return flat.view(logits.shape[:-1])
 
 

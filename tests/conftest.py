@@ -1,0 +1,21 @@
+"""What all tests share: warnings are errors, but not those of other packages' imports; one thread for torch."""
+
+import warnings
+
+import pytest
+
+with warnings.catch_warnings():
+    # typer imports names that a newer click has deprecated; Flower imports typer.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import typer  # noqa: F401
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Matrices here are too small to share out."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
