@@ -15,7 +15,10 @@ from edgefed.federation.record import client_rows
 from edgefed.federation.rounds import query, run_rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from flwr.app import Message
+    from flwr.serverapp import Grid
 
     from edgefed.data.shards import FederatedData
     from edgefed.engines.grid import Engine
@@ -47,6 +50,20 @@ def queried(
     federation = in_process(config, data, engine)
     query([federation], engine.exchange, [range(config.num_clients)])
     return federation, engine
+
+
+class Recorder:
+    """An engine that keeps what is sent and answered: a (messages, replies) pair for each grid of each exchange."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.exchanges: list[tuple[Sequence[Message], Sequence[Message]]] = []
+
+    def exchange(self, items: Sequence[tuple[Grid, Sequence[Message]]]) -> Sequence[Iterable[Message]]:
+        """Pass on, and keep."""
+        answers = self.engine.exchange(items)
+        self.exchanges += [(messages, replies) for (_, messages), replies in zip(items, answers, strict=True)]
+        return answers
 
 
 def together(configs: Sequence[FederationConfig], engine: Engine) -> list[Federation]:

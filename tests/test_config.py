@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefed.config import FederationConfig, app_config_table, catalogue, listed, read_settings, schema
@@ -261,12 +261,14 @@ def test_to_toml_gives_back_every_setting(tmp_path: Path) -> None:
     assert FederationConfig.from_mapping(read_settings(written(tmp_path, config.to_toml()))) == config
 
 
+@settings(max_examples=50)
 @given(st.text() | st.sampled_from(['"', "\\", "'''", "\r\n", "\x00", "\x7f", "\u2028", 'a"\nb = 3', "#", " é "]))
 def test_to_toml_gives_back_any_text(text: str) -> None:
     config = FederationConfig(run_folder=text)
     assert tomllib.loads(config.to_toml())["run-folder"] == text
 
 
+@settings(max_examples=50)
 @given(st.floats(min_value=0, max_value=1e6, exclude_min=True), st.integers(min_value=0, max_value=2**32 - 1))
 def test_to_toml_gives_back_any_number(alpha: float, seed: int) -> None:
     values = tomllib.loads(FederationConfig(alpha=alpha, seed=seed).to_toml())

@@ -116,7 +116,7 @@ def test_a_key_does_not_depend_on_its_company() -> None:
 
 
 def test_a_million_names_have_a_million_keys() -> None:
-    grid = np.ix_(np.arange(10), np.arange(10), np.arange(100), np.arange(50))
+    grid = np.ix_(*map(np.arange, (10, 10, 100, 50)))
     keys = [counter_keys(grid[0], purpose, *grid[1:]) for purpose in ("batches", "client-test")]
     assert len(np.unique(np.concatenate(keys, axis=None))) == 1_000_000
 

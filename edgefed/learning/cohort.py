@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_ORDER_ELEMENTS = 4_000_000
 #: Rows of several steps that are gathered at once.
 MAX_GATHERED_ROWS = 200_000
+#: Batches up to this size are not worth telling apart by their clients' rows.
+SMALL_BATCH = 32
 #: Clients that train as one stack: their activations stay in a core's cache.
 CHUNK_CLIENTS = 512
 
@@ -53,6 +55,19 @@ class Schedule:
         if self.batch_size == 0:
             return np.minimum(rows, 1)
         return -(-rows // self.batch_size)
+
+    def widths(self, drawn_rows: Ints) -> Ints:
+        """Return the rows that each client's batches are padded to, a function of its own rows alone.
+
+        A small batch size is the width. A batch that may be large is as wide as the client's rows, rounded up to a
+        quarter of a power of two: clients of like size share a width, and little is padded.
+        """
+        if 0 < self.batch_size <= SMALL_BATCH:
+            return np.full(drawn_rows.shape, self.batch_size, np.int64)
+        rows = np.maximum(drawn_rows, 1)
+        grain = 2 ** np.maximum(np.frexp(rows)[1] - 3, 0).astype(np.int64)
+        rounded = -(-rows // grain) * grain
+        return np.minimum(rounded, self.batch_size) if self.batch_size else rounded
 
     def steps(self, drawn_rows: Ints, shard_rows: Ints) -> Ints:
         """Return the number of steps of each client; none for a client without rows."""
@@ -193,7 +208,6 @@ def train(update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
     client's result does not depend on its company.
     """
     steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
-    order = np.argsort(-steps, kind="stable")
     params = torch.empty_like(cohort.params, memory_format=torch.contiguous_format)
     loss = np.zeros(len(cohort))
 
@@ -202,10 +216,11 @@ def train(update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
         params[torch.from_numpy(which)] = chunk_params
         loss[which] = chunk_loss.double().numpy()
 
-    chunks = _chunks(order, steps, schedule, cohort)
+    chunks = _chunks(schedule, cohort, steps)
     with one_thread():
-        if len(chunks) == 1:
-            train_chunk(chunks[0])
+        if len(chunks) < 2:
+            for chunk in chunks:
+                train_chunk(chunk)
         else:
             with ThreadPoolExecutor(_workers()) as pool:
                 list(pool.map(torch.no_grad()(train_chunk), chunks))
@@ -216,16 +231,24 @@ def _workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _chunks(order: Ints, steps: Ints, schedule: Schedule, cohort: Cohort) -> list[Ints]:
-    """Cut sorted clients into chunks of bounded size whose clients have like numbers of rows."""
-    chunks, start = [], 0
-    while start < len(order):
-        longest = order[start]
-        width = schedule.batch_size or int(cohort.drawn_rows[order[start:]].max(initial=1))
-        per_client = max(int(steps[longest]) * width, 1)
-        stop = start + max(1, min(CHUNK_CLIENTS, MAX_ORDER_ELEMENTS // per_client))
-        chunks.append(order[start:stop])
-        start = stop
+def _chunks(schedule: Schedule, cohort: Cohort, steps: Ints) -> list[Ints]:
+    """Cut a cohort into chunks of clients with batches of one width, those with the most steps first."""
+    widths = schedule.widths(cohort.drawn_rows)
+    order = np.lexsort((-steps, -widths))
+    workers = _workers()
+    chunks = []
+    for group in np.split(order, np.flatnonzero(np.diff(widths[order])) + 1):
+        count = -(-len(group) // CHUNK_CLIENTS)
+        if len(group) >= CHUNK_CLIENTS // 2 * workers:
+            count = -(-count // workers) * workers  # no worker is left without a chunk at the end
+        size = -(-len(group) // max(count, 1))
+        start = 0
+        while start < len(group):
+            longest = group[start]
+            elements = int(max(steps[longest] * widths[longest], cohort.drawn_rows[longest], 1))
+            stop = start + max(1, min(size, MAX_ORDER_ELEMENTS // elements))
+            chunks.append(group[start:stop])
+            start = stop
     return chunks
 
 
@@ -266,7 +289,7 @@ def _batches(schedule: Schedule, cohort: Cohort, steps: Ints) -> tuple[Tensor, T
     """
     drawn = cohort.drawn_rows
     clients, most_steps, most_rows = len(drawn), int(steps.max(initial=0)), int(drawn.max(initial=0))
-    width = schedule.batch_size or most_rows
+    width = int(schedule.widths(drawn).max(initial=1))
     per_epoch = np.maximum(schedule.steps_per_epoch(drawn), 1)
     epochs = int((-(-steps // per_epoch)).max(initial=0))
     names = (np.arange(epochs, dtype=np.int64)[:, None] << 32) + np.arange(most_rows)

@@ -123,9 +123,8 @@ def _figure(
     cell = float(np.clip(3.4 / count, 0.36, 0.8)) if count <= COUNTED else max(0.28, 5.5 / count)
     margin = 0.55 + 0.062 * max(len(line) for name in row_names for line in name.split("\n"))
     turned = max(len(line) for name in names for line in label(name, 14).split("\n")) * 0.062 > cell
-    foot = 0.35 + (0.05 * min(26, max(map(len, names))) if turned else 0.2)
-    width = max(len(panels) * (cell * count + 0.25) + margin + 0.2, 4.4 if len(panels) == 1 else 6.4)
-    figure = new_figure(width, cell * count + foot + 1.35, title)
+    width = max(len(panels) * (cell * count + 0.15) + margin, 4.4 if len(panels) == 1 else 6.4)
+    figure = new_figure(width, width + 2, title)
     grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (head, confusion) in zip(grid, panels, strict=True):
         _draw(axes, confusion)
@@ -133,28 +132,23 @@ def _figure(
         axes.set_xlabel("predicted class")
         axes.set_xticks(
             range(count),
-            [label(name, 28, 2 if cell > 0.45 else 1) if turned else label(name, 14) for name in names],
-            rotation=40 if turned else 0,
-            ha="right" if turned else "center",
-            rotation_mode="anchor" if turned else "default",
+            [label(name, 28, 1) if turned else label(name, 14) for name in names],
+            rotation=90 if turned else 0,
         )
     grid[0].set_yticks(range(count), list(row_names))
     grid[0].set_ylabel("true class")
     cells = {True: "share of the true class's rows in percent, and rows", False: "share of the true class's rows"}
     caption(figure, f"{said}Each cell: {cells[count <= COUNTED]}; the diagonal is recall; empty cells hold no row.")
-    _trim(figure, grid)
+    _trim(figure, grid[0])
     settle(figure)
     return figure
 
 
-def _trim(figure: Figure, grid: Sequence[Axes]) -> None:
-    """Take from the figure the space that square cells leave unused."""
+def _trim(figure: Figure, axes: Axes) -> None:
+    """Take from the figure the height that square cells leave unused."""
     figure.draw_without_rendering()
-    width, height = figure.get_size_inches()
-    given, used = grid[0].get_position(original=True), grid[0].get_position()
-    figure.set_size_inches(
-        width - (given.width - used.width) * width * len(grid), height - (given.height - used.height) * height
-    )
+    given, used = axes.get_position(original=True), axes.get_position()
+    figure.set_figheight(figure.get_figheight() * (1 - given.height + used.height))
 
 
 def _draw(axes: Axes, confusion: Counts) -> None:

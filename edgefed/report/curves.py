@@ -70,7 +70,7 @@ def run_curves(run: Run, title: str) -> Figure | None:
         for name, (line, look) in lines.items():
             _line(axes, _rounds(run), line, label=name, **look)
         axes.set_xlabel("round")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        _count_rounds(axes, _rounds(run))
         axes.set_ylabel(axis)
         light_grid(axes, "y")
         if axis == "loss":
@@ -106,6 +106,13 @@ def _line(axes: Axes, rounds: Floats, values: Floats, **look: Any) -> None:
     there = np.isfinite(values)
     few = there.sum() <= MARKED
     axes.plot(rounds[there], values[there], marker="o" if few else None, markersize=3.5, **({"linewidth": 1.5} | look))
+
+
+def _count_rounds(axes: Axes, rounds: Floats) -> None:
+    """Set ticks at whole rounds; all rounds are shown, evaluated or not."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    pad = max(0.5, 0.03 * float(np.ptp(rounds)))
+    axes.set_xlim(rounds.min() - pad, rounds.max() + pad)
 
 
 def _log_if_wide(axes: Axes, lines: Sequence[Floats]) -> None:
@@ -159,11 +166,11 @@ class _Measure:
 
 
 _ACCURACY = _Measure(
-    f"test.{RANKED}", "Test balanced accuracy by round", "test balanced accuracy (%)", 100, " %", 1, rising=True
+    f"test.{RANKED}", "Test balanced accuracy by round", "test balanced\naccuracy (%)", 100, " %", 1, rising=True
 )
-_LOSS = _Measure("validation.log_loss", "Validation log-loss by round", "validation log-loss (nats)")
+_LOSS = _Measure("validation.log_loss", "Validation log-loss by round", "validation\nlog-loss (nats)")
 _DIFFERENCE = _Measure(
-    f"test.{RANKED}", "Paired difference to none by round", "difference in test\nbalanced accuracy (points)", 100,
+    f"test.{RANKED}", "Test balanced accuracy by round: difference to none", "difference in balanced\naccuracy (points)", 100,
     " points", 1, paired=True,
 )  # fmt: skip
 
@@ -195,7 +202,7 @@ def _sheet(found: ComparisonFolder, measure: _Measure) -> Figure | None:
     shown = found.remedies or found.arms
     across = min(PANELS_ACROSS, len(shown))
     down = -(-len(shown) // across)
-    figure = new_figure(WIDTH if across > 1 else 4.6, 1.45 * down + (1.35 if down > 1 else 1.9), measure.title)
+    figure = new_figure(WIDTH if across > 1 else 6.2, 1.45 * down + (1.35 if down > 1 else 1.9), measure.title)
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for arm, axes in zip(shown, grid.flat, strict=False):
         _panel(axes, arm, rounds, values[arm["name"]], control, measure)
@@ -205,12 +212,13 @@ def _sheet(found: ComparisonFolder, measure: _Measure) -> Figure | None:
         axes.tick_params(labelbottom=place + across >= len(shown))
         if place >= across * (down - 1):
             axes.set_xlabel("round")
+        if place % across == 0:
+            axes.set_ylabel(measure.axis, fontsize=7.5)
     first = grid.flat[0]
-    first.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    _count_rounds(first, rounds)
     cut = _limit(first, values, control if measure.paired else None, measure)
-    figure.supylabel(measure.axis, fontsize=8)
     if control is not None and found.remedies:
-        names = ["remedy minus none", "no difference"] if measure.paired else ["remedy", "none"]
+        names = ["difference", "none"] if measure.paired else ["remedy", "none"]
         keys = [Line2D([], [], color=BLUE, linewidth=1.5), Line2D([], [], color=INK, linestyle="--", linewidth=1)]
         figure.legend(keys, names, loc="upper right", ncols=2).set_in_layout(False)  # beside the title
     caption(figure, _words(found, measure) + (" Bands wider than the panels are cut." if cut else ""))
@@ -254,7 +262,10 @@ def _panel(
     elif control is not None and not own:
         _line(axes, rounds, band(control).mean, color=INK, linestyle="--", linewidth=1, zorder=3)
     drawn = band(values)
-    axes.fill_between(rounds, drawn.low, drawn.high, color=BLUE, alpha=0.22, linewidth=0)
+    there = np.isfinite(drawn.low)
+    axes.fill_between(rounds[there], drawn.low[there], drawn.high[there], color=BLUE, alpha=0.22, linewidth=0)
+    if there.sum() <= MARKED:
+        axes.vlines(rounds[there], drawn.low[there], drawn.high[there], color=BLUE, linewidth=0.8)
     _line(axes, rounds, drawn.mean, color=BLUE, zorder=4)
     axes.set_title(label(arm["name"], 30), loc="left", fontsize=8, fontweight="bold", pad=3)
     corner = 0 if measure.rising else 1
@@ -283,7 +294,5 @@ def _words(found: ComparisonFolder, measure: _Measure) -> str:
         what = f"Mean over {seeds} seeds and its 95 % t interval (band); dashed: the mean of none."
     else:
         what = f"Mean over {seeds} seeds and its 95 % t interval (band)."
-    return (
-        f"{what} Each interval is for its round alone. Every remedy is at its own learning rate (rate); panels go "
-        f"from the highest final mean to the lowest. {found.scope}"
-    )
+    order = " Panels go from the highest final mean to the lowest." if len(found.remedies) > 1 else ""
+    return f"{what} Each interval is for its round alone. Rate: the learning rate chosen.{order} {found.scope}"

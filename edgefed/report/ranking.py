@@ -89,8 +89,8 @@ def ranking_figure(found: ComparisonFolder) -> Figure:
     for axes in panels[0]:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        for place in places[::2]:
-            axes.axhspan(place - 0.5, place + 0.5, color="#F4F4F4", linewidth=0, zorder=0)
+        for line, place in enumerate(places):
+            axes.axhspan(place - 0.5, place + 0.5, color=_stripe(line), linewidth=0, zorder=0)
     caption(figure, _words(found, arms, compared))
     settle(figure)
     _scatter(left, places, [row.values for row in rows])
@@ -167,7 +167,7 @@ def _draw_scores(axes: Axes, places: Floats, rows: Sequence[_Row]) -> None:
     pad = 0.05 * span
     low, high = low - pad, high + pad
     axes.set_xlim(low, high)
-    for place, row in zip(places, rows, strict=True):
+    for line, (place, row) in enumerate(zip(places, rows, strict=True)):
         if low <= row.mean <= high:
             _draw_interval(axes, place, (row.mean, row.low, row.high), row)
         elif np.isfinite(row.mean):
@@ -182,7 +182,7 @@ def _draw_scores(axes: Axes, places: Floats, rows: Sequence[_Row]) -> None:
                 va="center",
                 fontsize=SMALL,
                 color="#404040",
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+                bbox={"facecolor": _stripe(line), "edgecolor": "none", "pad": 0.5},
             )
     control = next((row for row in arms if row.name == CONTROL), None)
     if control is not None and len(arms) > 1:
@@ -197,6 +197,10 @@ def _draw_scores(axes: Axes, places: Floats, rows: Sequence[_Row]) -> None:
             fontsize=SMALL,
         )
     _finish(axes, "test balanced accuracy, last round (%)")
+
+
+def _stripe(line: int) -> str:
+    return "white" if line % 2 else "#F4F4F4"
 
 
 def _draw_differences(axes: Axes, places: Floats, arms: Sequence[_Row]) -> None:

@@ -14,8 +14,8 @@ from edgefed.learning.model import ACTIVATIONS, MLP
 
 ROUNDS = 10
 SIZES = [23, 1, 40]
-FLOAT32_TOLERANCE = {"sgd": 1e-5, "momentum": 1e-5, "full-batch": 1e-5, "adam": 1e-3, "adam-decay": 1e-3}
-"""Adam divides a gradient by its own size, so a gradient that is nought but for rounding moves a weight."""
+FLOAT32_TOLERANCE = {"sgd": 1e-5, "momentum": 1e-5, "full-batch": 1e-5, "adam": 1e-5, "adam-decay": 5e-5}
+"""Adam divides a gradient by its own size: one that is nought but for rounding still moves a weight by the rate."""
 
 
 def both_ways(
@@ -35,7 +35,7 @@ def both_ways(
         for client in range(len(SIZES)):
             plain[client], seen = train_plainly(model, plain[client], cohort, batches[client], loss, optimiser, mu=mu)
             losses.append(seen)
-        np.testing.assert_allclose(trained.loss, losses, rtol=0, atol=1e-9 if dtype == torch.float64 else 1e-3)
+        np.testing.assert_allclose(trained.loss, losses, rtol=0, atol=1e-9 if dtype == torch.float64 else 1e-5)
         cohort = replace(cohort, params=trained.params)
     assert (cohort.params - first.params).abs().max() > 1e-3  # something was learned
     return cohort.params, torch.stack(plain)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from edgefed.analysis.statistics import ranking, t_interval
 from edgefed.config import FederationConfig, catalogue
-from edgefed.runs import RunWriter, model_hash, write_json
+from edgefed.runs import Run, RunWriter, model_hash, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 IRIS = ("setosa", "versicolor", "virginica")
 
@@ -84,8 +86,6 @@ def write_comparison(
     **of_runs: Any,
 ) -> None:
     """Write a comparison of arms with the given true gains over ``none``, its figures taken from its runs."""
-    from edgefed.runs import Run
-
     values: dict[str, list[float]] = {}
     for arm, gain in gains.items():
         values[arm] = []
