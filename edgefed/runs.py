@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,16 +156,17 @@ def new_folder(wanted: str | Path | None, name: str) -> Path:
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file so that it is there whole or not at all: temporary file, fsync (if durable), rename."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not tempfile.mkstemp: its files are for the owner's eyes alone, results are for whom the umask says.
+    temporary = path.parent / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgefed.engines.grid import InProcessGrid
-from edgefed.federation.clients import Clients, model_of
+from edgefed.federation.clients import Clients, device_of, model_of
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.rounds import Federation
 from edgefed.federation.strategies import STRATEGIES
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def in_process(config: FederationConfig, data: FederatedData, engine: Engine) -> Federation:
     """Return a federation whose clients live in this process and are answered by ``engine``."""
+    device_of(config)  # refused here, before anything is trained or written
     clients = Clients(config, data.shards)
     model = model_of(config, data.dataset.features.shape[1], data.dataset.num_classes)
     return Federation(

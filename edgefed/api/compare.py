@@ -22,6 +22,7 @@ from edgefed.config import FederationConfig, SettingsError, catalogue, unknown
 from edgefed.data.datasets import load
 from edgefed.data.shards import FederatedData, federate
 from edgefed.engines import make_engine
+from edgefed.federation.clients import device_of
 from edgefed.federation.record import client_rows, environment, finished_run, opening_manifest
 from edgefed.federation.rounds import query, run_rounds
 from edgefed.runs import Run, RunWriter, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
@@ -42,7 +43,7 @@ DEFAULT_ARMS = (
     "random-oversampling",
 )
 DEFAULT_RATES = (0.1, 0.3, 1.0, 3.0)
-DEFAULT_SEEDS = 10
+DEFAULT_SEEDS = 30
 CONTROL = "none"
 RANKED = "balanced_accuracy"
 MEASURES = ("balanced_accuracy", "accuracy", "macro_f1", "worst_recall", "g_mean", "log_loss")
@@ -192,6 +193,7 @@ def compare(
     if resume and folder is None:
         raise SettingsError("--resume needs --out: the folder of the comparison to go on with")
     begun = time.perf_counter()
+    device_of(base)
     data = _Data(base)
     for seed in work.seeds:
         data(seed)  # whatever is wrong with the data is said before a folder is made

@@ -99,7 +99,7 @@ def _train(base: FederationConfig, cases: Sequence[_Case]) -> list[tuple[float, 
     cohorts, guidances = [], []
     for case in cases:
         guidance = _guidance(case.clients)
-        initial = torch.from_numpy(model.initial(case.clients.config.init_stream)).to(dtype)
+        initial = torch.from_numpy(model.initial(case.clients.config.init_stream)).to(case.clients.device, dtype)
         holders = np.flatnonzero(case.clients.shards.train.sizes)
         cohorts.append(case.clients.cohort(guidance, holders, initial, 0))
         guidances.append(guidance)

@@ -71,6 +71,7 @@ def run(
     """
     trainer = make_engine(engine)
     config, data = federate(config or FederationConfig())
+    federation = in_process(config, data, trainer)
     folder = Path(out) if out is not None else None
     continuing = resume and folder is not None and (folder / "config.toml").is_file()
     if resume and folder is None:
@@ -81,7 +82,6 @@ def run(
             return Run.read(folder)
     elif folder is not None or name is not None:
         folder = new_folder(folder, name or "")
-    federation = in_process(config, data, trainer)
     opening = opening_manifest(config, data, engine, environment())
     query([federation], trainer.exchange, [range(config.num_clients)])
     log = RunLog(federation, RunWriter(folder)) if folder is not None else None

@@ -67,7 +67,7 @@ def make_client_app(clients_of: Callable[[Context], Clients]) -> ClientApp:
 
 def _weights(message: Message, clients: Clients) -> torch.Tensor:
     flat = to_flat(clients.model, message.content.array_records[ARRAYS])
-    return torch.from_numpy(flat).to(DTYPES[clients.config.dtype])
+    return torch.from_numpy(flat).to(clients.device, DTYPES[clients.config.dtype])
 
 
 def _round(message: Message) -> int:

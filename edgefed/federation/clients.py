@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from edgefed.config import SettingsError
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.cohort import Cohort, Schedule
 from edgefed.learning.local_update import ClientUpdate, Hyper
@@ -70,6 +71,20 @@ def update_of(config: FederationConfig, model: MLP) -> ClientUpdate:
     )
 
 
+def device_of(config: FederationConfig) -> torch.device:
+    """Return the torch device that the settings name.
+
+    Raises
+    ------
+    SettingsError
+        For ``cuda`` where there is none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("device=cuda: torch finds no CUDA device here; device=auto takes one where there is one")
+    use_cuda = config.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if use_cuda else "cpu")
+
+
 def schedule_of(config: FederationConfig) -> Schedule:
     """Return the walk through a client's rows that the settings name."""
     return Schedule(config.batch_size, config.local_epochs, match_steps=config.match == "steps")
@@ -87,6 +102,17 @@ class Clients:
     def model(self) -> MLP:
         """The architecture that every client trains."""
         return model_of(self.config, self.shards.features.shape[1], self.shards.num_classes)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the clients train.
+
+        Raises
+        ------
+        SettingsError
+            For ``device=cuda`` on a machine without one.
+        """
+        return device_of(self.config)
 
     # ---- query
     def statistics(self, *, moments: bool, class_counts: bool) -> dict[str, NDArray[np.generic]]:
@@ -133,16 +159,16 @@ class Clients:
         total = guidance.class_counts
 
         def column(value: float) -> torch.Tensor:
-            return torch.full((len(shards), 1, 1), value, dtype=dtype)
+            return torch.full((len(shards), 1, 1), value, dtype=dtype, device=self.device)
 
         def by_class(values: Floats) -> torch.Tensor:
-            return torch.from_numpy(values).to(dtype).unsqueeze(1)
+            return torch.from_numpy(values).to(self.device, dtype).unsqueeze(1)
 
         count = len(shards)
         return Cohort(
-            params=torch.zeros((), dtype=dtype).expand(count, self.model.size),
-            features=torch.from_numpy(features).to(dtype),
-            targets=torch.nn.functional.one_hot(torch.from_numpy(labels), shards.num_classes).to(dtype),
+            params=torch.zeros((), dtype=dtype, device=self.device).expand(count, self.model.size),
+            features=torch.from_numpy(features).to(self.device, dtype),
+            targets=torch.nn.functional.one_hot(torch.from_numpy(labels), shards.num_classes).to(self.device, dtype),
             starts=starts,
             drawn_rows=drawn,
             shard_rows=train.sizes,
@@ -201,11 +227,11 @@ class Clients:
         """
         shards, held = self.shards, self.shards.held_out.take(which)
         train = shards.train.take(which)
-        features = torch.from_numpy(self._standardized(held, guidance, train)).to(params.dtype)
+        features = torch.from_numpy(self._standardized(held, guidance, train)).to(params)
         remedy = REMEDIES[self.config.imbalance](self.config)
         shift = remedy.prediction_shift(guidance.class_counts, shards.num_classes)
         with torch.no_grad():
-            logits = self.model.forward(self.model.unpack(params), features)[0].double().numpy() + shift
+            logits = self.model.forward(self.model.unpack(params), features)[0].double().cpu().numpy() + shift
         labels = shards.labels[held.indices]
         classes = shards.num_classes
         owner = np.repeat(np.arange(len(which)), held.sizes)

@@ -65,8 +65,8 @@ class Schedule:
         if 0 < self.batch_size <= SMALL_BATCH:
             return np.full(drawn_rows.shape, self.batch_size, np.int64)
         rows = np.maximum(drawn_rows, 1)
-        grain = 2 ** np.maximum(np.frexp(rows)[1] - 3, 0).astype(np.int64)
-        rounded = -(-rows // grain) * grain
+        grain: Ints = 2 ** np.maximum(np.frexp(rows)[1] - 3, 0).astype(np.int64)
+        rounded: Ints = -(-rows // grain) * grain
         return np.minimum(rounded, self.batch_size) if self.batch_size else rounded
 
     def steps(self, drawn_rows: Ints, shard_rows: Ints) -> Ints:
@@ -214,7 +214,7 @@ def train(update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
     def train_chunk(which: Ints) -> None:
         chunk_params, chunk_loss = _train_chunk(update, schedule, cohort.take(which), steps[which])
         params[torch.from_numpy(which)] = chunk_params
-        loss[which] = chunk_loss.double().numpy()
+        loss[which] = chunk_loss.double().cpu().numpy()
 
     chunks = _chunks(schedule, cohort, steps)
     with one_thread():
@@ -224,7 +224,7 @@ def train(update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
         else:
             with ThreadPoolExecutor(_workers()) as pool:
                 list(pool.map(torch.no_grad()(train_chunk), chunks))
-    return Trained(params, loss, steps)
+    return Trained(params.cpu(), loss, steps)
 
 
 def _workers() -> int:
@@ -242,14 +242,20 @@ def _chunks(schedule: Schedule, cohort: Cohort, steps: Ints) -> list[Ints]:
         if len(group) >= CHUNK_CLIENTS // 2 * workers:
             count = -(-count // workers) * workers  # no worker is left without a chunk at the end
         size = -(-len(group) // max(count, 1))
-        start = 0
+        drawn, start = cohort.drawn_rows[group], 0
+        # A remedy that draws few of many rows walks through them often, and a chunk's orders are of one size.
+        epochs = -(-steps[group] // np.maximum(schedule.steps_per_epoch(drawn), 1))
+        elements = np.maximum(steps[group] * widths[group], _largest_ahead(epochs) * _largest_ahead(drawn))
         while start < len(group):
-            longest = group[start]
-            elements = int(max(steps[longest] * widths[longest], cohort.drawn_rows[longest], 1))
-            stop = start + max(1, min(size, MAX_ORDER_ELEMENTS // elements))
+            stop = start + max(1, min(size, MAX_ORDER_ELEMENTS // max(int(elements[start]), 1)))
             chunks.append(group[start:stop])
             start = stop
     return chunks
+
+
+def _largest_ahead(values: Ints) -> Ints:
+    """Return the largest of each value and those after it."""
+    return np.maximum.accumulate(values[::-1])[::-1]
 
 
 def _train_chunk(update: ClientUpdate, schedule: Schedule, cohort: Cohort, steps: Ints) -> tuple[Tensor, Tensor]:
@@ -303,7 +309,7 @@ def _batches(schedule: Schedule, cohort: Cohort, steps: Ints) -> tuple[Tensor, T
     if level:
         # Every client walks alike: each permutation, padded to whole batches, is the steps of an epoch.
         padded = int(per_epoch.max(initial=1)) * width
-        position = np.zeros((clients, epochs, padded), np.int64)
+        position: Ints = np.zeros((clients, epochs, padded), np.int64)
         position[:, :, :most_rows] = permutations
         position = position.reshape(clients, -1, width)[:, :most_steps]
         within = np.arange(most_steps)[:, None] % per_epoch.max(initial=1) * width + np.arange(width)
@@ -317,9 +323,10 @@ def _batches(schedule: Schedule, cohort: Cohort, steps: Ints) -> tuple[Tensor, T
         place = np.where(real, epoch[:, :, None] * most_rows + place, 0)
         flat = permutations.reshape(clients, -1)
         position = np.take_along_axis(flat, place.reshape(clients, -1), axis=1).reshape(place.shape)
-    rows = np.where(real, cohort.starts[:, None, None] + position, 0)
+    # Padding repeats a row of the client's own: another's row, however wild, could overflow to nan, and 0 x nan is nan.
+    rows = cohort.starts[:, None, None] + position
     share = real / np.maximum(real.sum(-1, keepdims=True), 1)
     return (
-        torch.from_numpy(np.ascontiguousarray(rows.transpose(1, 0, 2))),
-        torch.from_numpy(np.ascontiguousarray(share.transpose(1, 0, 2))).to(cohort.params.dtype),
+        torch.from_numpy(np.ascontiguousarray(rows.transpose(1, 0, 2))).to(cohort.params.device),
+        torch.from_numpy(np.ascontiguousarray(share.transpose(1, 0, 2))).to(cohort.params),
     )

@@ -139,28 +139,28 @@ def _figure(
     grid[0].set_ylabel("true class")
     cells = {True: "share of the true class's rows in percent, and rows", False: "share of the true class's rows"}
     caption(figure, f"{said}Each cell: {cells[count <= COUNTED]}; the diagonal is recall; empty cells hold no row.")
-    _trim(figure, grid[0])
+    _square(figure, grid[0])
     settle(figure)
     return figure
 
 
-def _trim(figure: Figure, axes: Axes) -> None:
-    """Take from the figure the height that square cells leave unused."""
+def _square(figure: Figure, axes: Axes) -> None:
+    """Give the figure the height at which the cells are square."""
     figure.draw_without_rendering()
-    given, used = axes.get_position(original=True), axes.get_position()
-    figure.set_figheight(figure.get_figheight() * (1 - given.height + used.height))
+    width, height = figure.get_size_inches()
+    box = axes.get_position()
+    figure.set_figheight(height + box.width * width - box.height * height)
 
 
 def _draw(axes: Axes, confusion: Counts) -> None:
     held = confusion.sum(1, keepdims=True)
     shares = np.divide(100 * confusion, held, out=np.full(confusion.shape, np.nan), where=held > 0)
-    axes.imshow(
-        np.ma.masked_invalid(np.where(confusion > 0, shares, np.nan)),
-        cmap=mpl.colormaps["Blues"],
-        norm=Normalize(-8, 100),
-        aspect="equal",
-    )
     count = len(confusion)
+    edges = np.arange(count + 1) - 0.5
+    axes.pcolormesh(
+        edges, edges, np.ma.masked_where(confusion == 0, shares), cmap=mpl.colormaps["Blues"], norm=Normalize(-8, 100)
+    )
+    axes.set_ylim(count - 0.5, -0.5)
     for (row, column), rows in np.ndenumerate(confusion):
         if not rows or count > 2 * COUNTED:
             continue
@@ -177,8 +177,9 @@ def _draw(axes: Axes, confusion: Counts) -> None:
         )
     for row in np.flatnonzero(held[:, 0] == 0):
         axes.annotate("no test rows", ((count - 1) / 2, row), ha="center", va="center", fontsize=TINY, color=GREY)
-    axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="#BFBFBF", linewidth=0.5)
+    axes.set_xticks(edges, minor=True)
+    axes.set_yticks(edges, minor=True)
+    axes.grid(which="minor", color="#BFBFBF", linewidth=0.5, clip_on=False)
+    axes.set_axisbelow(False)
     axes.tick_params(which="both", length=0)
     axes.spines[["top", "right", "left", "bottom"]].set_visible(False)

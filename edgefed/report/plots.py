@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefed.report import confusion, curves
+from edgefed.report import confusion, panels
+from edgefed.report.curves import run_curves
 from edgefed.report.folder import ComparisonFolder
 from edgefed.report.ranking import ranking_figure
 from edgefed.report.shards import plot_shards
@@ -39,7 +40,7 @@ def plot_run(run: Run, folder: Path) -> list[Path]:
     name = _name_of(run)
     return [
         *_shards(run, folder / "shards", f"{run.config.dataset}, {run.config.partition}, seed {run.config.seed}"),
-        *_saved(curves.run_curves(run, f"Learning curves: {name}"), folder / "learning-curves"),
+        *_saved(run_curves(run, f"Learning curves: {name}"), folder / "learning-curves"),
         *_saved(confusion.run_confusion(run, f"Confusion: {name}"), folder / "confusion"),
     ]
 
@@ -68,9 +69,9 @@ def plot_comparison(folder: Path, out: Path | None = None) -> list[Path]:
     first = next(iter(found.runs.values()))[0]
     sheets = {
         "ranking": ranking_figure(found),
-        "learning-curves": curves.accuracy_curves(found),
-        "difference-by-round": curves.difference_curves(found),
-        "validation-loss": curves.loss_curves(found),
+        "learning-curves": panels.accuracy_by_round(found),
+        "difference-by-round": panels.difference_by_round(found),
+        "validation-loss": panels.loss_by_round(found),
         "confusion": confusion.arms_confusion(found),
         "confusion-by-rarity": confusion.rarity_confusion(found),
     }

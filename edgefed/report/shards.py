@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -10,6 +9,7 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
+from edgefed.report.holdings import Arrangement, arranged
 from edgefed.report.style import (
     BLUE,
     GREY,
@@ -36,10 +36,6 @@ if TYPE_CHECKING:
 
     Counts = NDArray[np.int64]
 
-ONE_ROW_EACH = 50
-"""Clients up to which each has a row of its own."""
-GROUPS = 30
-"""Rows that more clients are gathered into, about."""
 NUMBERED = 24
 """Classes up to which cells carry their number."""
 
@@ -50,6 +46,7 @@ def plot_shards(
     target: Path,
     *,
     title: str = "",
+    client_names: Sequence[str] = (),
     idle: Sequence[str] = (),
 ) -> list[Path]:
     """Draw who holds what and return the files: PNG and SVG, or the one format that the target's suffix names.
@@ -65,6 +62,8 @@ def plot_shards(
     target : path
     title : str
         What is shared out, in front of the counts. Neutral: empty.
+    client_names : sequence of str
+        Neutral: clients are numbered from 0.
     idle : sequence of str
         For each client why the remedy does nothing there; empty text where it acts. Neutral: none.
 
@@ -74,16 +73,22 @@ def plot_shards(
         For a suffix other than .png, .svg and .pdf, or a folder that cannot be written.
     """
     counts = np.asarray(class_counts, np.int64).reshape(-1, len(class_names))
-    return save(shards_figure(counts, class_names, title=title, idle=idle), target)
+    return save(shards_figure(counts, class_names, title, client_names, idle), target)
 
 
 @house_style()
-def shards_figure(counts: Counts, class_names: Sequence[str], *, title: str = "", idle: Sequence[str] = ()) -> Figure:
+def shards_figure(
+    counts: Counts,
+    class_names: Sequence[str],
+    title: str = "",
+    client_names: Sequence[str] = (),
+    idle: Sequence[str] = (),
+) -> Figure:
     """Return the picture that :func:`plot_shards` writes."""
     order = np.argsort(-counts.sum(0), kind="stable")
     counts, names = counts[:, order], [str(class_names[place]) for place in order]
-    grouped = len(counts) > ONE_ROW_EACH
-    grid = _groups(counts, names) if grouped else _clients(counts)
+    grid = arranged(counts, names, client_names)
+    grouped = grid.grouped
 
     columns = float(np.clip(0.55 * len(names), 2.2, 7.0))
     right = 2.3 if grouped else 1.1
@@ -105,44 +110,8 @@ def shards_figure(counts: Counts, class_names: Sequence[str], *, title: str = ""
     return figure
 
 
-# ---------------------------------------------------------------------------------------------- rows of the grid
-@dataclass(frozen=True)
-class _Grid:
-    """Rows of the grid from top to bottom, and the blocks of rows that share a label."""
-
-    rows: Counts
-    blocks: list[tuple[str, int]]
-    group: int = 1
-    grouped: bool = False
-
-
-def _clients(counts: Counts) -> _Grid:
-    return _Grid(counts, [(str(client), 1) for client in range(len(counts))])
-
-
-def _groups(counts: Counts, names: Sequence[str]) -> _Grid:
-    """Gather clients with the same largest class into groups, those with the purest shards first."""
-    held = counts.sum(1)
-    some = np.flatnonzero(held)
-    group = max(1, -(-len(some) // GROUPS))
-    rows, blocks = [], []
-    for place, name in enumerate(names):
-        mine = some[counts[some].argmax(1) == place]
-        if not len(mine):
-            continue
-        purest = mine[np.lexsort((-held[mine], -(counts[mine, place] / held[mine])))]
-        parts = np.array_split(purest, -(-len(purest) // group))
-        rows += [counts[part].sum(0) for part in parts]
-        blocks.append((f"{label(name, 24, 1)} ({len(mine):,})", len(parts)))
-    empty = len(counts) - len(some)
-    if empty:
-        rows.append(np.zeros(counts.shape[1], np.int64))
-        blocks.append((f"empty ({empty:,})", 1))
-    return _Grid(np.array(rows), blocks, group, grouped=True)
-
-
 # ---------------------------------------------------------------------------------------------- parts of the picture
-def _draw_grid(axes: Axes, grid: _Grid, names: Sequence[str]) -> None:
+def _draw_grid(axes: Axes, grid: Arrangement, names: Sequence[str]) -> None:
     rows = grid.rows
     # A square root, so that a single row of a rare class still shows beside the large shards.
     norm = PowerNorm(0.5, vmin=-0.03 * max(1, rows.max(initial=1)), vmax=max(1, rows.max(initial=1)))
@@ -184,7 +153,7 @@ def _draw_grid(axes: Axes, grid: _Grid, names: Sequence[str]) -> None:
     _label_blocks(axes, grid)
 
 
-def _label_blocks(axes: Axes, grid: _Grid) -> None:
+def _label_blocks(axes: Axes, grid: Arrangement) -> None:
     sizes = np.array([size for _, size in grid.blocks])
     ends = np.cumsum(sizes)
     axes.set_yticks(ends - sizes / 2 - 0.5, [text for text, _ in grid.blocks])
@@ -269,7 +238,7 @@ def _title(title: str, counts: Counts) -> str:
     return f"{title}: who holds what\n{what}" if title else f"Who holds what: {what}"
 
 
-def _caption(counts: Counts, grid: _Grid, grouped: bool, idle: Sequence[str]) -> str:
+def _caption(counts: Counts, grid: Arrangement, grouped: bool, idle: Sequence[str]) -> str:
     empty = int((counts.sum(1) == 0).sum())
     parts = ["Above each column: training rows of the class, and the clients that hold them."]
     if grouped:

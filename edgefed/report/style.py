@@ -29,7 +29,7 @@ DPI = 200
 SMALL, TINY = 7.0, 6.0
 """Font sizes in points of captions and of numbers in cells."""
 
-FORMATS: dict[str, dict[str, None]] = {
+FORMATS: dict[str, dict[str, str | None]] = {
     ".png": {"Software": None},
     ".svg": {"Date": None, "Creator": None},
     ".pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
@@ -100,8 +100,13 @@ def wrapped(text: str, inches: float, points: float) -> str:
 
 def label(name: str, room: int, lines: int = 2) -> str:
     """Return a name broken at spaces and hyphens into at most so many lines of ``room`` characters."""
-    parts = textwrap.wrap(" ".join(name.split()), room, max_lines=lines, placeholder="…")
-    return "\n".join(parts) or "(unnamed)"
+    plain = " ".join(name.split()) or "(unnamed)"
+    if lines == 1:
+        return plain if len(plain) <= room else plain[: room - 1] + "…"
+    parts = textwrap.wrap(plain, room)
+    return "\n".join(
+        [*parts[: lines - 1], label(" ".join(parts[lines - 1 :]), room, 1)] if len(parts) >= lines else parts
+    )
 
 
 def settle(figure: Figure) -> None:
@@ -128,11 +133,12 @@ def save(figure: Figure, target: Path) -> list[Path]:
     suffix = target.suffix.lower()
     if suffix and suffix not in FORMATS:
         raise SettingsError(f"{target}: pictures are written as .png, .svg or .pdf")
+    title = " ".join(figure.get_suptitle().split())  # what a screen reader reads out
     written = []
     for wanted in (suffix,) if suffix else (".png", ".svg"):
         path = target if suffix else target.with_name(target.name + wanted)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=wanted[1:], dpi=DPI, metadata=dict(FORMATS[wanted]))
+        figure.savefig(buffer, format=wanted[1:], dpi=DPI, metadata=FORMATS[wanted] | {"Title": title})
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, buffer.getvalue(), durable=False)

@@ -8,15 +8,16 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from edgefed.learning import cohort as cohort_module
-from edgefed.learning.cohort import Cohort, Schedule
-from edgefed.learning.local_update import Hyper
+from edgefed.learning.cohort import Cohort
+from edgefed.learning.local_update import ClientUpdate, Hyper
+from edgefed.rng import counter_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
+    from edgefed.learning.cohort import Schedule
     from edgefed.learning.model import MLP
 
 CLASSES = 3
@@ -48,11 +49,23 @@ PLAIN_LOSSES = {
 }
 
 
+def update_of(model: MLP, optimiser: Optimiser, loss: str = "cross-entropy", *, mu: float = 0.0) -> ClientUpdate:
+    """Return the local update that goes with an optimiser's settings."""
+    return ClientUpdate(
+        model,
+        loss,
+        optimiser.name,
+        momentum=optimiser.momentum > 0,
+        decay=optimiser.weight_decay > 0,
+        pull=mu > 0,
+    )
+
+
 def hyper_of(clients: int, optimiser: Optimiser, dtype: torch.dtype, *, mu: float = 0.0) -> Hyper:
     """Return the optimiser's settings for every client, the remedy's neutral."""
 
     def column(value: float) -> Tensor:
-        return torch.full((clients, 1), value, dtype=dtype)
+        return torch.full((clients, 1, 1), value, dtype=dtype)
 
     def by_class(value: float) -> Tensor:
         return torch.full((clients, 1, CLASSES), value, dtype=dtype)
@@ -97,12 +110,25 @@ def cohort_of(
 
 
 def batches_of(schedule: Schedule, cohort: Cohort) -> list[list[Tensor]]:
-    """Return the rows of each step of each client, as the cohort's own batch function draws them."""
+    """Return the rows of each step of each client, by the rule written out.
+
+    In each epoch a client's rows are put in the order of their keys, named by (seed, round, client, epoch, position),
+    and cut into batches. ``test_cohort`` holds the cohort's own batches against these.
+    """
     steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
-    rows, share = cohort_module._batches(schedule, cohort, steps)
-    return [
-        [rows[client, step][share[client, step] > 0] for step in range(steps[client])] for client in range(len(cohort))
-    ]
+    found = []
+    for client, rows in enumerate(cohort.drawn_rows.tolist()):
+        size = schedule.batch_size or rows
+        batches: list[Tensor] = []
+        epoch = 0
+        while len(batches) < steps[client]:
+            names = (epoch << 32) + np.arange(rows)
+            keys = counter_keys(cohort.seeds[client], "batches", cohort.rounds[client], cohort.ids[client], names)
+            order = torch.from_numpy(np.argsort(keys) + cohort.starts[client])
+            batches += order.split(size)
+            epoch += 1
+        found.append(batches[: steps[client]])
+    return found
 
 
 def as_module(model: MLP, params: Tensor) -> torch.nn.Sequential:

@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from plain_training import OPTIMISERS, batches_of, cohort_of, train_plainly
+from plain_training import OPTIMISERS, batches_of, cohort_of, train_plainly, update_of
 
 from edgefed.learning.cohort import Schedule, train
-from edgefed.learning.local_update import ClientUpdate
 from edgefed.learning.losses import LOSSES
 from edgefed.learning.model import ACTIVATIONS, MLP
 
@@ -23,7 +22,7 @@ def both_ways(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Train rounds of three local epochs; return weights [clients, size] by the project and by torch."""
     optimiser = OPTIMISERS[name]
-    update = ClientUpdate(model, loss, optimiser.name, with_momentum=optimiser.momentum > 0)
+    update = update_of(model, optimiser, loss, mu=mu)
     schedule = Schedule(optimiser.batch_size, 3)
     first = cohort = cohort_of(SIZES, model, optimiser, dtype, mu=mu)
     plain = list(cohort.params)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from plain_training import OPTIMISERS, batches_of, cohort_of
+from plain_training import OPTIMISERS, batches_of, cohort_of, update_of
 
 from edgefed.learning import cohort as cohort_module
 from edgefed.learning.cohort import Cohort, Schedule, join, pool_of, train
@@ -17,9 +17,8 @@ MODEL = MLP(4, (6,), 3)
 RAGGED = [0, 1, 2, 7, 8, 9, 15, 16, 15, 60, 137, 200, 3, 0]
 
 
-def update_of(name: str, loss: str = "cross-entropy") -> ClientUpdate:
-    optimiser = OPTIMISERS[name]
-    return ClientUpdate(MODEL, loss, optimiser.name, with_momentum=optimiser.momentum > 0)
+def named(name: str, loss: str = "cross-entropy", mu: float = 0.0) -> ClientUpdate:
+    return update_of(MODEL, OPTIMISERS[name], loss, mu=mu)
 
 
 def schedule_of(name: str, epochs: int = 3) -> Schedule:
@@ -55,17 +54,43 @@ def test_number_of_steps_by_hand(batch_size, drawn, shard, steps, epochs):
 def test_training_reports_its_steps():
     cohort = cohort_of([40, 8, 0, 25], MODEL, OPTIMISERS["sgd"], shard_rows=[25, 25, 0, 25])
 
-    assert train(update_of("sgd"), Schedule(10, 2), cohort).steps.tolist() == [6, 6, 0, 6]
-    assert train(update_of("sgd"), Schedule(10, 2, match_steps=False), cohort).steps.tolist() == [8, 2, 0, 6]
+    assert train(named("sgd"), Schedule(10, 2), cohort).steps.tolist() == [6, 6, 0, 6]
+    assert train(named("sgd"), Schedule(10, 2, match_steps=False), cohort).steps.tolist() == [8, 2, 0, 6]
 
 
 # ---- which rows
+def drawn_batches(schedule: Schedule, cohort: Cohort) -> list[list[torch.Tensor]]:
+    """The rows of each step of each client, as the cohort itself draws them."""
+    steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
+    rows, share = cohort_module._batches(schedule, cohort, steps)
+    found = []
+    for client, count in enumerate(steps):
+        # Each row weighs 1 / (rows in its batch), and padding nothing.
+        weights = share[:count, client]
+        torch.testing.assert_close(weights.sum(-1), torch.ones(count, dtype=weights.dtype))
+        assert all(len(batch[batch > 0].unique()) == 1 for batch in weights)
+        found.append([rows[step, client][weights[step] > 0] for step in range(count)])
+    return found
+
+
+@pytest.mark.parametrize("sizes", [RAGGED, [15] * 4, [20] * 4, [3] * 4, [1], [0]], ids=str)
+@pytest.mark.parametrize("match_steps", [True, False])
+@pytest.mark.parametrize("batch_size", [0, 1, 10, 64])
+def test_batches_are_those_of_the_rule_written_out(batch_size, match_steps, sizes):
+    schedule = Schedule(batch_size, 3, match_steps)
+    shard_rows = [size and size + 12 * (client % 2) for client, size in enumerate(sizes)]
+    cohort = cohort_of(sizes, MODEL, OPTIMISERS["sgd"], shard_rows=shard_rows)
+
+    for own, ruled in zip(drawn_batches(schedule, cohort), batches_of(schedule, cohort), strict=True):
+        assert [rows.tolist() for rows in own] == [rows.tolist() for rows in ruled]
+
+
 @pytest.mark.parametrize("batch_size", [0, 1, 10])
 def test_an_epoch_visits_each_row_once(batch_size):
     schedule = Schedule(batch_size, 3)
     cohort = cohort_of(RAGGED, MODEL, OPTIMISERS["sgd"])
 
-    for client, batches in enumerate(batches_of(schedule, cohort)):
+    for client, batches in enumerate(drawn_batches(schedule, cohort)):
         rows, start = RAGGED[client], int(cohort.starts[client])
         each = int(schedule.steps_per_epoch(np.array([rows]))[0])
         assert len(batches) == 3 * each
@@ -82,7 +107,7 @@ def test_steps_matched_to_the_shard_walk_through_fewer_drawn_rows_again():
     """12 of 35 rows drawn, batch 10: four steps are two passes over the 12."""
     cohort = cohort_of([12], MODEL, OPTIMISERS["sgd"], shard_rows=[35])
 
-    batches = batches_of(Schedule(10, 1), cohort)[0]
+    batches = drawn_batches(Schedule(10, 1), cohort)[0]
 
     assert [len(batch) for batch in batches] == [10, 2, 10, 2]
     for half in (batches[:2], batches[2:]):
@@ -94,7 +119,7 @@ def test_steps_matched_to_the_shard_cut_a_longer_epoch_short():
     """40 rows drawn from 25, batch 10: three steps see 30 different rows."""
     cohort = cohort_of([40], MODEL, OPTIMISERS["sgd"], shard_rows=[25])
 
-    batches = batches_of(Schedule(10, 1), cohort)[0]
+    batches = drawn_batches(Schedule(10, 1), cohort)[0]
 
     assert [len(batch) for batch in batches] == [10, 10, 10]
     assert len(set(torch.cat(batches).tolist())) == 30
@@ -104,9 +129,9 @@ def test_batches_are_the_clients_own():
     """They follow from (seed, round, client) and the number of rows, never from the company or its order."""
     schedule = Schedule(8, 3)
     cohort = cohort_of(RAGGED, MODEL, OPTIMISERS["sgd"])
-    together = batches_of(schedule, cohort)
+    together = drawn_batches(schedule, cohort)
     for client in range(len(RAGGED)):
-        alone = batches_of(schedule, cohort.take(np.array([client])))[0]
+        alone = drawn_batches(schedule, cohort.take(np.array([client])))[0]
         assert [rows.tolist() for rows in alone] == [rows.tolist() for rows in together[client]]
 
 
@@ -116,13 +141,13 @@ def test_batches_differ_by_every_part_of_their_name(name):
     other = replace(cohort, **{name: getattr(cohort, name) + 1})
     schedule = Schedule(8, 1)
 
-    first, second = batches_of(schedule, cohort)[0], batches_of(schedule, other)[0]
+    first, second = drawn_batches(schedule, cohort)[0], drawn_batches(schedule, other)[0]
 
     assert torch.cat(first).tolist() != torch.cat(second).tolist()
 
 
 def test_epochs_are_shuffled_apart():
-    batches = batches_of(Schedule(0, 5), cohort_of([60], MODEL, OPTIMISERS["sgd"]))[0]
+    batches = drawn_batches(Schedule(0, 5), cohort_of([60], MODEL, OPTIMISERS["sgd"]))[0]
 
     assert len({tuple(rows.tolist()) for rows in batches}) == 5
 
@@ -130,7 +155,7 @@ def test_epochs_are_shuffled_apart():
 def test_every_place_of_an_epoch_is_as_likely_for_every_row():
     """4,000 clients of five rows: each row comes first in about a fifth of them."""
     cohort = cohort_of([5] * 4000, MODEL, OPTIMISERS["sgd"])
-    batches = batches_of(Schedule(1, 1), cohort)
+    batches = drawn_batches(Schedule(1, 1), cohort)
     place = np.array([[int(rows) for rows in client] for client in batches]) - cohort.starts[:, None]
     counts = np.stack([np.bincount(place[:, position], minlength=5) for position in range(5)])
 
@@ -151,7 +176,7 @@ def alone(update: ClientUpdate, schedule: Schedule, cohort: Cohort, client: int)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_a_ragged_cohort_gives_each_client_what_it_gets_alone(name, loss):
-    update, schedule = update_of(name, loss), schedule_of(name)
+    update, schedule = named(name, loss, mu=0.1), schedule_of(name)
     cohort = cohort_of(RAGGED, MODEL, OPTIMISERS[name], mu=0.1)
 
     trained = train(update, schedule, cohort)
@@ -164,16 +189,17 @@ def test_a_ragged_cohort_gives_each_client_what_it_gets_alone(name, loss):
 
 
 @pytest.mark.parametrize("hidden", [(), (4,), (16,), (32, 16)], ids=str)
-@pytest.mark.parametrize("name", [name for name, optimiser in OPTIMISERS.items() if optimiser.batch_size])
+@pytest.mark.parametrize("name", OPTIMISERS)
 def test_in_float32_company_does_not_change_a_bit(name, hidden):
-    """With batches of one size every client's products have one shape, so their sums are ordered alike.
+    """A client's batches are padded by its own rows alone, so its sums are ordered alike in any company.
 
     True of widths that keep each client's matrices aligned in memory; with others (13, or 33) the processor's
     library may sum in another order, and the next test's tolerance holds.
     """
-    optimiser, model = OPTIMISERS[name]._replace(batch_size=10), MLP(4, hidden, 3)
-    update = ClientUpdate(model, "cross-entropy", optimiser.name, with_momentum=optimiser.momentum > 0)
-    schedule, cohort = Schedule(10, 3), cohort_of(RAGGED, model, optimiser, torch.float32)
+    optimiser, model = OPTIMISERS[name], MLP(4, hidden, 3)
+    optimiser = optimiser._replace(batch_size=optimiser.batch_size and 10)
+    update, schedule = update_of(model, optimiser), Schedule(optimiser.batch_size, 3)
+    cohort = cohort_of(RAGGED, model, optimiser, torch.float32)
     order = np.random.default_rng(0).permutation(len(RAGGED))
 
     trained, shuffled = train(update, schedule, cohort), train(update, schedule, cohort.take(order))
@@ -190,9 +216,8 @@ def test_in_float32_company_does_not_change_a_bit(name, hidden):
 @pytest.mark.parametrize("hidden", [(13,), (33,)], ids=str)
 @pytest.mark.parametrize("name", ["sgd", "full-batch"])
 def test_in_float32_company_is_felt_in_the_last_digits_at_most(name, hidden):
-    """A full batch of a ragged cohort is padded to the longest, which sums a shorter one in another order."""
     optimiser, model = OPTIMISERS[name], MLP(4, hidden, 3)
-    update, schedule = ClientUpdate(model), schedule_of(name, epochs=10)
+    update, schedule = update_of(model, optimiser), schedule_of(name, epochs=10)
     cohort = cohort_of(RAGGED, model, optimiser, torch.float32)
     order = np.random.default_rng(0).permutation(len(RAGGED))
 
@@ -204,25 +229,53 @@ def test_in_float32_company_is_felt_in_the_last_digits_at_most(name, hidden):
     torch.testing.assert_close(shuffled.params, trained.params[torch.from_numpy(order)], rtol=0, atol=5e-6)
 
 
-@pytest.mark.parametrize("bound", [1, 1000, 20_000])
+@pytest.mark.parametrize(
+    ("bound", "value"),
+    [
+        ("MAX_ORDER_ELEMENTS", 1),
+        ("MAX_ORDER_ELEMENTS", 1000),
+        ("MAX_ORDER_ELEMENTS", 20_000),
+        ("MAX_GATHERED_ROWS", 1),
+        ("MAX_GATHERED_ROWS", 100),
+        ("CHUNK_CLIENTS", 1),
+        ("CHUNK_CLIENTS", 3),
+    ],
+)
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_training_in_chunks_changes_nothing(monkeypatch, name, bound):
-    update, schedule = update_of(name), schedule_of(name)
+def test_training_in_chunks_changes_nothing(monkeypatch, name, bound, value):
+    update, schedule = named(name), schedule_of(name)
     cohort = cohort_of(RAGGED, MODEL, OPTIMISERS[name], shard_rows=[rows and rows + 5 for rows in RAGGED])
     whole = train(update, schedule, cohort)
 
-    monkeypatch.setattr(cohort_module, "MAX_ORDER_ELEMENTS", bound)
+    assert hasattr(cohort_module, bound)
+    monkeypatch.setattr(cohort_module, bound, value)
     chunked = train(update, schedule, cohort)
 
-    torch.testing.assert_close(chunked.params, whole.params, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(chunked.loss, whole.loss, rtol=0, atol=1e-9)
+    torch.testing.assert_close(chunked.params, whole.params, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(chunked.loss, whole.loss, rtol=0, atol=1e-12)
     assert np.array_equal(chunked.steps, whole.steps)
+
+
+def test_chunks_bound_the_memory_of_a_client_that_draws_few_of_its_many_rows(monkeypatch):
+    """Matched in steps it walks through them a hundred times, beside one that has a thousand to order."""
+    schedule, bound = Schedule(10, 1), 200_000
+    cohort = cohort_of([10] * 9 + [1000], MODEL, OPTIMISERS["sgd"], shard_rows=[1000] * 10)
+    steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
+    monkeypatch.setattr(cohort_module, "MAX_ORDER_ELEMENTS", bound)
+
+    chunks = cohort_module._chunks(schedule, cohort, steps)
+
+    assert sorted(np.concatenate(chunks).tolist()) == list(range(10))
+    for which in chunks:
+        drawn = cohort.drawn_rows[which]
+        epochs = -(-steps[which] // schedule.steps_per_epoch(drawn))
+        assert len(which) * epochs.max() * drawn.max() <= bound or len(which) == 1
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_another_clients_wild_rows_do_not_reach_a_client(name):
     """Rows near float32's limit overflow to nan in the first client; padding must not carry that to others."""
-    update, schedule = update_of(name), schedule_of(name)
+    update, schedule = named(name), schedule_of(name)
     cohort = cohort_of([9, 3, 14], MODEL, OPTIMISERS[name], torch.float32)
     calm = train(update, schedule, cohort)
     cohort.features[:9] = 3e38
@@ -237,7 +290,7 @@ def test_another_clients_wild_rows_do_not_reach_a_client(name):
 def test_a_client_without_rows_keeps_the_global_weights():
     cohort = cohort_of([0, 0], MODEL, OPTIMISERS["adam"])
 
-    trained = train(update_of("adam"), Schedule(10, 5), cohort)
+    trained = train(named("adam"), Schedule(10, 5), cohort)
 
     assert torch.equal(trained.params, cohort.params)
     assert trained.loss.tolist() == [0.0, 0.0]
@@ -249,7 +302,7 @@ def test_training_leaves_the_global_weights_and_the_rows_alone():
     shared = replace(cohort, params=cohort.params[:1].expand(2, -1))
     kept = cohort.params.clone(), cohort.features.clone(), cohort.targets.clone()
 
-    train(update_of("sgd"), Schedule(10, 5), shared)
+    train(named("sgd"), Schedule(10, 5), shared)
 
     assert all(torch.equal(*pair) for pair in zip(kept, (cohort.params, cohort.features, cohort.targets), strict=True))
 
@@ -258,7 +311,7 @@ def test_training_gives_the_callers_threads_back():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        train(update_of("sgd"), Schedule(10, 1), cohort_of([9], MODEL, OPTIMISERS["sgd"]))
+        train(named("sgd"), Schedule(10, 1), cohort_of([9], MODEL, OPTIMISERS["sgd"]))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -266,7 +319,7 @@ def test_training_gives_the_callers_threads_back():
 
 # ---- several cohorts as one
 def test_joined_cohorts_train_as_they_do_apart():
-    update, schedule = update_of("sgd"), Schedule(8, 3)
+    update, schedule = named("sgd"), Schedule(8, 3)
     first = cohort_of([9, 0, 30], MODEL, OPTIMISERS["sgd"], torch.float32)
     second = cohort_of([14, 5], MODEL, OPTIMISERS["momentum"], torch.float32)
     second = replace(second, seeds=second.seeds + 1, hyper=second.hyper._replace(momentum=first.hyper.momentum[:2]))
@@ -296,7 +349,7 @@ def test_a_pool_holds_shared_rows_once():
 
 def test_taking_clients_keeps_their_settings_and_rows():
     cohort = cohort_of([3, 4, 5], MODEL, OPTIMISERS["sgd"])
-    cohort.hyper.learning_rate[:, 0] = torch.tensor([0.1, 0.2, 0.3])
+    cohort.hyper.learning_rate[:, 0, 0] = torch.tensor([0.1, 0.2, 0.3])
 
     taken = cohort.take(np.array([2, 0]))
 
@@ -304,4 +357,4 @@ def test_taking_clients_keeps_their_settings_and_rows():
     assert taken.starts.tolist() == [7, 0]
     assert taken.ids.tolist() == [2, 0]
     torch.testing.assert_close(taken.params, cohort.params[[2, 0]])
-    torch.testing.assert_close(taken.hyper.learning_rate[:, 0], torch.tensor([0.3, 0.1]).double())
+    torch.testing.assert_close(taken.hyper.learning_rate[:, 0, 0], torch.tensor([0.3, 0.1]).double())

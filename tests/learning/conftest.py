@@ -1,9 +1,0 @@
-"""One thread for torch: the matrices here are too small to share out."""
-
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    torch.set_num_threads(1)

@@ -1,0 +1,324 @@
+"""The run folder: what is written comes back, whole or not at all, and what was edited is refused."""
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgefed.config import FederationConfig
+from edgefed.errors import SettingsError
+from edgefed.runs import (
+    CLIENT_COLUMNS,
+    History,
+    Run,
+    RunWriter,
+    is_folder_of,
+    model_hash,
+    new_folder,
+    plain,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_atomically,
+    write_json,
+)
+
+CONFIG = FederationConfig(alpha=0.5, hidden="8-4", seed=3)
+WEIGHTS: dict[str, NDArray[Any]] = {
+    "2.weight": np.array([[1.5, -2.0], [0.25, 1e-30]], np.float32),
+    "0.bias": np.array([3.0], np.float64),
+}
+ROUNDS: list[dict[str, Any]] = [
+    {"round": 1, "seconds": 0.5, "test": {"accuracy": 0.25, "recall": [0.5, np.nan]}, "stage": "train"},
+    {"round": 2, "seconds": 0.25},
+    {"round": 3, "seconds": 0.125, "test": {"accuracy": np.nan, "recall": [1.0, 0.0]}},
+]
+CLIENTS = [(1, 0, 10, 5, 0.69314718, "ok"), (1, 1, 0, 0, np.nan, 'left out: 1, "nan"'), (2, 0, 10, 5, 0.5, "ok")]
+MANIFEST: dict[str, Any] = {"format": 1, "classes": ["u", "v"]}
+
+
+def finished(folder: Path) -> Path:
+    """Write a whole run of three rounds."""
+    writer = RunWriter(folder)
+    writer.begin(CONFIG, MANIFEST)
+    writer.rows(ROUNDS[:1], CLIENTS[:2])
+    writer.checkpoint(1, WEIGHTS)
+    writer.rows(ROUNDS[1:], CLIENTS[2:])
+    writer.end(WEIGHTS, MANIFEST | {"summary": {"rounds": 3, "model_sha256": model_hash(WEIGHTS)}})
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(SettingsError) as caught:
+        Run.read(folder)
+    line = str(caught.value)
+    assert line.isprintable()
+    return line
+
+
+def same(found: dict[str, NDArray[Any]], expected: dict[str, NDArray[Any]]) -> bool:
+    return list(found) == list(expected) and all(
+        np.array_equal(found[name], expected[name]) and found[name].dtype == expected[name].dtype for name in found
+    )
+
+
+# ---- there and back
+def test_a_run_comes_back_from_its_folder(tmp_path: Path) -> None:
+    run = Run.read(finished(tmp_path))
+    assert run.config == CONFIG
+    assert run.summary == {"rounds": 3, "model_sha256": model_hash(WEIGHTS)}
+    assert run.manifest["classes"] == ["u", "v"]
+    assert run.rounds == plain(ROUNDS)
+    assert same(run.weights, WEIGHTS)
+    assert run.folder == tmp_path
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint",
+        "clients.csv",
+        "config.toml",
+        "history.jsonl",
+        "manifest.json",
+        "model.npz",
+    ]
+
+
+def test_the_clients_table_is_csv(tmp_path: Path) -> None:
+    with (finished(tmp_path) / "clients.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file, strict=True))
+    assert tuple(rows[0]) == CLIENT_COLUMNS
+    assert rows[1:] == [
+        ["1", "0", "10", "5", "0.693147", "ok"],
+        ["1", "1", "0", "0", "", 'left out: 1, "nan"'],
+        ["2", "0", "10", "5", "0.5", "ok"],
+    ]
+
+
+def test_a_path_may_be_text(tmp_path: Path) -> None:
+    assert Run.read(str(finished(tmp_path))).folder == tmp_path
+
+
+def test_what_a_folder_holds(tmp_path: Path) -> None:
+    assert not is_folder_of(tmp_path, "run")
+    assert is_folder_of(finished(tmp_path), "run")
+    assert not is_folder_of(tmp_path, "comparison")
+
+
+# ---- the history as arrays
+def test_the_history_as_arrays() -> None:
+    history = History(ROUNDS)
+    nan = np.nan
+    assert len(history) == 3
+    np.testing.assert_array_equal(history["round"], [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(history["test.accuracy"], [0.25, nan, nan])
+    np.testing.assert_array_equal(history["test.recall"], [[0.5, nan], [nan, nan], [1.0, 0.0]])
+    assert history["round"].dtype == np.float64
+    assert history.names() == ["round", "seconds", "test.accuracy", "test.recall"]
+
+
+def test_the_history_is_the_same_after_reading(tmp_path: Path) -> None:
+    before, after = History(ROUNDS), Run.read(finished(tmp_path)).history
+    for name in before.names():
+        np.testing.assert_array_equal(after[name], before[name])
+
+
+@pytest.mark.parametrize("name", ["test.f1", "validation.accuracy", "round.accuracy", ""])
+def test_a_name_that_the_history_has_not(name: str) -> None:
+    with pytest.raises(KeyError, match=r"known are round, seconds, test\.accuracy, test\.recall"):
+        History(ROUNDS)[name]
+
+
+# ---- whole or not at all
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new", durable=False)
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    step: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    monkeypatch.setattr(*{"fsync": (os, "fsync", fail), "replace": (Path, "replace", fail)}[step])
+    with pytest.raises(type(error)):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_holds_no_nan(tmp_path: Path) -> None:
+    value = {"a": [np.float32(0.5), np.nan, (np.int64(2), -np.inf)], "b": {"c": True, "d": None, "e": "x"}}
+    write_json(tmp_path / "v.json", value)
+    text = (tmp_path / "v.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "a": [0.5, None, [2, None]],
+        "b": {"c": True, "d": None, "e": "x"},
+    }
+    assert read_json(tmp_path / "v.json") == json.loads(text)
+
+
+# ---- a folder that is there
+def test_a_new_folder_is_the_one_asked_for(tmp_path: Path) -> None:
+    assert new_folder(tmp_path / "a" / "b", "ignored") == tmp_path / "a" / "b"
+    assert (tmp_path / "a" / "b").is_dir()
+    assert new_folder(str(tmp_path / "a" / "b"), "") == tmp_path / "a" / "b"  # still empty
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("x")
+    for wanted in (tmp_path, tmp_path / "kept"):
+        with pytest.raises(SettingsError, match="exists already; give another folder, or --resume to go on"):
+            new_folder(wanted, "")
+    assert (tmp_path / "kept").read_text() == "x"
+
+
+def test_folders_of_one_name_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [new_folder(None, "iris").name for _ in range(3)] == ["iris", "iris-2", "iris-3"]
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["iris", "iris-2", "iris-3"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs").write_text("a file")
+    monkeypatch.chdir(tmp_path)
+    for wanted in (tmp_path / "runs" / "x", None):
+        with pytest.raises(SettingsError, match=r"^--out .*runs/.*: cannot be made \(Not a directory\)$"):
+            new_folder(wanted, "name")
+
+
+# ---- the model's hash
+def test_the_hash_by_hand() -> None:
+    r"""``printf 'w float32 (2,)\n\x00\x00\x80\x3f\x00\x00\x20\xc0b float64 ()\n…\xe0\x3f' | sha256sum``, six zeros."""
+    weights = {"w": np.array([1.0, -2.5], np.float32), "b": np.array(0.5)}
+    assert model_hash(weights) == "683c372301f25e0e88784a70d06014a5c2b5742112b0e64fb708dc460ff63aba"
+
+
+def test_the_hash_is_of_values_and_names_not_of_memory() -> None:
+    plain_hash = model_hash(WEIGHTS)
+    assert (
+        model_hash({name: array.astype(array.dtype.newbyteorder(">")) for name, array in WEIGHTS.items()}) == plain_hash
+    )
+    assert model_hash({name: np.asfortranarray(array) for name, array in WEIGHTS.items()}) == plain_hash
+    changed = [
+        dict(reversed(WEIGHTS.items())),
+        {name + "x": array for name, array in WEIGHTS.items()},
+        {name: array.reshape(-1) for name, array in WEIGHTS.items()},
+        {name: array.astype(np.float64) for name, array in WEIGHTS.items()},
+        {name: np.nextafter(array, 9) for name, array in WEIGHTS.items()},
+    ]
+    assert len({plain_hash, *map(model_hash, changed)}) == 6
+
+
+# ---- folders that are torn or edited
+def test_a_run_that_is_not_finished(tmp_path: Path) -> None:
+    RunWriter(tmp_path).begin(CONFIG, MANIFEST)
+    assert refusal(tmp_path) == f"{tmp_path}: the run is not finished; --resume goes on with it"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "config.toml", "history.jsonl", "model.npz"])
+def test_a_missing_file_is_named(name: str, tmp_path: Path) -> None:
+    (finished(tmp_path) / name).unlink()
+    assert refusal(tmp_path) == f"{tmp_path / name}: no such file; is {tmp_path} a run folder?"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # NumPy leaves a torn file open
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("manifest.json", b"{", "not valid JSON"),
+        ("manifest.json", b"[1]", "expected a JSON object"),
+        ("manifest.json", b"\xff", "cannot be read"),
+        ("history.jsonl", b'{"round": 1}\n{"rou', "not valid JSON"),
+        ("model.npz", b"", "cannot be read"),
+        ("model.npz", b"PK\x03\x04", "cannot be read"),
+        ("model.npz", b"\x93NUMPY", "cannot be read"),
+    ],
+)
+def test_a_torn_file_is_named(name: str, content: bytes, says: str, tmp_path: Path) -> None:
+    (finished(tmp_path) / name).write_bytes(content)
+    line = refusal(tmp_path)
+    assert line.startswith(f"{tmp_path / name}: ")
+    assert says in line
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # NumPy leaves a torn file open
+def test_a_model_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
+    path = finished(tmp_path) / "model.npz"
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        assert refusal(tmp_path).startswith(f"{path}: ")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # NumPy leaves a torn file open
+def test_no_edited_byte_changes_a_model_unnoticed(tmp_path: Path) -> None:
+    path = finished(tmp_path) / "model.npz"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        try:
+            weights = Run.read(tmp_path).weights
+        except SettingsError:
+            continue
+        assert same(weights, WEIGHTS)  # a byte that says nothing, as a time of day
+
+
+def test_another_runs_model_is_refused(tmp_path: Path) -> None:
+    write_arrays(finished(tmp_path) / "model.npz", {name: array * 2 for name, array in WEIGHTS.items()})
+    assert refusal(tmp_path) == f"{tmp_path / 'model.npz'}: does not match the hash in manifest.json"
+
+
+def test_pickled_objects_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.npz"
+    np.savez(path, w=np.array([{"code": 1}], dtype=object))
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_arrays(path)
+
+
+# ---- checkpoints
+def test_the_last_two_checkpoints_are_kept_and_the_newest_is_read(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path)
+    assert writer.last_checkpoint() is None
+    for number in (1, 2, 10):
+        writer.checkpoint(number, {"w": np.array([float(number)])})
+    assert sorted(path.name for path in (tmp_path / "checkpoint").iterdir()) == ["round-000002.npz", "round-000010.npz"]
+    found = RunWriter(tmp_path).last_checkpoint()
+    assert found is not None
+    assert (found[0], found[1]["w"].tolist()) == (10, [10.0])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # NumPy leaves a torn file open
+@pytest.mark.parametrize("place", [0, 40, 150, -30])
+def test_a_torn_checkpoint_gives_way_to_the_one_before(place: int, tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path)
+    for number in (4, 5):
+        writer.checkpoint(number, WEIGHTS)
+    newest = tmp_path / "checkpoint" / "round-000005.npz"
+    newest.write_bytes(newest.read_bytes()[:place])
+    found = writer.last_checkpoint()
+    assert found is not None
+    assert found[0] == 4
+    assert same(found[1], WEIGHTS)
+
+
+def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path)
+    writer.rows(ROUNDS[:2], CLIENTS)
+    assert writer.truncate(1) == plain(ROUNDS[:1])
+    writer.rows(ROUNDS[1:], CLIENTS[2:])
+    assert (tmp_path / "history.jsonl").read_text() == "".join(json.dumps(plain(row)) + "\n" for row in ROUNDS)
+    assert len((tmp_path / "clients.csv").read_text().splitlines()) == 1 + len(CLIENTS)
+    assert writer.truncate(0) == []
+    assert (tmp_path / "history.jsonl").read_text() == ""
+    assert (tmp_path / "clients.csv").read_text() == ",".join(CLIENT_COLUMNS) + "\n"
