@@ -65,7 +65,7 @@ Label = Annotated[str, typer.Option(help="The CSV's label column (default: its l
 Client = Annotated[
     str, typer.Option(help="The CSV column that names each row's client: partition=natural.", show_default=False)
 ]
-EngineName = Annotated[str, typer.Option("--engine", help="batched or sequential.")]
+EngineName = Annotated[str, typer.Option("--engine", help="batched, ray or sequential.")]
 Out = Annotated[Path | None, typer.Option(help="The result's folder, made new (default: runs/NAME).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in --out.")]
 OutputFormat = Annotated[Format, typer.Option("--format", help="json prints exactly one object to stdout.")]

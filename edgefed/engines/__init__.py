@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 ENGINES = {
     "batched": "all clients of a round, and of all federations in lockstep, train as one stack of matrices",
+    "ray": "the batched engine with its cohorts dealt out to Ray workers, on one machine or a cluster (RAY_ADDRESS)",
     "sequential": "the ClientApp, message by message: the reference that the batched engine is tested against",
 }
 
@@ -23,9 +24,10 @@ def make_engine(name: str) -> Engine:
     """
     from edgefed.config import SettingsError, unknown
     from edgefed.engines.batched import BatchedEngine
+    from edgefed.engines.ray import RayEngine
     from edgefed.engines.sequential import SequentialEngine
 
-    engines: dict[str, type[Engine]] = {"batched": BatchedEngine, "sequential": SequentialEngine}
+    engines: dict[str, type[Engine]] = {"batched": BatchedEngine, "ray": RayEngine, "sequential": SequentialEngine}
     if name not in engines:
         raise SettingsError(unknown("engine", name, engines))
     return engines[name]()

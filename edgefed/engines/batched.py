@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgefed.engines.grid import InProcessGrid
+    from edgefed.learning.cohort import Schedule, Trained
+    from edgefed.learning.local_update import ClientUpdate
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class BatchedEngine:
         for (update, schedule, _), places in alike.items():
             chosen = [requests[place] for place in places]
             cohort = self._joined_cohort(chosen)
-            trained = train(update, schedule, cohort)
+            trained = self._trained(update, schedule, cohort)
             stack = trained.params.numpy()
             start = 0
             for place, request in zip(places, chosen, strict=True):
@@ -108,6 +110,9 @@ class BatchedEngine:
                 results[place] = _Result(request, stack[start:stop], columns)
                 start = stop
         return [results[place] for place in range(len(requests))]
+
+    def _trained(self, update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
+        return train(update, schedule, cohort)
 
     def _joined_cohort(self, requests: Sequence[_Request]) -> Cohort:
         """Return the clients of several federations as one cohort over one feature matrix."""

@@ -30,7 +30,7 @@ from edgefed.federation.messages import (
 )
 from edgefed.federation.traffic import Traffic
 from edgefed.imbalance import REMEDIES
-from edgefed.learning.cohort import one_thread
+from edgefed.learning.cohort import torch_threads
 from edgefed.rng import stream
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def run_rounds(federations: Sequence[Federation], exchange: Exchange) -> None:
     """Advance federations, that have been queried, in lockstep until all are done."""
     evaluations = _Evaluations()
     traffic = Traffic()
-    with one_thread():
+    with torch_threads(1):
         while running := [federation for federation in federations if not federation.done]:
             _advance(running, exchange, evaluations, traffic)
 

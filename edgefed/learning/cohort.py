@@ -28,8 +28,13 @@ MAX_ORDER_ELEMENTS = 4_000_000
 MAX_GATHERED_ROWS = 200_000
 #: Batches up to this size are not worth telling apart by their clients' rows.
 SMALL_BATCH = 32
-#: Clients that train as one stack: their activations stay in a core's cache.
-CHUNK_CLIENTS = 512
+#: Working set of a chunk's step: beyond it a core's cache no longer holds the chunk (measured: README of
+#: experiments/speed).
+CHUNK_BYTES = 4_000_000
+#: Working set from which a cohort is shared out to the cores: below it a thread's start costs more than it saves.
+SHARED_BYTES = 1_000_000
+#: Working set of one client from which its matrix products are worth sharing out.
+LARGE_CLIENT_BYTES = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -185,14 +190,14 @@ class Trained:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread within the block.
+def torch_threads(count: int) -> Iterator[None]:
+    """Keep each operation of torch to so many threads within the block.
 
-    The matrices of an edge model are too small to share out: with two threads a busy second core made a federation
-    fifty times slower (each operation waits for both), and one thread also leaves no order of summation to chance.
+    One is right for edge models: their matrices are too small to share out. With two threads a busy second core made a
+    federation fifty times slower (each operation waits for both).
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
@@ -204,42 +209,73 @@ def train(update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
     """Train every client of a cohort and return the results in the cohort's order.
 
     Clients are sorted by their number of steps, so that those still training are always the first: a finished client
-    drops out of the batch. The cohort is cut into chunks, which bounds memory and shares the work out to threads; a
-    client's result does not depend on its company.
+    drops out of the batch. The cohort is cut into chunks, which keeps the working set in cache, bounds memory and
+    shares the work out to cores; a chunk that does not fit in memory is halved and tried again. A client's result does
+    not depend on its company.
     """
     steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
     params = torch.empty_like(cohort.params, memory_format=torch.contiguous_format)
     loss = np.zeros(len(cohort))
 
+    @torch.no_grad()
     def train_chunk(which: Ints) -> None:
-        chunk_params, chunk_loss = _train_chunk(update, schedule, cohort.take(which), steps[which])
+        try:
+            chunk_params, chunk_loss = _train_chunk(update, schedule, cohort.take(which), steps[which])
+        except (MemoryError, RuntimeError) as error:
+            if len(which) == 1 or not _out_of_memory(error):
+                raise
+            for half in np.array_split(which, 2):
+                train_chunk(half)
+            return
         params[torch.from_numpy(which)] = chunk_params
         loss[which] = chunk_loss.double().cpu().numpy()
 
-    chunks = _chunks(schedule, cohort, steps)
-    with one_thread():
-        if len(chunks) < 2:
+    workers = available_cores() if cohort.params.device.type == "cpu" else 1
+    chunks = _chunks(update, schedule, cohort, steps, workers)
+    if len(chunks) == 1 or workers == 1:
+        # A lone client with a large model has the cores to itself: its products are worth sharing out.
+        alone = len(cohort) == 1 and _step_bytes(update, schedule, cohort) > LARGE_CLIENT_BYTES
+        with torch_threads(workers if alone else 1):
             for chunk in chunks:
                 train_chunk(chunk)
-        else:
-            with ThreadPoolExecutor(_workers()) as pool:
-                list(pool.map(torch.no_grad()(train_chunk), chunks))
+    else:
+        with torch_threads(1), ThreadPoolExecutor(workers) as pool:
+            list(pool.map(train_chunk, chunks))
     return Trained(params.cpu(), loss, steps)
 
 
-def _workers() -> int:
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _chunks(schedule: Schedule, cohort: Cohort, steps: Ints) -> list[Ints]:
-    """Cut a cohort into chunks of clients with batches of one width, those with the most steps first."""
+def _out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def _step_bytes(update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> int:
+    """Return about how many bytes a step of one client touches: weights, gradient and activations."""
+    model = update.model
+    width = int(schedule.widths(cohort.drawn_rows).max(initial=1))
+    units = model.inputs + 3 * (sum(model.hidden) + model.classes)
+    return (2 * model.size + width * units) * cohort.params.element_size()
+
+
+def _chunks(update: ClientUpdate, schedule: Schedule, cohort: Cohort, steps: Ints, workers: int) -> list[Ints]:
+    """Cut a cohort into chunks of clients with batches of one width, those with the most steps first.
+
+    A chunk's size follows from shapes: as many clients as keep a step's working set in a core's cache (on a CPU), and
+    chunks enough for every worker as soon as there is work enough to share.
+    """
     widths = schedule.widths(cohort.drawn_rows)
     order = np.lexsort((-steps, -widths))
-    workers = _workers()
+    per_client = _step_bytes(update, schedule, cohort)
+    most = max(1, CHUNK_BYTES // per_client) if cohort.params.device.type == "cpu" else len(order)
     chunks = []
     for group in np.split(order, np.flatnonzero(np.diff(widths[order])) + 1):
-        count = -(-len(group) // CHUNK_CLIENTS)
-        if len(group) >= CHUNK_CLIENTS // 2 * workers:
+        count = -(-len(group) // most)
+        if len(group) * per_client >= SHARED_BYTES:
             count = -(-count // workers) * workers  # no worker is left without a chunk at the end
         size = -(-len(group) // max(count, 1))
         drawn, start = cohort.drawn_rows[group], 0

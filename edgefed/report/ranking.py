@@ -257,6 +257,8 @@ def _scatter(axes: Axes, places: Floats, samples: Sequence[Floats | None]) -> No
         if sample is None:
             continue
         seen = sample[(sample >= low) & (sample <= high)]
+        if not len(seen):  # a reference far away is named at the edge instead
+            continue
         along, up = swarm(seen / across, DOT, 0.5 / down)
         axes.plot(
             seen + along * across,

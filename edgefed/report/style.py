@@ -104,9 +104,9 @@ def label(name: str, room: int, lines: int = 2) -> str:
     if lines == 1:
         return plain if len(plain) <= room else plain[: room - 1] + "…"
     parts = textwrap.wrap(plain, room)
-    return "\n".join(
-        [*parts[: lines - 1], label(" ".join(parts[lines - 1 :]), room, 1)] if len(parts) >= lines else parts
-    )
+    if len(parts) > lines:
+        parts = [*parts[: lines - 1], parts[lines - 1][: room - 1] + "…"]
+    return "\n".join(parts)
 
 
 def settle(figure: Figure) -> None:
