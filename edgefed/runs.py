@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import io
 import json
 import os
-import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.config import FederationConfig, SettingsError
+from edgefed.config import FederationConfig, read_settings
+from edgefed.errors import SettingsError, read_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -75,16 +76,21 @@ class Run:
         """
         folder = Path(folder)
         manifest = read_json(folder / "manifest.json")
-        if "summary" not in manifest:
+        summary = manifest.get("summary")
+        if summary is None:
             raise SettingsError(f"{folder}: the run is not finished; --resume goes on with it")
-        config = FederationConfig.from_mapping(tomllib.loads(_text(folder / "config.toml")))
-        lines = _text(folder / "history.jsonl").splitlines()
+        if not isinstance(summary, dict) or "model_sha256" not in summary:
+            raise SettingsError(f"{folder / 'manifest.json'}: no model_sha256 in its summary; the file was edited")
+        path = folder / "config.toml"
+        _text(path)
         try:
-            rounds = [json.loads(line) for line in lines]
-        except json.JSONDecodeError as error:
-            raise SettingsError(f"{folder / 'history.jsonl'}: not valid JSON ({error})") from None
+            config = FederationConfig.from_mapping(read_settings(path))
+        except SettingsError as error:
+            line = str(error).removeprefix(f"{path}: ")
+            raise SettingsError(f"{path}: {line}; the file was edited") from None
+        rounds = _rounds(folder / "history.jsonl")
         weights = read_arrays(folder / "model.npz")
-        if model_hash(weights) != manifest["summary"]["model_sha256"]:
+        if model_hash(weights) != summary["model_sha256"]:
             raise SettingsError(f"{folder / 'model.npz'}: does not match the hash in manifest.json")
         return cls(config, manifest, rounds, weights, folder)
 
@@ -99,9 +105,9 @@ class History:
         self._rounds = rounds
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
-        values = [_reach(row, name.split(".")) for row in self._rounds]
-        if all(value is None for value in values):
+        if name not in self.names():
             raise KeyError(f"{name}: known are {', '.join(self.names())}")
+        values = [_reach(row, name.split(".")) for row in self._rounds]
         width = max((len(value) for value in values if isinstance(value, list)), default=0)
         blank: Any = [np.nan] * width if width else np.nan
         return np.array([blank if value is None else value for value in values], np.float64)
@@ -116,7 +122,8 @@ class History:
             for key, value in row.items():
                 inner = value if isinstance(value, dict) else {"": value}
                 for name, number in inner.items():
-                    if isinstance(number, int | float | list) and not isinstance(number, bool):
+                    # Written as JSON, a nan is null.
+                    if isinstance(number, int | float | list | None) and not isinstance(number, bool):
                         found[f"{key}.{name}".rstrip(".")] = None
         return list(found)
 
@@ -152,6 +159,8 @@ def new_folder(wanted: str | Path | None, name: str) -> Path:
             number += 1
     except OSError as error:
         raise SettingsError(f"--out {wanted or folder}: cannot be made ({error.strerror})") from None
+    except ValueError as error:  # a NUL in the path
+        raise SettingsError(f"--out {wanted}: cannot be made ({error})") from None
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -196,22 +205,32 @@ def read_json(path: Path) -> dict[str, Any]:
     SettingsError
         One line, when there is none.
     """
+    return _object(path, _text(path))
+
+
+def _object(path: Path, text: str) -> dict[str, Any]:
     try:
-        value = json.loads(_text(path))
-    except json.JSONDecodeError as error:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(value, dict):
         raise SettingsError(f"{path}: expected a JSON object")
     return value
 
 
+def _rounds(path: Path) -> list[dict[str, Any]]:
+    return [_object(path, line) for line in _text(path).splitlines()]
+
+
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: no such file; is {path.parent} a run folder?") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read ({error})") from None
+    if not path.exists():
+        raise SettingsError(f"{path}: no such file; is {path.parent} a run folder?")
+    return read_utf8(path, "text that edgefed wrote")
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """Return a file's lines; a last one without its end was being written when the run was stopped."""
+    return _text(path).split("\n")[:-1]
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, durable: bool = True) -> None:
@@ -230,7 +249,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         One line, when it cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, since NumPy leaves a file open that is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such file; is {path.parent} a run folder?") from None
@@ -253,7 +273,7 @@ def history_lines(rounds: Iterable[Mapping[str, Any]]) -> str:
 
 
 def is_folder_of(folder: Path, kind: str) -> bool:
-    """Return whether a folder holds a finished ``run`` or a ``comparison``."""
+    """Return whether a folder holds a ``run`` (finished or not) or a ``comparison``."""
     return (folder / {"run": "manifest.json", "comparison": "comparison.json"}[kind]).is_file()
 
 
@@ -271,7 +291,6 @@ class RunWriter:
 
     folder: Path
     durable: bool = True
-    _rounds: int = field(default=0, init=False)
 
     def begin(self, config: FederationConfig, manifest: Mapping[str, Any]) -> None:
         """Write what is known before the first round."""
@@ -280,25 +299,26 @@ class RunWriter:
 
     def rows(self, rounds: Sequence[Mapping[str, Any]], clients: Sequence[Sequence[Any]]) -> None:
         """Append rounds and their clients' rows (tuples in the order of ``CLIENT_COLUMNS``)."""
-        with (self.folder / "history.jsonl").open("a", encoding="utf-8") as file:
-            file.write(history_lines(rounds))
-        path = self.folder / "clients.csv"
-        fresh = not path.exists()
-        with path.open("a", encoding="utf-8") as file:
-            if fresh:
-                file.write(",".join(CLIENT_COLUMNS) + "\n")
-            file.write("".join(",".join(map(_cell, row)) + "\n" for row in clients))
+        self._append("history.jsonl", history_lines(rounds))
+        lines = [] if (self.folder / "clients.csv").exists() else [CLIENT_COLUMNS]
+        self._append("clients.csv", _csv([*lines, *clients]))
+
+    def _append(self, name: str, text: str) -> None:
+        with (self.folder / name).open("a", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            if self.durable:  # before the checkpoint that makes these rows count
+                file.flush()
+                os.fsync(file.fileno())
 
     def truncate(self, rounds: int) -> list[dict[str, Any]]:
         """Keep the first rounds only (what came after the last checkpoint is redone) and return them."""
         path = self.folder / "history.jsonl"
-        kept = [json.loads(line) for line in _text(path).splitlines()[:rounds]] if rounds else []
+        kept = [_object(path, line) for line in _whole_lines(path)[:rounds]] if rounds else []
         write_atomically(path, history_lines(kept).encode())
         table = self.folder / "clients.csv"
         if table.exists():
-            lines = _text(table).splitlines()
-            kept_lines = [line for line in lines[1:] if int(line.split(",", 1)[0]) <= rounds]
-            write_atomically(table, "".join(f"{line}\n" for line in [lines[0], *kept_lines]).encode())
+            lines = [line for line in _whole_lines(table)[1:] if _round_of(table, line) <= rounds]
+            write_atomically(table, "".join(f"{line}\n" for line in [",".join(CLIENT_COLUMNS), *lines]).encode())
         return kept
 
     def checkpoint(self, round_number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -322,8 +342,21 @@ class RunWriter:
         write_json(self.folder / "manifest.json", manifest, durable=self.durable)
 
 
+def _round_of(table: Path, line: str) -> int:
+    number = line.partition(",")[0]
+    if not (number.isascii() and number.isdigit()):
+        raise SettingsError(f"{table}: '{number[:20]}' is no round; the file was edited")
+    return int(number)
+
+
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as CSV, a line each: empty for nan, no line breaks within a cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(_cell, row) for row in rows)
+    return text.getvalue()
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if np.isnan(value) else f"{value:.6g}"
-    text = str(value)
-    return '"' + text.replace('"', '""').replace("\n", " ") + '"' if "," in text or '"' in text else text
+    return " ".join(str(value).splitlines())

@@ -1,5 +1,6 @@
 """What all tests share: warnings are errors, but not those of other packages' imports; one thread for torch."""
 
+import gc
 import warnings
 
 import pytest
@@ -8,6 +9,14 @@ with warnings.catch_warnings():
     # typer imports names that a newer click has deprecated; Flower imports typer.
     warnings.simplefilter("ignore", DeprecationWarning)
     import typer  # noqa: F401
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _garbage():
+    """Flower and statsmodels collect garbage often: what is imported by now need not be looked through each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

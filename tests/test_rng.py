@@ -143,5 +143,5 @@ def test_keys_as_fractions_are_uniform_and_neighbours_unrelated() -> None:
 
 
 def test_the_order_of_the_parts_matters() -> None:
-    keys = {int(counter_keys(*order[:1], "batches", *order[1:])) for order in itertools.permutations([1, 2, 3, 4])}
+    keys = {int(counter_keys(a, "batches", b, c, d)) for a, b, c, d in itertools.permutations([1, 2, 3, 4])}
     assert len(keys) == 24

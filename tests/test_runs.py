@@ -232,13 +232,18 @@ def test_a_missing_file_is_named(name: str, tmp_path: Path) -> None:
     assert refusal(tmp_path) == f"{tmp_path / name}: no such file; is {tmp_path} a run folder?"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # NumPy leaves a torn file open
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
         ("manifest.json", b"{", "not valid JSON"),
         ("manifest.json", b"[1]", "expected a JSON object"),
-        ("manifest.json", b"\xff", "cannot be read"),
+        ("manifest.json", b"\xff", "not UTF-8 text"),
+        ("manifest.json", b'{"summary": 3}', "no model_sha256 in its summary"),
+        ("manifest.json", b'{"summary": ' + b"[" * 100_000, "not valid JSON"),
+        ("config.toml", b"alpha = = 3", "not valid TOML"),
+        ("config.toml", b"alpha = -3", "alpha=-3: expected a number, more than 0"),
+        ("config.toml", b"alfa = 3", "did you mean alpha?"),
+        ("history.jsonl", b"1\n", "expected a JSON object"),
         ("history.jsonl", b'{"round": 1}\n{"rou', "not valid JSON"),
         ("model.npz", b"", "cannot be read"),
         ("model.npz", b"PK\x03\x04", "cannot be read"),
@@ -252,7 +257,6 @@ def test_a_torn_file_is_named(name: str, content: bytes, says: str, tmp_path: Pa
     assert says in line
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # NumPy leaves a torn file open
 def test_a_model_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
     path = finished(tmp_path) / "model.npz"
     whole = path.read_bytes()
@@ -261,7 +265,6 @@ def test_a_model_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
         assert refusal(tmp_path).startswith(f"{path}: ")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # NumPy leaves a torn file open
 def test_no_edited_byte_changes_a_model_unnoticed(tmp_path: Path) -> None:
     path = finished(tmp_path) / "model.npz"
     whole = path.read_bytes()
@@ -298,7 +301,6 @@ def test_the_last_two_checkpoints_are_kept_and_the_newest_is_read(tmp_path: Path
     assert (found[0], found[1]["w"].tolist()) == (10, [10.0])
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # NumPy leaves a torn file open
 @pytest.mark.parametrize("place", [0, 40, 150, -30])
 def test_a_torn_checkpoint_gives_way_to_the_one_before(place: int, tmp_path: Path) -> None:
     writer = RunWriter(tmp_path)
@@ -322,3 +324,43 @@ def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     assert writer.truncate(0) == []
     assert (tmp_path / "history.jsonl").read_text() == ""
     assert (tmp_path / "clients.csv").read_text() == ",".join(CLIENT_COLUMNS) + "\n"
+
+
+def test_a_measure_that_is_nan_in_every_round_is_nan_after_reading(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path)
+    writer.rows([{"round": 1, "loss": np.nan}], [])
+    rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    np.testing.assert_array_equal(History(rows)["loss"], [np.nan])
+
+
+def test_a_reason_of_two_lines_is_one_row(tmp_path: Path) -> None:
+    RunWriter(tmp_path).rows([], [(1, 0, 1, 1, 0.5, "first\nsecond\r\nthird")])
+    assert (tmp_path / "clients.csv").read_text().splitlines()[1:] == ["1,0,1,1,0.5,first second third"]
+
+
+def test_a_row_that_was_being_written_when_the_run_was_killed_is_dropped(tmp_path: Path) -> None:
+    """Torn, round 12's row reads as one of round 1."""
+    writer = RunWriter(tmp_path)
+    writer.rows(ROUNDS[:2], CLIENTS)
+    for name, torn in (("history.jsonl", '{"round": 3, "sec'), ("clients.csv", "1")):
+        with (tmp_path / name).open("a") as file:
+            file.write(torn)
+    assert writer.truncate(2) == plain(ROUNDS[:2])
+    assert len((tmp_path / "clients.csv").read_text().splitlines()) == 1 + len(CLIENTS)
+
+
+def test_a_table_without_its_header_gets_it_back(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path)
+    (tmp_path / "clients.csv").touch()
+    (tmp_path / "history.jsonl").touch()
+    assert writer.truncate(0) == []
+    assert (tmp_path / "clients.csv").read_text() == ",".join(CLIENT_COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize(("name", "content"), [("history.jsonl", "{\n"), ("clients.csv", "round\nx,1\n")])
+def test_edited_rows_are_refused_in_one_line(name: str, content: str, tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path)
+    writer.rows(ROUNDS[:1], CLIENTS[:1])
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SettingsError, match=f"{name}: "):
+        writer.truncate(1)

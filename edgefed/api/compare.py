@@ -336,12 +336,16 @@ def _result(
         "ranked_by": f"test {RANKED}, last round",
         "finding": _finding(strategies),
         "generalises_over": (
-            f"on {work.base.dataset}, over random splits, partitions and initialisations ({len(work.seeds)} seeds)"
+            f"on {_data_name(work.base)}, over random splits, partitions and initialisations ({len(work.seeds)} seeds)"
         ),
         "strategies": strategies,
         "references": {name: _reference(values) for name, values in reference.items()},
         "tuned": _tuned(work, runs, picks),
     }
+
+
+def _data_name(config: FederationConfig) -> str:
+    return Path(config.data_path).name if config.dataset == "csv" else config.dataset
 
 
 def _pick(work: Plan, runs: dict[Cell, Run], arm: str) -> float:

@@ -240,7 +240,7 @@ def _title(title: str, counts: Counts) -> str:
 
 def _caption(counts: Counts, grid: Arrangement, grouped: bool, idle: Sequence[str]) -> str:
     empty = int((counts.sum(1) == 0).sum())
-    parts = ["Above each column: training rows of the class, and the clients that hold them."]
+    parts = ["Above each column: rows of the class, and clients that hold it."]
     if grouped:
         each = "one client" if grid.group == 1 else f"up to {grid.group} clients added up"
         parts.insert(0, f"Each line of the grid is {each}, sorted by largest class; darker is more rows.")

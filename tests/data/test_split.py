@@ -29,7 +29,7 @@ def dataset_of(counts: list[int], names: tuple[str, ...] | None = None) -> Datas
 
 
 def counted(dataset: Dataset, rows: NDArray[np.int64]) -> list[int]:
-    return np.bincount(dataset.labels[rows], minlength=dataset.num_classes).tolist()
+    return [int(count) for count in np.bincount(dataset.labels[rows], minlength=dataset.num_classes)]
 
 
 def same(one: Split, other: Split) -> bool:

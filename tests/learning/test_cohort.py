@@ -237,8 +237,8 @@ def test_in_float32_company_is_felt_in_the_last_digits_at_most(name, hidden):
         ("MAX_ORDER_ELEMENTS", 20_000),
         ("MAX_GATHERED_ROWS", 1),
         ("MAX_GATHERED_ROWS", 100),
-        ("CHUNK_CLIENTS", 1),
-        ("CHUNK_CLIENTS", 3),
+        ("CHUNK_BYTES", 1),
+        ("CHUNK_BYTES", 30_000),
     ],
 )
 @pytest.mark.parametrize("name", OPTIMISERS)
@@ -263,7 +263,7 @@ def test_chunks_bound_the_memory_of_a_client_that_draws_few_of_its_many_rows(mon
     steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
     monkeypatch.setattr(cohort_module, "MAX_ORDER_ELEMENTS", bound)
 
-    chunks = cohort_module._chunks(schedule, cohort, steps)
+    chunks = cohort_module._chunks(ClientUpdate(MODEL), schedule, cohort, steps, 2)
 
     assert sorted(np.concatenate(chunks).tolist()) == list(range(10))
     for which in chunks:
