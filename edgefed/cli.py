@@ -19,7 +19,7 @@ from edgefed.config import SettingsError, catalogue, read_settings, schema
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgefed.api.compare import Comparison
+    from edgefed.api.comparison import Comparison
     from edgefed.runs import Run
 
 
@@ -117,7 +117,7 @@ def compare(
 ) -> None:
     """Compare imbalance remedies over seeds, paired: which helps, by how much, and is it real."""
     from edgefed import api
-    from edgefed.api.compare import DEFAULT_ARMS, DEFAULT_SEEDS, comparison_defaults
+    from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_SEEDS, comparison_defaults
 
     config = comparison_defaults(_settings(source, settings, label, client))
     rates = _rates(tune, no_tune)
@@ -163,7 +163,8 @@ def partition(
     if plot is not None:
         from edgefed.report import plot_shards
 
-        plot_shards(counts, names, plot)
+        title = f"{config.dataset}, {config.partition}: who holds what"
+        plot_shards(counts, names, plot, title=title, client_names=data.dataset.client_names)
     if output is Format.json:
         shards = [dict(zip(names, row, strict=True)) for row in counts.tolist()]
         _print_json({"partition": config.partition, "clients": len(counts), "classes": list(names), "shards": shards})
@@ -275,7 +276,7 @@ def _settings(source: str | None, overrides: Sequence[str] | None, label: str, c
 
 
 def _rates(tune: str, no_tune: bool) -> tuple[float, ...] | None:
-    from edgefed.api.compare import DEFAULT_RATES
+    from edgefed.api.plan import DEFAULT_RATES
 
     if no_tune and tune:
         raise SettingsError("--no-tune contradicts --tune: give one of them")

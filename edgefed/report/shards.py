@@ -217,7 +217,7 @@ def _draw_distributions(figure: Figure, area: Any, counts: Counts) -> None:
     lower.set_xlabel("classes that a client holds")
     for axes in (upper, lower):
         axes.set_ylabel("clients")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
         light_grid(axes, "y")
 

@@ -10,7 +10,7 @@ goes to stderr, one JSON object to stdout.
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import sys
 from pathlib import Path
@@ -170,7 +170,7 @@ def measured(asked: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     result: dict[str, Any] = {
         "workload": asked.workload,
         "command": command(asked),
-        "date": datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="minutes"),
+        "date": dt.datetime.now(tz=dt.UTC).isoformat(timespec="minutes"),
         "machine": machine(),
         "repeats": asked.repeats,
     }

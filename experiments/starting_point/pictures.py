@@ -154,9 +154,9 @@ def draw_rates(rows: Rows, seeds: int, target: Path) -> None:
             axes.set_ylabel(optimiser)
         if line == len(optimisers) - 1:
             axes.set_xlabel("learning rate")
-    panels[0, -1].annotate(
-        "chance", (max(row["rate"] for row in rows), 1 / 3), fontsize=6.5, color=GREY, ha="right", va="bottom"
-    )
+    figure.supylabel("test balanced accuracy", fontsize=8)
+    fastest = max(row["rate"] for row in rows)
+    panels[0, -1].annotate("chance", (fastest, 1 / 3), fontsize=6.5, color=GREY, ha="right", va="bottom")
     panels[-1, 0].legend(loc="lower left", handlelength=3, borderaxespad=1.2)
     caption(
         figure,

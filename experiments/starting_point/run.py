@@ -263,9 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw_rates(swept, asked.seeds, folder / "rates")
     draw_choices(chosen, asked.seeds, folder / "choices")
     print("\n".join(lines_of(rows, asked.inits, sides, chosen, answers)))
-    print(
-        f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))} ({time.perf_counter() - begun:.0f} s)"
-    )
+    print(f"{folder}: tables and pictures, {time.perf_counter() - begun:.0f} s")
     return 0
 
 

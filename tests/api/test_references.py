@@ -1,5 +1,7 @@
 """References: pooled training and each client alone, by the same step, tuned as the remedies are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -79,7 +81,9 @@ def test_test_rows_choose_nothing():
     data = {seed: federate(base.replace(seed=seed))[1] for seed in range(3)}
     rates = (0.01, 0.1, 1.0)
     alone = {rate: references(base, data, (rate,)) for rate in rates}
-    chosen = {name: [rate for rate in rates if alone[rate][name] == references(base, data, rates)[name]] for name in NAMES}
+    chosen = {
+        name: [rate for rate in rates if alone[rate][name] == references(base, data, rates)[name]] for name in NAMES
+    }
     assert all(chosen.values())
 
     turned = {}
@@ -96,8 +100,4 @@ def test_test_rows_choose_nothing():
 
 
 def _with_labels(shared, labels):
-    from dataclasses import replace
-
-    return replace(
-        shared, dataset=replace(shared.dataset, labels=labels), shards=replace(shared.shards, labels=labels)
-    )
+    return replace(shared, dataset=replace(shared.dataset, labels=labels), shards=replace(shared.shards, labels=labels))

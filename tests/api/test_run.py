@@ -83,7 +83,7 @@ def test_an_empty_folder_is_as_good_as_none_and_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(SettingsError, match="--out"):
         edgefed.run(settings(), out=tmp_path / "file", progress=False)
-    with pytest.raises(SettingsError, match="--out .*cannot be made"):
+    with pytest.raises(SettingsError, match=r"--out .*cannot be made"):
         edgefed.run(settings(), out=tmp_path / "file" / "below", progress=False)
     assert (tmp_path / "file").read_text() == "mine"
 

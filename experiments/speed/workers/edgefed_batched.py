@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import argparse
+import cProfile
 import logging
+import pstats
+import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from workload import WORKLOADS, Workload, add_options, client_rows, emit, peak_mib, resident_mib
+
 from edgefed.config import FederationConfig
 from edgefed.data.partition import Partition
 from edgefed.data.shards import Shards
@@ -22,23 +26,38 @@ from edgefed.federation.clients import Clients, model_of
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.rounds import Federation, query, run_rounds
 from edgefed.federation.strategies import STRATEGIES
-from workload import WORKLOADS, Workload, add_options, client_rows, emit, peak_mib, resident_mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 class Stages:
-    """Seconds, memory at the end (MiB) and the largest memory so far of each stage."""
+    """Seconds, memory at the end (MiB) and the largest memory so far of each stage.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    profiled : bool
+        Print to stderr where each stage's time goes.
+    """
+
+    def __init__(self, profiled: bool) -> None:
+        self.profiled = profiled
         self.found: dict[str, dict[str, float | None]] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Measure what is done within the block."""
+        profile = cProfile.Profile() if self.profiled else nullcontext()
         begun = time.perf_counter()
-        yield
-        seconds = time.perf_counter() - begun
+        with profile:
+            yield
+        self.note(name, time.perf_counter() - begun)
+        if isinstance(profile, cProfile.Profile):
+            print(f"{name}:", file=sys.stderr)
+            pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(12)
+
+    def note(self, name: str, seconds: float) -> None:
+        """Keep a stage's seconds and the memory now."""
         self.found[name] = {"seconds": seconds, "resident_mib": resident_mib(), "peak_mib": peak_mib()}
 
 
@@ -61,9 +80,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     parser.add_argument("--cohort", type=int)
+    parser.add_argument("--profile", action="store_true", help="print where each stage's time goes; it takes longer")
     asked = parser.parse_args()
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    work, stages = WORKLOADS[asked.workload], Stages()
+    work, stages = WORKLOADS[asked.workload], Stages(asked.profile)
     with stages.stage("rows"):
         shards = shards_of(work, asked.clients)
     with stages.stage("federation"):
@@ -89,24 +109,22 @@ def main() -> None:
     with stages.stage("query round"):
         query([federation], engine.exchange, [range(asked.clients)])
 
-    ends = [time.perf_counter()]
-    memory: list[dict[str, float | None]] = []
+    ends: list[float] = []
 
     def after_round(_: Federation) -> None:
         ends.append(time.perf_counter())
-        memory.append({"resident_mib": resident_mib(), "peak_mib": peak_mib()})
+        if len(ends) == 1:
+            stages.note("first round", ends[0] - begun)
 
     federation.on_round = after_round
-    run_rounds([federation], engine.exchange)
-    seconds = np.diff(ends).tolist()
-    stages.found["first round"] = {"seconds": seconds[0], **memory[0]}
-    stages.found["all rounds"] = {"seconds": sum(seconds), **memory[-1]}
+    with stages.stage("all rounds"):
+        begun = time.perf_counter()
+        run_rounds([federation], engine.exchange)
     emit(
-        seconds[1:],
+        np.diff(ends).tolist(),
         ["edgefed", "flwr", "numpy", "torch"],
         stages=stages.found,
         updates=federation.client_updates,
-        torch_threads=torch.get_num_threads(),
     )
 
 

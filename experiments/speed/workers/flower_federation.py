@@ -15,13 +15,14 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
-from edgefed.api.compare import comparison_defaults
+from flwr.serverapp import Grid, ServerApp
+from workload import emit
+
+from edgefed.api.plan import comparison_defaults
 from edgefed.config import FederationConfig
 from edgefed.data.shards import FederatedData, federate
 from edgefed.federation.client_app import make_client_app
 from edgefed.federation.clients import Clients
-from flwr.serverapp import Grid, ServerApp
-from workload import emit
 
 if TYPE_CHECKING:
     from flwr.app import Context
@@ -57,8 +58,9 @@ def main() -> None:
         "FLWR_DISABLE_UPDATE_CHECK": "1",
     }
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    from edgefed.federation import server_app
     from flwr.simulation import run_simulation
+
+    from edgefed.federation import server_app
 
     server = ServerApp()
     stamps: list[float] = []

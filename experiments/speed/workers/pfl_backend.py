@@ -62,7 +62,8 @@ def main() -> None:
         layers += [linear, torch.nn.ReLU()]
     network = Network(*layers[:-1])
     model = PyTorchModel(network, torch.optim.SGD, torch.optim.SGD(network.parameters(), lr=1.0))
-    users = [Dataset((torch.from_numpy(x), torch.from_numpy(y))) for x, y in zip(*client_rows(work, asked.clients))]
+    rows = zip(*map(torch.from_numpy, client_rows(work, asked.clients)), strict=True)
+    users = [Dataset(of_one) for of_one in rows]
     data = FederatedDataset(users.__getitem__, get_user_sampler("minimize_reuse", range(asked.clients)))
     seconds: list[float] = []
 
@@ -85,15 +86,17 @@ def main() -> None:
         ),
         SimulatedBackend(data, data, postprocessors=[WeightByDatapoints()]),
         model,
-        NNTrainHyperParams(
-            local_num_epochs=work.epochs, local_learning_rate=work.rate, local_batch_size=work.batch
-        ),
+        NNTrainHyperParams(local_num_epochs=work.epochs, local_learning_rate=work.rate, local_batch_size=work.batch),
         callbacks=[Stopwatch()],
         send_metrics_to_platform=False,
     )
     moved = float(np.abs(network[0].weight.detach().numpy() - initial_weights(work)[0][0]).max())
     if get_ops().distributed.global_rank == 0:
         emit(seconds, ["pfl", "torch"], processes=get_ops().distributed.world_size, weights_moved_by=moved)
+    if torch.distributed.is_initialized():
+        # Left to itself, the process that ends first now and then takes the other one's connection with it.
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

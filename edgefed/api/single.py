@@ -69,9 +69,7 @@ def run(
     >>> len(run.history["test.balanced_accuracy"])
     2
     """
-    trainer = make_engine(engine)
     config, data = federate(config or FederationConfig())
-    federation = in_process(config, data, trainer)
     folder = Path(out) if out is not None else None
     continuing = resume and folder is not None and (folder / "config.toml").is_file()
     if resume and folder is None:
@@ -80,7 +78,10 @@ def run(
         check_same_settings(folder, config)
         if is_folder_of(folder, "run") and "summary" in read_json(folder / "manifest.json"):
             return Run.read(folder)
-    elif folder is not None or name is not None:
+    # An engine or a device may not be there: said before a folder is made.
+    trainer = make_engine(engine)
+    federation = in_process(config, data, trainer)
+    if not continuing and (folder is not None or name is not None):
         folder = new_folder(folder, name or "")
     opening = opening_manifest(config, data, engine, environment())
     query([federation], trainer.exchange, [range(config.num_clients)])

@@ -1,0 +1,466 @@
+"""The command line: exit codes, one line for a mistake, one JSON object, Ctrl-C, and nothing heavy for help."""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bad_input import BAD_INPUT, GOOD, WITH_CLIENTS
+from contract import check_comparison, check_run
+from federations import trained
+
+from edgefed import api
+from edgefed.cli import LISTS, _exit_code
+from edgefed.config import FederationConfig, catalogue, schema
+from edgefed.data.shards import federate
+from edgefed.federation.clients import Clients
+from edgefed.runs import Run
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Return a function that runs a command in an empty folder: (exit code, stdout, stderr)."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["edgefed", *map(str, arguments)])
+        capsys.readouterr()
+        code = _exit_code()
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def made_here():
+    return sorted(str(path) for path in Path().rglob("*"))
+
+
+def refused(result, says=""):
+    """Check a person's mistake: exit 2, one line on stderr, nothing on stdout, nothing left behind."""
+    code, out, err = result
+    assert (code, out) == (2, "")
+    assert err.endswith("\n")
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("edgefed: ")
+    assert "Traceback" not in err
+    assert re.search(says, err), err
+    assert made_here() == []
+
+
+# ---------------------------------------------------------------------------------------------- mistakes
+@pytest.mark.parametrize("case", BAD_INPUT, ids=lambda case: case.name)
+def test_a_mistake_in_settings_or_data_is_one_line(cli, tmp_path, case):
+    refused(cli("run", *case.arguments(tmp_path)), case.says)
+
+
+@pytest.mark.parametrize("command", ["compare", "partition"])
+@pytest.mark.parametrize("case", BAD_INPUT[::4], ids=lambda case: case.name)
+def test_other_commands_say_the_same(cli, tmp_path, case, command):
+    refused(cli(command, *case.arguments(tmp_path)))
+
+
+MISTAKES = {
+    "--nope": r"No such option '--nope'",
+    "frobnicate": r"No such command 'frobnicate'",
+    "run --nope": r"No such option '--nope'",
+    "run --format xml": r"'xml' is not one of 'text', 'json'",
+    "run nowhere.toml": r"nowhere\.toml: no such file",
+    "run nowhere.csv": r"nowhere\.csv: no such file",
+    "run data.txt": r"data\.txt: expected settings \(\.toml\) or data \(\.csv\)",
+    "run one.toml two.toml": r"unexpected extra argument",
+    "run -s": r"requires an argument",
+    "run -s nope": r"setting 'nope': expected key=value",
+    "run -s alfa=1": r"unknown setting 'alfa': did you mean alpha\?",
+    "run --engine batch": r"unknown engine 'batch': did you mean batched\?",
+    "run --resume": r"--resume needs --out",
+    "run --label y": r"label-column=y contradicts dataset=iris",
+    "run --client site": r"client-column=site contradicts dataset=iris",
+    "run --resume --out nowhere -s alpha=0": r"alpha=0.*: expected a number, more than 0",
+    "compare --resume": r"--resume needs --out",
+    "compare --seeds 1": r"--seeds 1: expected at least 2",
+    "compare --seeds x": r"--seeds.*'x' is not a valid integer",
+    "compare --strategies none,post-hok": r"unknown strategy 'post-hok': did you mean post-hoc\?",
+    "compare --no-tune --tune learning-rate=1": r"--no-tune contradicts --tune",
+    "compare --tune alpha=1": r"--tune alpha=1: expected learning-rate=0\.1,0\.3,1,3",
+    "compare --tune learning-rate": r"expected learning-rate=",
+    "compare --tune learning-rate=": r"--tune: expected learning rates",
+    "compare --tune learning-rate=a,b": r"expected numbers, as learning-rate=",
+    "compare --tune learning-rate=-1": r"learning-rate=-1",
+    "compare -s validation-fraction=0": r"nothing to tune on: --no-tune",
+    "compare --engine batch": r"unknown engine 'batch'",
+    "partition -s num-clients=0": r"num-clients=0: expected a whole number, at least 1",
+    "plot": r"Missing argument",
+    "plot nowhere": r"nowhere",
+    "predict": r"Missing argument",
+    "predict nowhere": r"Missing argument",
+    "predict nowhere rows.csv": r"nowhere.*no such file",
+    "list": r"Missing argument",
+    "list nope": r"unknown list 'nope': known: activations",
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES)
+def test_a_mistake_on_the_command_line_is_one_line(cli, arguments):
+    refused(cli(*arguments.split()), MISTAKES[arguments])
+
+
+def test_no_command_at_all_shows_help(cli):
+    code, out, err = cli()
+
+    assert code == 2
+    assert re.search(r"Usage: .*edgefed", out)
+    assert err == ""
+
+
+def test_a_folder_that_exists_is_refused_and_left_alone(cli):
+    assert cli("run", "-s", "num-server-rounds=1", "--out", "mine")[0] == 0
+    before = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
+
+    for command in ("run", "compare"):
+        code, out, err = cli(command, "--out", "mine")
+        assert (code, out) == (2, "")
+        assert re.fullmatch(r"edgefed: --out mine: exists already; give another folder, or --resume.*\n", err)
+    assert {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()} == before
+
+
+def test_a_federation_that_cannot_go_on_exits_1_with_one_line(cli, monkeypatch):
+    def silent(self, **asked):
+        raise OSError("battery empty")
+
+    monkeypatch.setattr(Clients, "statistics", silent)
+    code, out, err = cli("run", "--engine", "sequential", "--out", "run")
+
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"edgefed: 0 of 10 clients answered the query \(OSError: battery empty\).*\n", err)
+
+
+def test_a_mistake_of_ours_is_not_passed_off_as_a_persons(cli, monkeypatch):
+    def broken(self, **asked):
+        raise AssertionError("ours")
+
+    monkeypatch.setattr(Clients, "statistics", broken)
+
+    with pytest.raises(AssertionError, match="ours"):
+        cli("run", "--out", "run")
+
+
+# ---------------------------------------------------------------------------------------------- run
+QUICK = ("-s", "num-server-rounds=3", "-s", "local-epochs=1")
+
+
+def one_object(out):
+    """Return the one JSON object that stdout consists of."""
+    assert out.endswith("\n")
+    assert len(out.splitlines()) == 1
+    found = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert isinstance(found, dict)
+    return found
+
+
+def test_run_as_json(cli):
+    code, out, err = cli("run", *QUICK, "--format", "json", "--out", "run")
+
+    assert code == 0
+    found = one_object(out)
+    check_run(found, 3)
+    assert found == Run.read("run").summary
+    assert (found["rounds"], found["clients"], found["engine"]) == (3, 10, "batched")
+    same, _ = trained(FederationConfig(num_server_rounds=3, local_epochs=1))
+    assert found["model_sha256"] == same.summary["model_sha256"]
+    assert "round 3/3" in err
+
+
+def test_run_again_with_resume_prints_the_same_object(cli):
+    _, first, _ = cli("run", *QUICK, "--format", "json", "--out", "run")
+    code, again, _ = cli("run", *QUICK, "--format", "json", "--out", "run", "--resume")
+
+    assert code == 0
+    assert again == first
+    code, out, err = cli("run", *QUICK, "-s", "seed=1", "--out", "run", "--resume")
+    assert (code, out) == (2, "")
+    assert err.startswith("edgefed: --resume: seed=1 differs from run")
+    assert len(err.splitlines()) == 1
+
+
+def test_run_as_text(cli):
+    code, out, err = cli("run", *QUICK)
+
+    assert code == 0
+    assert "balanced accuracy" in out
+    assert "recall of setosa" in out
+    assert "client updates" in err
+    assert Run.read("runs/iris-none-seed-0").summary["rounds"] == 3
+    assert cli("run", *QUICK)[0] == 0
+    assert Run.read("runs/iris-none-seed-0-2").summary["rounds"] == 3
+
+
+def test_settings_from_a_file_and_from_the_command_line(cli):
+    Path("mine.toml").write_text('imbalance = "post-hoc"\nnum-server-rounds = 9\nhidden = "8"\n')
+
+    quoted = ("-s", "num-server-rounds='2'", "-s", 'activation="tanh"', "-s", "seed = 3")
+    assert cli("run", "mine.toml", *quoted, "--out", "run")[0] == 0
+
+    config = Run.read("run").config
+    assert (config.imbalance, config.num_server_rounds, config.hidden) == ("post-hoc", 2, "8")
+    assert (config.activation, config.seed) == ("tanh", 3)
+    assert cli("run", "run/config.toml", "--format", "json", "--out", "again")[0] == 0
+    assert Run.read("again").summary["model_sha256"] == Run.read("run").summary["model_sha256"]
+
+
+def test_a_persons_own_csv(cli):
+    Path("mine.csv").write_bytes(GOOD)
+    Path("sites.csv").write_bytes(WITH_CLIENTS)
+
+    code, out, _ = cli("run", "mine.csv", *QUICK, "-s", "num-clients=2", "--format", "json", "--out", "plain")
+    assert code == 0
+    check_run(one_object(out), 3)
+    lines = GOOD.decode().splitlines()
+    Path("turned.csv").write_text("\n".join(",".join(reversed(line.split(","))) for line in lines) + "\n")
+    assert cli("run", "turned.csv", "--label", "y", *QUICK, "-s", "num-clients=2", "--out", "turned")[0] == 0
+    assert Run.read("turned").manifest["classes"] == Run.read("plain").manifest["classes"] == ["u", "v", "w"]
+    assert Run.read("turned").manifest["features"] == ["b", "a"]
+    code, out, _ = cli("run", "sites.csv", "--label", "y", "--client", "site", *QUICK, "--format", "json", "--out", "s")
+    assert code == 0
+    found = one_object(out)
+    assert found["clients"] == 3
+    assert found["clients_test"]["basis"].startswith("held out")
+    assert Run.read("s").config.partition == "natural"
+
+
+# ---------------------------------------------------------------------------------------------- compare
+COMPARE = ("compare", "--strategies", "none,class-weights,random-oversampling", "--seeds", "5", "--no-tune")
+
+
+def test_compare_as_json(cli):
+    code, out, _ = cli(*COMPARE, "-s", "num-server-rounds=3", "--format", "json", "--out", "comparison")
+
+    assert code == 0
+    found = one_object(out)
+    check_comparison(found, ["none", "class-weights", "random-oversampling"], 5, tuned=False)
+    assert found["federations"] == 15
+    assert json.loads(Path("comparison/comparison.json").read_text()) == found
+    pictures = list(Path("comparison/plots").iterdir())
+    assert pictures
+    before = {path: path.stat().st_mtime_ns for path in Path("comparison/federations").rglob("*")}
+
+    code, again, _ = cli(*COMPARE, "-s", "num-server-rounds=3", "--format", "json", "--out", "comparison", "--resume")
+    assert (code, again) == (0, out)
+    assert {path: path.stat().st_mtime_ns for path in Path("comparison/federations").rglob("*")} == before
+    for picture in pictures:
+        picture.unlink()
+    code, out, err = cli("plot", "comparison")
+    assert (code, err) == (0, "")
+    assert sorted(Path(line) for line in out.splitlines()) == sorted(pictures)
+
+
+def test_compare_as_text_names_every_remedy_and_the_references(cli):
+    code, out, err = cli("compare", "--strategies", "post-hoc", "--seeds", "2", "--tune", "learning-rate=0.1,1", *QUICK)
+
+    assert code == 0
+    for name in ("none", "post-hoc", "pooled", "pooled-before-tail", "local-only", "too few seeds"):
+        assert name in out
+    assert "runs/compare-iris/best.toml" in err
+    assert cli("run", "runs/compare-iris/best.toml", *QUICK)[0] == 0
+
+
+# ---------------------------------------------------------------------------------------------- the rest
+def test_partition_shows_who_holds_what(cli):
+    _, data = federate(FederationConfig(num_clients=6, seed=2))
+    asked = ("partition", "-s", "num-clients=6", "-s", "seed=2")
+
+    code, out, err = cli(*asked, "--format", "json")
+    assert (code, err) == (0, "")
+    found = one_object(out)
+    assert found["partition"] == "dirichlet"
+    assert found["clients"] == 6
+    assert found["classes"] == ["setosa", "versicolor", "virginica"]
+    assert [list(shard.values()) for shard in found["shards"]] == data.class_counts.tolist()
+
+    code, out, _ = cli(*asked)
+    assert code == 0
+    rows = [re.findall(r"\d+", line) for line in out.splitlines()]
+    numbers = [[int(cell) for cell in row] for row in rows if len(row) == 5]
+    assert numbers == [[client, *counts, sum(counts)] for client, counts in enumerate(data.class_counts.tolist())]
+    assert made_here() == []
+
+
+def test_partition_draws_a_picture(cli):
+    code, _, err = cli("partition", "--plot", "shards.png")
+
+    assert code == 0
+    assert "shards.png" in err
+    assert Path("shards.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_plot_draws_a_run_again(cli):
+    cli("run", *QUICK, "--out", "run")
+
+    code, out, err = cli("plot", "run")
+
+    assert (code, err) == (0, "")
+    pictures = out.splitlines()
+    assert len(pictures) >= 2
+    assert all(Path(picture).stat().st_size > 1000 for picture in pictures)
+
+
+def test_predict_classifies_the_rows_of_a_file(cli):
+    cli("run", *QUICK, "--out", "run")
+    names = Run.read("run").manifest["features"]
+    rows = [[5.1, 3.5, 1.4, 0.2], [6.3, 2.9, 5.6, 1.8], [6.0, 2.7, 4.2, 1.3]]
+    text = io.StringIO()
+    csv.writer(text).writerows([names, *rows])
+    Path("rows.csv").write_text(text.getvalue())
+
+    code, out, err = cli("predict", "run", "rows.csv")
+
+    assert (code, err) == (0, "")
+    table = list(csv.DictReader(io.StringIO(out)))
+    expected = api.predict("run", np.array(rows))
+    classes = Run.read("run").manifest["classes"]
+    assert [row["predicted"] for row in table] == [classes[place] for place in expected.argmax(1)]
+    found = np.array([[float(row[name]) for name in classes] for row in table])
+    np.testing.assert_allclose(found, expected, atol=5.1e-7)
+
+
+def test_a_file_that_cannot_be_predicted_prints_no_header(cli):
+    cli("run", *QUICK, "--out", "run")
+    Path("rows.csv").write_text("a,b\n1,2\n")
+
+    code, out, err = cli("predict", "run", "rows.csv")
+
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"edgefed: rows\.csv: no column 'sepal length \(cm\)'.*\n", err)
+
+
+def test_an_unfinished_run_can_be_neither_plotted_nor_used(cli):
+    cli("run", *QUICK, "--out", "run")
+    manifest = json.loads(Path("run/manifest.json").read_text())
+    del manifest["summary"]
+    Path("run/manifest.json").write_text(json.dumps(manifest))
+
+    for arguments in (("plot", "run"), ("predict", "run", "rows.csv")):
+        code, out, err = cli(*arguments)
+        assert (code, out) == (2, "")
+        assert re.fullmatch(r"edgefed: run: the run is not finished; --resume goes on with it\n", err)
+
+
+@pytest.mark.parametrize("what", [*LISTS, "engines", "settings"])
+def test_every_list_names_what_the_setting_takes(cli, what):
+    code, out, err = cli("list", what)
+
+    assert (code, err) == (0, "")
+    if what == "settings":
+        expected = [key for key, *_ in schema()]
+    elif what == "engines":
+        expected = ["batched", "sequential", "ray"]
+    else:
+        expected = list(catalogue(LISTS[what]))
+    listed = {line.split(" ")[0] for line in out.splitlines()}
+    assert expected
+    # A name that is wider than its column goes on in the next line.
+    assert [name for name in expected if name not in listed and name not in out.replace("\n", "")] == []
+
+
+# ---------------------------------------------------------------------------------------------- real processes
+HEAVY = {"torch", "ray", "matplotlib", "sklearn", "flwr", "scipy", "statsmodels", "imblearn"}
+
+
+def imported_by(*arguments, cwd):
+    """Return which heavy packages a command imports."""
+    program = (
+        "import atexit, sys\n"
+        f"atexit.register(lambda: print('HEAVY', *sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr))\n"
+        "from edgefed.cli import main\n"
+        f"sys.argv = ['edgefed', *{arguments!r}]\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=cwd, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split()[1:]), done.stdout
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("compare", "--help")], ids=" ".join)
+def test_help_imports_nothing_heavy(tmp_path, arguments):
+    heavy, out = imported_by(*arguments, cwd=tmp_path)
+
+    assert heavy == set()
+    assert "Usage: edgefed" in out
+
+
+def test_partitions_are_shown_without_torch(tmp_path):
+    heavy, out = imported_by("partition", "--format", "json", cwd=tmp_path)
+
+    assert heavy & {"torch", "flwr", "ray", "matplotlib"} == set()
+    assert one_object(out)["clients"] == 10
+
+
+def test_a_run_is_plotted_without_torch(tmp_path):
+    trained(FederationConfig(num_server_rounds=2), out=tmp_path / "run")
+
+    heavy, _ = imported_by("plot", "run", cwd=tmp_path)
+
+    assert heavy & {"torch", "flwr", "ray"} == set()
+
+
+def test_as_a_module_and_as_a_program(tmp_path):
+    programs = ([sys.executable, "-m", "edgefed"], [str(Path(sys.executable).with_name("edgefed"))])
+    for program in programs:
+        done = subprocess.run([*program, "list", "nope"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("edgefed: unknown list 'nope'")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT to a process alone")
+def test_ctrl_c_exits_130_with_one_line_and_resume_finishes_the_same_run(cli, tmp_path):
+    rounds = ("-s", "num-server-rounds=400", "-s", "local-epochs=1", "-s", "evaluate-every=20")
+    command = [sys.executable, "-m", "edgefed", "run", *rounds, "--out", "run", "--format", "json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not list(Path("run").glob("checkpoint/round-0000[3-9]*.npz")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert (process.returncode, out) == (130, "")
+    said = [line for line in err.splitlines() if not re.match(r"iris: round \d+/400 ", line)]
+    assert said == ["edgefed: interrupted; --resume --out run goes on"]
+    written = len(Path("run/history.jsonl").read_text().splitlines())
+    assert 30 <= written < 400
+    code, out, _ = cli("run", *rounds, "--out", "run", "--format", "json", "--resume")
+    assert code == 0
+    whole, _ = trained(FederationConfig(num_server_rounds=400, local_epochs=1, evaluate_every=20))
+    found = one_object(out)
+    assert found["model_sha256"] == whole.summary["model_sha256"]
+    assert found["bytes"] == whole.summary["bytes"]
+    assert [row["round"] for row in Run.read("run").rounds] == list(range(1, 401))
+
+
+def test_json_of_a_real_process_is_alone_on_stdout(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-m", "edgefed", "run", *QUICK, "--format", "json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    check_run(one_object(done.stdout), 3)
+    assert all(re.match(r"iris: round \d/3 ", line) for line in done.stderr.splitlines())
