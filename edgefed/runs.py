@@ -108,8 +108,8 @@ class History:
         if name not in self.names():
             raise KeyError(f"{name}: known are {', '.join(self.names())}")
         values = [_reach(row, name.split(".")) for row in self._rounds]
-        width = max((len(value) for value in values if isinstance(value, list)), default=0)
-        blank: Any = [np.nan] * width if width else np.nan
+        shape = next((np.shape(value) for value in values if value is not None), ())
+        blank = np.full(shape, np.nan)
         return np.array([blank if value is None else value for value in values], np.float64)
 
     def __len__(self) -> int:

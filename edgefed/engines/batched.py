@@ -172,7 +172,7 @@ def _requests(clients: Clients, messages: Sequence[Message]) -> list[_Request]:
 def _weights(request: _Request) -> torch.Tensor:
     clients = request.clients
     flat = to_flat(clients.model, request.content.array_records[ARRAYS])
-    return torch.from_numpy(flat).to(clients.device, DTYPES[clients.config.dtype])
+    return torch.tensor(flat, dtype=DTYPES[clients.config.dtype], device=clients.device)
 
 
 def _replies(messages: Sequence[Message], group: Sequence[_Request], results: Sequence[_Result]) -> CohortReplies:

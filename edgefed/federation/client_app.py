@@ -67,7 +67,8 @@ def make_client_app(clients_of: Callable[[Context], Clients]) -> ClientApp:
 
 def _weights(message: Message, clients: Clients) -> torch.Tensor:
     flat = to_flat(clients.model, message.content.array_records[ARRAYS])
-    return torch.from_numpy(flat).to(clients.device, DTYPES[clients.config.dtype])
+    # Copied: what Ray hands over must not be written to.
+    return torch.tensor(flat, dtype=DTYPES[clients.config.dtype], device=clients.device)
 
 
 def _round(message: Message) -> int:

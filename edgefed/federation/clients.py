@@ -235,7 +235,10 @@ class Clients:
         labels = shards.labels[held.indices]
         classes = shards.num_classes
         owner = np.repeat(np.arange(len(which)), held.sizes)
-        loss = -log_softmax(logits)[np.arange(len(labels)), labels]
+        # A model that diverged is undecided about such rows, and its loss shows infinity.
+        decided = np.asarray(np.isfinite(logits).all(-1))
+        logits = np.where(decided[:, None], logits, 0.0)
+        loss = np.where(decided, -log_softmax(logits)[np.arange(len(labels)), labels], np.inf)
         flat = (owner * classes + labels) * classes + logits.argmax(1)
         return {
             "num-examples": held.sizes,

@@ -74,6 +74,8 @@ class FlatRecord(ArrayRecord):
 
     def __eq__(self, other: object) -> bool:
         self._fill()
+        if isinstance(other, FlatRecord):
+            other._fill()
         return bool(super().__eq__(other))
 
     __hash__ = None  # type: ignore[assignment]
@@ -96,6 +98,10 @@ class FlatRecord(ArrayRecord):
         """Return names and arrays."""
         self._fill()
         return super().items()
+
+    def deflate(self) -> bytes:
+        """Return the bytes of the ordinary record: the header names the class, which a receiver looks up."""
+        return ArrayRecord(dict(self.items())).deflate()
 
     def copy(self) -> FlatRecord:
         """Return a record of the same arrays, lazy as this one is."""

@@ -213,13 +213,13 @@ def _needs_counts(federation: Federation) -> bool:
     return REMEDIES[federation.config.imbalance].needs_global_counts
 
 
-def _learn(federation: Federation, replies: Sequence[Message], failed: list[str]) -> None:
+def _learn(federation: Federation, replies: Sequence[Message], failed: list[Failure]) -> None:
     expected = federation.config.num_clients
     found = stacked_metrics(replies)
     ids = found.get(PARTITION_ID, np.empty(0, np.int64))
     if not np.array_equal(ids, np.arange(expected)):
         missing = sorted(set(range(expected)) - set(ids.tolist()))
-        reason = f" ({failed[0]})" if failed else ""
+        reason = f" ({failed[0].reason})" if failed else ""
         raise FederationError(
             f"{len(ids)} of {expected} clients answered the query{reason}; missing or repeated partition ids: "
             f"{', '.join(map(str, missing[:5])) or 'repeated'}"
@@ -245,12 +245,20 @@ def _senders(replies: Sequence[Message]) -> NDArray[np.uint64]:
     return np.array([reply.metadata.src_node_id for reply in replies], np.uint64)
 
 
-def _sorted_replies(replies: Iterable[Message]) -> tuple[Sequence[Message], list[str]]:
-    """Return replies with content in the order of their partition ids, and the reasons of the others."""
+@dataclass(frozen=True)
+class Failure:
+    """A client's error in place of a reply: the node that sent it (Flower's own for a dead one) and the reason."""
+
+    node: int
+    reason: str
+
+
+def _sorted_replies(replies: Iterable[Message]) -> tuple[Sequence[Message], list[Failure]]:
+    """Return replies with content in the order of their partition ids, and the failures in place of the others."""
     if isinstance(replies, CohortReplies):
         return replies.ordered(np.argsort(replies.metrics[PARTITION_ID], kind="stable")), []
     replies = list(replies)
-    failed = [_reason(reply) for reply in replies if reply.has_error()]
+    failed = [Failure(reply.metadata.src_node_id, _reason(reply)) for reply in replies if reply.has_error()]
     kept = [reply for reply in replies if not reply.has_error()]
     kept.sort(key=lambda reply: int(next(iter(reply.content.metric_records.values()))[PARTITION_ID]))  # type: ignore[arg-type]
     return kept, failed
@@ -299,11 +307,9 @@ def _advance(
         if federation.round % federation.config.evaluate_every == 0 or federation.done
     ]
     results = evaluations([federations[place] for place in due])
-    on_clients = _evaluate_clients([federations[place] for place in due], exchange, traffic)
-    for place, result, seen in zip(due, results, on_clients, strict=True):
+    for place, result in zip(due, results, strict=True):
         rows[place] |= result
-        if seen is not None:
-            rows[place]["clients_test"] = seen
+    _evaluate_clients([(federations[place], rows[place]) for place in due], exchange, traffic)
     seconds = (time.perf_counter() - begun) / len(federations)
     for federation, row in zip(federations, rows, strict=True):
         row["seconds"] = seconds
@@ -327,20 +333,21 @@ def _aggregate(
     kept, failed = _sorted_replies(replies) if len(messages) else ([], [])
     federation.round += 1
     row: dict[str, Any] = {"round": federation.round, "clients": len(kept)}
+    # Looked at before the strategy is: some of Flower's take the replies apart.
+    metrics = stacked_metrics(kept)
+    up, down = traffic.received(kept), traffic.sent(messages)
     if len(kept):
         arrays, _ = federation.strategy.aggregate_train(federation.round, kept)
         if arrays is not None:
             federation.set_weights(to_flat(federation.model, arrays).astype(federation.config.dtype))
     else:
         row["note"] = "no reply: the round changed nothing"
-    metrics = stacked_metrics(kept)
-    up, down = traffic.received(kept), traffic.sent(messages)
     federation.client_updates += len(kept)
     federation.bytes_up += up
     federation.bytes_down += down
     row |= {"bytes_up": up, "bytes_down": down}
     if failed:
-        row["failed"] = failed
+        row["failed"] = [failure.reason for failure in failed]
     if len(kept):
         weight = metrics[ROWS].astype(float)
         row["train_loss"] = float(metrics["train-loss"].astype(float) @ weight / max(weight.sum(), 1.0))
@@ -352,7 +359,7 @@ def _client_rows(
     federation: Federation,
     cohort: NDArray[np.int64],
     metrics: dict[str, NDArray[np.generic]],
-    failed: list[str],
+    failed: list[Failure],
 ) -> ClientRows:
     answered = metrics.get(PARTITION_ID, np.empty(0, np.int64)).astype(np.int64)
     columns = [np.asarray(metrics.get(name, np.empty(0)), np.float64) for name in (ROWS, "steps", "train-loss")]
@@ -364,9 +371,16 @@ def _client_rows(
             for column, blank in zip(columns, (0, 0, np.nan), strict=True)
         ]
     rows, steps, loss = columns
-    reason = f"failed: {failed[0]}" if failed else "no reply"
-    verdicts = ["ok"] * (len(answered) - len(silent)) + [reason] * len(silent)
+    verdicts = ["ok"] * (len(answered) - len(silent)) + _verdicts(federation, silent, failed)
     return ClientRows(federation.round, answered, rows.astype(np.int64), steps.astype(np.int64), loss, verdicts)
+
+
+def _verdicts(federation: Federation, silent: NDArray[np.int64], failed: list[Failure]) -> list[str]:
+    """Return why each silent client is: its own failure, or one that names no client of ours, or none."""
+    reasons = {failure.node: failure.reason for failure in failed}
+    own = [reasons.pop(int(node), None) for node in federation.nodes[silent]]
+    nameless = f"failed: {next(iter(reasons.values()))}" if reasons else "no reply"
+    return [nameless if reason is None else f"failed: {reason}" for reason in own]
 
 
 class _Evaluations:
@@ -407,13 +421,10 @@ class _Evaluations:
         return built
 
 
-def _evaluate_clients(
-    federations: Sequence[Federation], exchange: Exchange, traffic: Traffic
-) -> list[dict[str, Any] | None]:
-    """Ask clients that hold rows out for their measures; None for a federation whose clients hold none out."""
-    results: list[dict[str, Any] | None] = [None] * len(federations)
-    items, places = [], []
-    for place, federation in enumerate(federations):
+def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange: Exchange, traffic: Traffic) -> None:
+    """Ask clients that hold rows out for their measures, and add them and what moved to the round's row."""
+    items, asked = [], []
+    for federation, row in due:
         holders = np.flatnonzero((federation.held_out > 0) & (federation.rows > 0))
         if not len(holders):
             continue
@@ -422,19 +433,20 @@ def _evaluate_clients(
             federation.round, federation._arrays, federation._config, view
         )
         items.append((federation.grid, list_or_broadcast(messages)))
-        places.append(place)
+        asked.append((federation, row))
     if not items:
-        return results
-    for place, (_, messages), replies in zip(places, items, exchange(items), strict=True):
-        federation = federations[place]
+        return
+    for (federation, row), (_, messages), replies in zip(asked, items, exchange(items), strict=True):
         kept, _ = _sorted_replies(replies)
-        federation.bytes_up += traffic.received(kept)
-        federation.bytes_down += traffic.sent(messages)
+        up, down = traffic.received(kept), traffic.sent(messages)
+        federation.bytes_up += up
+        federation.bytes_down += down
+        row["bytes_up"] += up
+        row["bytes_down"] += down
         if len(kept):
             classes = federation.model.classes
             confusion = stacked_metrics(kept)["confusion"].astype(np.int64).reshape(-1, classes, classes)
-            results[place] = by_held_out(confusion) | {"confusion": confusion.sum(0).tolist()}
-    return results
+            row["clients_test"] = by_held_out(confusion) | {"confusion": confusion.sum(0).tolist()}
 
 
 def clients_test(federation: Federation) -> dict[str, Any] | None:

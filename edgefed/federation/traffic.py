@@ -110,7 +110,7 @@ def _value_structure(value: Any) -> tuple[Any, ...]:
         if value and isinstance(value[0], int):
             return ("ints", tuple(_varint_lengths(np.array(value)).tolist()))
         if value and isinstance(value[0], str | bytes):
-            return ("texts", tuple(len(item) for item in value))
+            return ("texts", tuple(len(item.encode() if isinstance(item, str) else item) for item in value))
         return ("list", len(value))
     if isinstance(value, bool | float):
         return (type(value).__name__,)

@@ -210,8 +210,10 @@ def train(update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
 
     Clients are sorted by their number of steps, so that those still training are always the first: a finished client
     drops out of the batch. The cohort is cut into chunks, which keeps the working set in cache, bounds memory and
-    shares the work out to cores; a chunk that does not fit in memory is halved and tried again. A client's result does
-    not depend on its company.
+    shares the work out to cores; a chunk that does not fit in memory is halved and tried again.
+
+    A client's result does not depend on its company: to the bit where rows and layers are aligned in memory (widths that
+    are multiples of four, as far as was seen), else to the rounding of the matrix products (1e-6 in float32).
     """
     steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
     params = torch.empty_like(cohort.params, memory_format=torch.contiguous_format)

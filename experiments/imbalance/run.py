@@ -1,4 +1,4 @@
-"""The default comparison on each bundled dataset: which remedy for imbalance helps, and is it real?
+"""The default comparison on each bundled dataset: which remedy for imbalance helps, and is it real.
 
     python experiments/imbalance/run.py [iris wine breast-cancer digits] [--seeds 30] [--out FOLDER]
 

@@ -77,8 +77,8 @@ def to_peers(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def population_cases(asked: argparse.Namespace) -> list[Case]:
     """Return w3's cases: the same cohort drawn from each population."""
     cases = []
+    cohort = min(COHORT, *asked.clients)
     for clients in asked.clients:
-        cohort = min(COHORT, clients)
         options = [f"--clients={clients}", f"--cohort={cohort}", f"--rounds={asked.rounds}"]
         cases.append(Case("edgefed", clients, cohort, EDGEFED.worker, options))
     return cases

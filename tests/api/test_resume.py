@@ -70,7 +70,6 @@ def test_interrupted_and_resumed_is_uninterrupted(tmp_path, case, engine):
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
 
 
-@pytest.mark.xfail(strict=True, reason="a round's row leaves out what its evaluation by clients moved")
 def test_resumed_bytes_with_evaluation_by_clients(tmp_path):
     config = settings(num_server_rounds=4, client_test_fraction=0.2, long_tail=1.0)
     whole, _ = trained(config)

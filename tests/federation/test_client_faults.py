@@ -97,7 +97,6 @@ def test_who_failed_when_and_why_is_in_the_run_folder(fail, tmp_path):
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="every silent client is given the first failure's reason")
 def test_each_client_has_its_own_reason(fail):
     fail({2: "disk full", 7: "battery empty"})
 

@@ -3,17 +3,19 @@
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from federations import figures, settings, trained
-from flwr.app import Context, RecordDict
+from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 import edgefed
 from edgefed.config import FederationConfig, app_config_table
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.engines.grid import InProcessGrid
-from edgefed.federation.client_app import clients_of_partition
+from edgefed.federation.client_app import clients_of_partition, make_client_app
 from edgefed.federation.clients import Clients
+from edgefed.federation.messages import ARRAYS, CONFIG, to_record
 from edgefed.federation.rounds import FederationError
 from edgefed.federation.server_app import app as server_app
 from edgefed.runs import Run
@@ -88,3 +90,19 @@ def test_a_node_finds_its_own_shard_from_the_settings_alone():
     for partition in (-1, 10):
         with pytest.raises(ValueError, match="expected 0 to 9"):
             clients_of_partition(context_of(config.to_mapping(), {"partition-id": partition}))
+
+
+def test_weights_that_must_not_be_written_to_are_no_cause_for_a_warning():
+    """Ray hands its workers read-only memory: each of them would print a warning of torch's."""
+    config, data = federate(settings())
+    clients = Clients(config, data.shards.one(0))
+    weights = clients.model.initial(0).astype(np.float32)
+    weights.setflags(write=False)
+    guidance = ConfigRecord({"feature-mean": [0.0] * 4, "feature-scale": [1.0] * 4, "server-round": 1})
+    content = RecordDict({ARRAYS: to_record(clients.model, weights), CONFIG: guidance})
+    InProcessGrid(clients, make_engine("sequential"))  # gives messages their identity
+    message = Message(content, 0, MessageType.TRAIN)
+
+    reply = make_client_app(lambda _: clients)(message, context_of(config.to_mapping()))
+
+    assert not reply.has_error()
