@@ -395,7 +395,7 @@ def _exit_code() -> int:
     except BrokenPipeError:
         return 1
     except Exception as error:
-        from edgefed.federation.rounds import FederationError
+        from edgefed.federation.federation import FederationError
 
         if not isinstance(error, FederationError | OSError):
             raise

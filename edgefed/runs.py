@@ -157,6 +157,8 @@ def new_folder(wanted: str | Path | None, name: str) -> Path:
                 folder.mkdir(parents=True)
                 return folder
             number += 1
+    except SettingsError:
+        raise
     except OSError as error:
         raise SettingsError(f"--out {wanted or folder}: cannot be made ({error.strerror})") from None
     except ValueError as error:  # a NUL in the path

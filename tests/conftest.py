@@ -11,9 +11,9 @@ with warnings.catch_warnings():
     import typer  # noqa: F401
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _garbage():
-    """Flower and statsmodels collect garbage often: what is imported by now need not be looked through each time."""
+    """Flower and statsmodels collect garbage often: what is there by now need not be looked through each time."""
     gc.freeze()
     yield
     gc.unfreeze()

@@ -11,8 +11,9 @@ from edgefed.api.assembly import in_process
 from edgefed.config import FederationConfig
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
+from edgefed.federation.query import query
 from edgefed.federation.record import client_rows
-from edgefed.federation.rounds import query, run_rounds
+from edgefed.federation.rounds import run_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgefed.data.shards import FederatedData
     from edgefed.engines.grid import Engine
-    from edgefed.federation.rounds import Federation
+    from edgefed.federation.federation import Federation
     from edgefed.runs import Run
 
 ENGINES = ("batched", "sequential")

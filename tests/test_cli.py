@@ -252,11 +252,6 @@ def test_compare_as_json(cli):
     assert json.loads(Path("comparison/comparison.json").read_text()) == found
     pictures = list(Path("comparison/plots").iterdir())
     assert pictures
-    before = {path: path.stat().st_mtime_ns for path in Path("comparison/federations").rglob("*")}
-
-    code, again, _ = cli(*COMPARE, "-s", "num-server-rounds=3", "--format", "json", "--out", "comparison", "--resume")
-    assert (code, again) == (0, out)
-    assert {path: path.stat().st_mtime_ns for path in Path("comparison/federations").rglob("*")} == before
     for picture in pictures:
         picture.unlink()
     code, out, err = cli("plot", "comparison")
@@ -423,12 +418,12 @@ def test_as_a_module_and_as_a_program(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to a process alone")
 def test_ctrl_c_exits_130_with_one_line_and_resume_finishes_the_same_run(cli, tmp_path):
-    rounds = ("-s", "num-server-rounds=400", "-s", "local-epochs=1", "-s", "evaluate-every=20")
+    rounds = ("-s", "num-server-rounds=200", "-s", "local-epochs=1", "-s", "evaluate-every=10")
     command = [sys.executable, "-m", "edgefed", "run", *rounds, "--out", "run", "--format", "json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 60
-        while not list(Path("run").glob("checkpoint/round-0000[3-9]*.npz")):
+        while not list(Path("run").glob("checkpoint/round-000[0-9][1-9][0-9].npz")):
             assert time.monotonic() < deadline
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
@@ -439,17 +434,17 @@ def test_ctrl_c_exits_130_with_one_line_and_resume_finishes_the_same_run(cli, tm
         process.wait()
 
     assert (process.returncode, out) == (130, "")
-    said = [line for line in err.splitlines() if not re.match(r"iris: round \d+/400 ", line)]
+    said = [line for line in err.splitlines() if not re.match(r"iris: round \d+/200 ", line)]
     assert said == ["edgefed: interrupted; --resume --out run goes on"]
     written = len(Path("run/history.jsonl").read_text().splitlines())
-    assert 30 <= written < 400
+    assert 10 <= written < 200
     code, out, _ = cli("run", *rounds, "--out", "run", "--format", "json", "--resume")
     assert code == 0
-    whole, _ = trained(FederationConfig(num_server_rounds=400, local_epochs=1, evaluate_every=20))
+    whole, _ = trained(FederationConfig(num_server_rounds=200, local_epochs=1, evaluate_every=10))
     found = one_object(out)
     assert found["model_sha256"] == whole.summary["model_sha256"]
     assert found["bytes"] == whole.summary["bytes"]
-    assert [row["round"] for row in Run.read("run").rounds] == list(range(1, 401))
+    assert [row["round"] for row in Run.read("run").rounds] == list(range(1, 201))
 
 
 def test_json_of_a_real_process_is_alone_on_stdout(tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from edgefed.engines.grid import InProcessGrid
 from edgefed.federation.clients import Clients, device_of, model_of
 from edgefed.federation.evaluation import HeldOut
-from edgefed.federation.rounds import Federation
+from edgefed.federation.federation import Federation
 from edgefed.federation.strategies import STRATEGIES
 
 if TYPE_CHECKING:

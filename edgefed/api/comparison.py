@@ -21,15 +21,16 @@ from edgefed.data.datasets import load
 from edgefed.data.shards import FederatedData, federate
 from edgefed.engines import make_engine
 from edgefed.federation.clients import device_of
+from edgefed.federation.query import query
 from edgefed.federation.record import client_rows, environment, finished_run, opening_manifest
-from edgefed.federation.rounds import query, run_rounds
+from edgefed.federation.rounds import run_rounds
 from edgefed.runs import Run, RunWriter, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edgefed.engines.grid import Engine
-    from edgefed.federation.rounds import Federation
+    from edgefed.federation.federation import Federation
 
 #: Federations that are advanced in lockstep: enough clients for large batches, few enough that their weights and
 #: rows stay in cache and that Ctrl-C loses little.

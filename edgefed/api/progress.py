@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edgefed.federation.rounds import Federation
+    from edgefed.federation.federation import Federation
 
 LINES_IN_A_LOG = 10
 """Progress lines that a log file gets; a terminal gets a live bar instead."""

@@ -15,7 +15,8 @@ import torch
 from edgefed.data.partition import Partition
 from edgefed.federation.clients import DTYPES, Clients, Guidance, merged, scale_of, schedule_of, update_of
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation
-from edgefed.learning.cohort import join, train
+from edgefed.learning.cohort import join
+from edgefed.learning.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,14 +12,15 @@ from edgefed.api.progress import shown
 from edgefed.config import FederationConfig, SettingsError
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
+from edgefed.federation.query import query
 from edgefed.federation.record import RunLog, environment, finished_run, opening_manifest
-from edgefed.federation.rounds import query, run_rounds
+from edgefed.federation.rounds import run_rounds
 from edgefed.runs import Interrupted, Run, RunWriter, is_folder_of, new_folder, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edgefed.federation.rounds import Federation
+    from edgefed.federation.federation import Federation
 
     OnRound = Callable[[Federation], None]
 

@@ -18,7 +18,8 @@ from edgefed.federation.messages import (
     read_guidance,
     to_flat,
 )
-from edgefed.learning.cohort import Cohort, Pool, join, pool_of, train
+from edgefed.learning.cohort import Cohort, Pool, join, pool_of
+from edgefed.learning.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgefed.engines.grid import InProcessGrid
-    from edgefed.learning.cohort import Schedule, Trained
     from edgefed.learning.local_update import ClientUpdate
+    from edgefed.learning.schedule import Schedule
+    from edgefed.learning.training import Trained
 
 
 @dataclass(frozen=True)

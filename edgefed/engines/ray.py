@@ -17,7 +17,7 @@ import torch
 
 from edgefed.config import SettingsError
 from edgefed.engines.batched import BatchedEngine
-from edgefed.learning.cohort import Trained, available_cores, train
+from edgefed.learning.training import Trained, available_cores, train
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgefed.learning.cohort import Cohort, Schedule
+    from edgefed.learning.cohort import Cohort
     from edgefed.learning.local_update import ClientUpdate
+    from edgefed.learning.schedule import Schedule
 
 MAX_TRIES = 5
 """Times that a part of a cohort is tried before a cluster that kills every worker is given up."""

@@ -20,7 +20,7 @@ from edgefed.federation.messages import (
     reply_content,
     to_flat,
 )
-from edgefed.learning.cohort import train
+from edgefed.learning.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

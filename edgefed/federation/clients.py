@@ -11,10 +11,11 @@ import torch
 
 from edgefed.config import SettingsError
 from edgefed.imbalance import REMEDIES
-from edgefed.learning.cohort import Cohort, Schedule
+from edgefed.learning.cohort import Cohort
 from edgefed.learning.local_update import ClientUpdate, Hyper
 from edgefed.learning.metrics import log_softmax
 from edgefed.learning.model import MLP
+from edgefed.learning.schedule import Schedule
 from edgefed.rng import stream
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from edgefed.config import SettingsError
-from edgefed.federation.rounds import clients_test
+from edgefed.federation.federation import clients_test
 from edgefed.imbalance import REMEDIES
 from edgefed.runs import Run, RunWriter, model_hash
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from edgefed.config import FederationConfig
     from edgefed.data.shards import FederatedData
-    from edgefed.federation.rounds import Federation
+    from edgefed.federation.federation import Federation
 
 PACKAGES = ("edgefed", "flwr", "imbalanced-learn", "numpy", "scikit-learn", "torch")
 

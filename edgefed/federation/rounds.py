@@ -7,269 +7,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from flwr.app import ConfigRecord, Message, MessageType, RecordDict
-from flwr.serverapp import Grid
 
-from edgefed.federation.clients import DTYPES, Guidance, merged, scale_of
-from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out, by_label_shares
-from edgefed.federation.messages import (
-    CONFIG,
-    PARTITION_ID,
-    ROWS,
-    Broadcast,
-    CohortReplies,
-    guidance_config,
-    stacked_metrics,
-    to_flat,
-    to_record,
-)
+from edgefed.federation.clients import DTYPES
+from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out
+from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
+from edgefed.federation.messages import PARTITION_ID, ROWS, Broadcast, stacked_metrics, to_flat
+from edgefed.federation.replies import Failure, sorted_replies
 from edgefed.federation.traffic import Traffic
-from edgefed.imbalance import REMEDIES
-from edgefed.learning.cohort import torch_threads
-from edgefed.rng import stream
+from edgefed.learning.training import torch_threads
 
 if TYPE_CHECKING:
-    from flwr.app import ArrayRecord
-    from flwr.serverapp.strategy import Strategy
+    from collections.abc import Iterable, Sequence
+
+    from flwr.app import Message
     from numpy.typing import NDArray
 
-    from edgefed.config import FederationConfig
-    from edgefed.learning.model import MLP
 
-Exchange = Callable[[Sequence[tuple[Grid, Sequence[Message]]]], Sequence[Iterable[Message]]]
-"""Sends each grid's messages and returns each grid's replies."""
-
-
-class FederationError(RuntimeError):
-    """A federation that cannot go on; the message is the one line that a person reads."""
-
-
-def through_grids(timeout: float | None = None) -> Exchange:
-    """Return an exchange that asks each grid in turn: Flower's own runtimes."""
-
-    def exchange(items: Sequence[tuple[Grid, Sequence[Message]]]) -> list[Iterable[Message]]:
-        return [grid.send_and_receive(messages, timeout=timeout) for grid, messages in items]
-
-    return exchange
-
-
-class CohortView(Grid):
-    """A grid that shows exactly one round's cohort, so that the loop and not the strategy draws it."""
-
-    def __init__(self, grid: Grid, nodes: NDArray[np.uint64]) -> None:
-        self._grid = grid
-        self._nodes: list[int] = nodes.tolist()
-
-    def get_node_ids(self) -> list[int]:
-        """Return the cohort's nodes."""
-        return self._nodes
-
-    def set_run(self, run: Any) -> None:
-        """Pass on."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Any:
-        """The grid's run."""
-        return self._grid.run
-
-    def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        """Pass on."""
-        return self._grid.create_message(*args, **kwargs)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Pass on."""
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Pass on."""
-        return self._grid.pull_messages(message_ids)
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Pass on."""
-        return self._grid.send_and_receive(messages, timeout=timeout)
-
-
-@dataclass(frozen=True)
-class ClientRows:
-    """What became of each client of a round: arrays with an entry a client."""
-
-    round: int
-    ids: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    steps: NDArray[np.int64]
-    loss: NDArray[np.float64]
-    verdicts: list[str]
-
-
-@dataclass(eq=False)
-class Federation:
-    """One federation as its server sees it.
-
-    Parameters
-    ----------
-    config : FederationConfig
-    grid : Grid
-    strategy : Strategy
-    model : MLP
-    validation, test : HeldOut
-        Rows that the server holds.
-    label_counts : int64 ndarray [clients, classes], optional
-        Each client's labels where the server knows them (a simulation does): basis of ``clients_test`` when clients
-        hold nothing out.
-    on_round : callable, optional
-        Called after each round with the federation.
-    """
-
-    config: FederationConfig
-    grid: Grid
-    strategy: Strategy
-    model: MLP
-    validation: HeldOut
-    test: HeldOut
-    label_counts: NDArray[np.int64] | None = None
-    on_round: Callable[[Federation], None] | None = None
-
-    round: int = 0
-    weights: NDArray[np.floating] = field(init=False)
-    guidance: Guidance = field(init=False)
-    nodes: NDArray[np.uint64] = field(init=False)
-    rows: NDArray[np.int64] = field(init=False)
-    held_out: NDArray[np.int64] = field(init=False)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    clients: list[ClientRows] = field(default_factory=list)
-    client_updates: int = 0
-    bytes_up: int = 0
-    bytes_down: int = 0
-    query_bytes: tuple[int, int] = (0, 0)
-    _arrays: ArrayRecord = field(init=False)
-    _config: ConfigRecord = field(init=False)
-
-    def __post_init__(self) -> None:
-        initial = self.model.initial(self.config.init_stream)
-        self.set_weights(initial.astype(self.config.dtype))
-
-    def set_weights(self, weights: NDArray[np.floating]) -> None:
-        """Set the global weights [size]."""
-        self.weights = weights
-        self._arrays = to_record(self.model, weights)
-
-    @property
-    def done(self) -> bool:
-        """Whether every round has been run."""
-        return self.round >= self.config.num_server_rounds
-
-    @property
-    def prediction_shift(self) -> NDArray[np.float64]:
-        """What the remedy adds to the logits when predicting [classes]."""
-        remedy = REMEDIES[self.config.imbalance](self.config)
-        return remedy.prediction_shift(self.guidance.class_counts, self.model.classes)
-
-    def cohort(self, round_number: int) -> NDArray[np.int64]:
-        """Return the partition ids drawn for a round, ascending; a share of all clients, at least one."""
-        clients = len(self.nodes)
-        size = max(1, round(self.config.fraction_train * clients))
-        if size == clients:
-            return np.arange(clients)
-        rng = stream(self.config.seed, "cohort", round_number)
-        return np.sort(rng.choice(clients, size, replace=False, shuffle=False))
-
-
-# ---------------------------------------------------------------------------------------------- query round
-def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence[Sequence[int]]) -> None:
-    """Learn who is there: partition ids, row counts and the additive statistics that the settings need.
-
-    Raises
-    ------
-    FederationError
-        When clients are missing, or none has a row to train on.
-    """
-    asked = [
-        Broadcast(
-            RecordDict({CONFIG: ConfigRecord({"moments": _needs_moments(f), "class-counts": _needs_counts(f)})}),
-            np.asarray(ids, np.uint64),
-            MessageType.QUERY,
-        )
-        for f, ids in zip(federations, nodes, strict=True)
-    ]
-    answers = exchange([(f.grid, messages) for f, messages in zip(federations, asked, strict=True)])
-    traffic = Traffic()
-    for federation, messages, replies in zip(federations, asked, answers, strict=True):
-        kept, failed = _sorted_replies(replies)
-        federation.query_bytes = (traffic.received(kept), traffic.sent(messages))
-        _learn(federation, kept, failed)
-
-
-def _needs_moments(federation: Federation) -> bool:
-    return federation.config.standardize != "none" or federation.config.missing == "mean"
-
-
-def _needs_counts(federation: Federation) -> bool:
-    return REMEDIES[federation.config.imbalance].needs_global_counts
-
-
-def _learn(federation: Federation, replies: Sequence[Message], failed: list[Failure]) -> None:
-    expected = federation.config.num_clients
-    found = stacked_metrics(replies)
-    ids = found.get(PARTITION_ID, np.empty(0, np.int64))
-    if not np.array_equal(ids, np.arange(expected)):
-        missing = sorted(set(range(expected)) - set(ids.tolist()))
-        reason = f" ({failed[0].reason})" if failed else ""
-        raise FederationError(
-            f"{len(ids)} of {expected} clients answered the query{reason}; missing or repeated partition ids: "
-            f"{', '.join(map(str, missing[:5])) or 'repeated'}"
-        )
-    federation.nodes = _senders(replies)
-    federation.rows = found[ROWS].astype(np.int64)
-    federation.held_out = found["num-held-out"].astype(np.int64)
-    if not federation.rows.sum():
-        raise FederationError("no client has a row to train on")
-    features = federation.model.inputs
-    mean, scale = np.zeros(features), np.ones(features)
-    if "feature-mean" in found:
-        count, mean, m2 = merged(found)
-        scale = scale_of(count, mean, m2)
-    counts = found["class-counts"].sum(0).astype(np.float64) if "class-counts" in found else None
-    federation.guidance = Guidance(mean, scale, counts)
-    federation._config = guidance_config(federation.guidance)
-
-
-def _senders(replies: Sequence[Message]) -> NDArray[np.uint64]:
-    if isinstance(replies, CohortReplies) and isinstance(replies.requests, Broadcast):
-        return replies.requests.nodes
-    return np.array([reply.metadata.src_node_id for reply in replies], np.uint64)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A client's error in place of a reply: the node that sent it (Flower's own for a dead one) and the reason."""
-
-    node: int
-    reason: str
-
-
-def _sorted_replies(replies: Iterable[Message]) -> tuple[Sequence[Message], list[Failure]]:
-    """Return replies with content in the order of their partition ids, and the failures in place of the others."""
-    if isinstance(replies, CohortReplies):
-        return replies.ordered(np.argsort(replies.metrics[PARTITION_ID], kind="stable")), []
-    replies = list(replies)
-    failed = [Failure(reply.metadata.src_node_id, _reason(reply)) for reply in replies if reply.has_error()]
-    kept = [reply for reply in replies if not reply.has_error()]
-    kept.sort(key=lambda reply: int(next(iter(reply.content.metric_records.values()))[PARTITION_ID]))  # type: ignore[arg-type]
-    return kept, failed
-
-
-def _reason(reply: Message) -> str:
-    lines = (reply.error.reason or f"error code {reply.error.code}").strip().splitlines()
-    return lines[-1] if lines else f"error code {reply.error.code}"
-
-
-# ---------------------------------------------------------------------------------------------- rounds
 def run_rounds(federations: Sequence[Federation], exchange: Exchange) -> None:
     """Advance federations, that have been queried, in lockstep until all are done."""
     evaluations = _Evaluations()
@@ -330,7 +86,7 @@ def _aggregate(
     replies: Iterable[Message],
     traffic: Traffic,
 ) -> dict[str, Any]:
-    kept, failed = _sorted_replies(replies) if len(messages) else ([], [])
+    kept, failed = sorted_replies(replies) if len(messages) else ([], [])
     federation.round += 1
     row: dict[str, Any] = {"round": federation.round, "clients": len(kept)}
     # Looked at before the strategy is: some of Flower's take the replies apart.
@@ -437,7 +193,7 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
     if not items:
         return
     for (federation, row), (_, messages), replies in zip(asked, items, exchange(items), strict=True):
-        kept, _ = _sorted_replies(replies)
+        kept, _ = sorted_replies(replies)
         up, down = traffic.received(kept), traffic.sent(messages)
         federation.bytes_up += up
         federation.bytes_down += down
@@ -447,13 +203,3 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
             classes = federation.model.classes
             confusion = stacked_metrics(kept)["confusion"].astype(np.int64).reshape(-1, classes, classes)
             row["clients_test"] = by_held_out(confusion) | {"confusion": confusion.sum(0).tolist()}
-
-
-def clients_test(federation: Federation) -> dict[str, Any] | None:
-    """Return how the final model serves each client (see ``basis``), or None where nobody knows."""
-    last = federation.history[-1]
-    if "clients_test" in last:
-        return {name: value for name, value in last["clients_test"].items() if name != "confusion"}
-    if federation.label_counts is None or "test" not in last:
-        return None
-    return by_label_shares(last["test"]["recall"], federation.label_counts)

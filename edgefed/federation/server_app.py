@@ -12,8 +12,10 @@ from edgefed.config import FederationConfig
 from edgefed.data.shards import federate
 from edgefed.federation.clients import model_of
 from edgefed.federation.evaluation import HeldOut
+from edgefed.federation.federation import Federation, FederationError, through_grids
+from edgefed.federation.query import query
 from edgefed.federation.record import RunLog, environment, finished_run, opening_manifest
-from edgefed.federation.rounds import Federation, FederationError, query, run_rounds, through_grids
+from edgefed.federation.rounds import run_rounds
 from edgefed.federation.strategies import STRATEGIES
 from edgefed.runs import RunWriter, new_folder
 

@@ -18,8 +18,10 @@ from edgefed.data.split import Split
 from edgefed.engines import make_engine
 from edgefed.federation.clients import DTYPES, Clients, Guidance, model_of, schedule_of, update_of
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation
-from edgefed.federation.rounds import query, run_rounds
-from edgefed.learning.cohort import Cohort, join, train
+from edgefed.federation.query import query
+from edgefed.federation.rounds import run_rounds
+from edgefed.learning.cohort import Cohort, join
+from edgefed.learning.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

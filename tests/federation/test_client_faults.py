@@ -10,8 +10,9 @@ from federations import Recorder, queried, settings, trained
 import edgefed
 from edgefed.engines import make_engine
 from edgefed.federation.clients import Clients
+from edgefed.federation.federation import FederationError
 from edgefed.federation.messages import METRICS
-from edgefed.federation.rounds import FederationError, run_rounds
+from edgefed.federation.rounds import run_rounds
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from edgefed.engines import make_engine
 from edgefed.engines.grid import InProcessGrid
 from edgefed.federation.client_app import clients_of_partition, make_client_app
 from edgefed.federation.clients import Clients
+from edgefed.federation.federation import FederationError
 from edgefed.federation.messages import ARRAYS, CONFIG, to_record
-from edgefed.federation.rounds import FederationError
 from edgefed.federation.server_app import app as server_app
 from edgefed.runs import Run
 

@@ -9,7 +9,8 @@ from edgefed.api.assembly import in_process
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.federation.messages import Broadcast, CohortReplies, to_record
-from edgefed.federation.rounds import query, run_rounds
+from edgefed.federation.query import query
+from edgefed.federation.rounds import run_rounds
 from edgefed.federation.traffic import Traffic, content_bytes
 from edgefed.learning.model import MLP
 

@@ -13,13 +13,14 @@ from edgefed.data.partition import from_owners
 from edgefed.data.shards import FederatedData, Shards
 from edgefed.data.split import Split
 from edgefed.federation.clients import Clients, Guidance, merged, scale_of, schedule_of, update_of
-from edgefed.learning.cohort import train
+from edgefed.learning.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgefed.config import FederationConfig
-    from edgefed.learning.cohort import Cohort, Trained
+    from edgefed.learning.cohort import Cohort
+    from edgefed.learning.training import Trained
 
 #: Clients with one class, one row, nothing, one rare class, all of them; nobody holds the last class.
 AWKWARD = [[5, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [7, 1, 0, 0], [9, 3, 1, 0], [4, 4, 4, 0], [0, 0, 2, 0]]

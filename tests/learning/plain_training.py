@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from edgefed.learning.cohort import Schedule
     from edgefed.learning.model import MLP
+    from edgefed.learning.schedule import Schedule
 
 CLASSES = 3
 FEATURES = 4

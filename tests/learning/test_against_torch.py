@@ -7,9 +7,10 @@ import pytest
 import torch
 from plain_training import OPTIMISERS, batches_of, cohort_of, train_plainly, update_of
 
-from edgefed.learning.cohort import Schedule, train
 from edgefed.learning.losses import LOSSES
 from edgefed.learning.model import ACTIVATIONS, MLP
+from edgefed.learning.schedule import Schedule
+from edgefed.learning.training import train
 
 ROUNDS = 10
 SIZES = [23, 1, 40]

@@ -7,11 +7,13 @@ import pytest
 import torch
 from plain_training import OPTIMISERS, batches_of, cohort_of, update_of
 
-from edgefed.learning import cohort as cohort_module
-from edgefed.learning.cohort import Cohort, Schedule, join, pool_of, train
+from edgefed.learning import training
+from edgefed.learning.cohort import Cohort, join, pool_of
 from edgefed.learning.local_update import ClientUpdate
 from edgefed.learning.losses import LOSSES
 from edgefed.learning.model import MLP
+from edgefed.learning.schedule import Schedule, batches
+from edgefed.learning.training import train
 
 MODEL = MLP(4, (6,), 3)
 RAGGED = [0, 1, 2, 7, 8, 9, 15, 16, 15, 60, 137, 200, 3, 0]
@@ -62,7 +64,7 @@ def test_training_reports_its_steps():
 def drawn_batches(schedule: Schedule, cohort: Cohort) -> list[list[torch.Tensor]]:
     """The rows of each step of each client, as the cohort itself draws them."""
     steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
-    rows, share = cohort_module._batches(schedule, cohort, steps)
+    rows, share = batches(schedule, cohort, steps)
     found = []
     for client, count in enumerate(steps):
         # Each row weighs 1 / (rows in its batch), and padding nothing.
@@ -90,15 +92,15 @@ def test_an_epoch_visits_each_row_once(batch_size):
     schedule = Schedule(batch_size, 3)
     cohort = cohort_of(RAGGED, MODEL, OPTIMISERS["sgd"])
 
-    for client, batches in enumerate(drawn_batches(schedule, cohort)):
+    for client, drawn in enumerate(drawn_batches(schedule, cohort)):
         rows, start = RAGGED[client], int(cohort.starts[client])
         each = int(schedule.steps_per_epoch(np.array([rows]))[0])
-        assert len(batches) == 3 * each
+        assert len(drawn) == 3 * each
         for epoch in range(3):
-            visited = torch.cat(batches[epoch * each : (epoch + 1) * each]) if each else torch.empty(0)
+            visited = torch.cat(drawn[epoch * each : (epoch + 1) * each]) if each else torch.empty(0)
             assert sorted(visited.tolist()) == list(range(start, start + rows))
         if batch_size:
-            sizes = [len(batch) for batch in batches[:each]]
+            sizes = [len(batch) for batch in drawn[:each]]
             assert sizes[:-1] == [batch_size] * (each - 1)
             assert all(1 <= size <= batch_size for size in sizes)
 
@@ -247,8 +249,8 @@ def test_training_in_chunks_changes_nothing(monkeypatch, name, bound, value):
     cohort = cohort_of(RAGGED, MODEL, OPTIMISERS[name], shard_rows=[rows and rows + 5 for rows in RAGGED])
     whole = train(update, schedule, cohort)
 
-    assert hasattr(cohort_module, bound)
-    monkeypatch.setattr(cohort_module, bound, value)
+    assert hasattr(training, bound)
+    monkeypatch.setattr(training, bound, value)
     chunked = train(update, schedule, cohort)
 
     torch.testing.assert_close(chunked.params, whole.params, rtol=0, atol=1e-12)
@@ -261,9 +263,9 @@ def test_chunks_bound_the_memory_of_a_client_that_draws_few_of_its_many_rows(mon
     schedule, bound = Schedule(10, 1), 200_000
     cohort = cohort_of([10] * 9 + [1000], MODEL, OPTIMISERS["sgd"], shard_rows=[1000] * 10)
     steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
-    monkeypatch.setattr(cohort_module, "MAX_ORDER_ELEMENTS", bound)
+    monkeypatch.setattr(training, "MAX_ORDER_ELEMENTS", bound)
 
-    chunks = cohort_module._chunks(ClientUpdate(MODEL), schedule, cohort, steps, 2)
+    chunks = training._chunks(ClientUpdate(MODEL), schedule, cohort, steps, 2)
 
     assert sorted(np.concatenate(chunks).tolist()) == list(range(10))
     for which in chunks:

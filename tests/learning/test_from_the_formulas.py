@@ -15,10 +15,12 @@ from plain_training import Optimiser, hyper_of, update_of
 from edgefed.config import ACTIVATIONS, LOSSES, OPTIMIZERS, STANDARDIZATIONS, schema
 from edgefed.federation.messages import PARTITION_ID, ROWS, CohortReplies, to_flat
 from edgefed.federation.strategies import StackedFedAvg
-from edgefed.learning.cohort import Cohort, Schedule, train
+from edgefed.learning.cohort import Cohort
 from edgefed.learning.losses import cross_entropy
 from edgefed.learning.metrics import log_softmax
 from edgefed.learning.model import MLP
+from edgefed.learning.schedule import Schedule
+from edgefed.learning.training import train
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "from_the_formulas.md"

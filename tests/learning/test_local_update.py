@@ -11,10 +11,11 @@ import torch
 from plain_training import OPTIMISERS, Optimiser, as_module, cohort_of, hyper_of, update_of
 from torch.nn import functional
 
-from edgefed.learning.cohort import Schedule, train
 from edgefed.learning.local_update import Batch, State
 from edgefed.learning.losses import LOSSES
 from edgefed.learning.model import MLP
+from edgefed.learning.schedule import Schedule
+from edgefed.learning.training import train
 
 if TYPE_CHECKING:
     from edgefed.learning.cohort import Cohort

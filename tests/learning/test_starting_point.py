@@ -20,8 +20,8 @@ from sklearn.preprocessing import StandardScaler
 
 from edgefed import FederationConfig
 from edgefed.config import read_settings
-from edgefed.learning.cohort import Schedule
 from edgefed.learning.model import MLP
+from edgefed.learning.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,9 @@ from edgefed.engines import make_engine
 from edgefed.engines.grid import InProcessGrid
 from edgefed.federation.clients import Clients, model_of
 from edgefed.federation.evaluation import HeldOut
-from edgefed.federation.rounds import Federation, query, run_rounds
+from edgefed.federation.federation import Federation
+from edgefed.federation.query import query
+from edgefed.federation.rounds import run_rounds
 from edgefed.federation.strategies import STRATEGIES
 
 if TYPE_CHECKING:

@@ -1,0 +1,174 @@
+"""One federation as its server sees it, and the grids through which it reaches its clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from flwr.app import ConfigRecord, Message
+from flwr.serverapp import Grid
+
+from edgefed.federation.evaluation import by_label_shares
+from edgefed.federation.messages import to_record
+from edgefed.imbalance import REMEDIES
+from edgefed.rng import stream
+
+if TYPE_CHECKING:
+    from flwr.app import ArrayRecord
+    from flwr.serverapp.strategy import Strategy
+    from numpy.typing import NDArray
+
+    from edgefed.config import FederationConfig
+    from edgefed.federation.clients import Guidance
+    from edgefed.federation.evaluation import HeldOut
+    from edgefed.learning.model import MLP
+
+Exchange = Callable[[Sequence[tuple[Grid, Sequence[Message]]]], Sequence[Iterable[Message]]]
+"""Sends each grid's messages and returns each grid's replies."""
+
+
+class FederationError(RuntimeError):
+    """A federation that cannot go on; the message is the one line that a person reads."""
+
+
+def through_grids(timeout: float | None = None) -> Exchange:
+    """Return an exchange that asks each grid in turn: Flower's own runtimes."""
+
+    def exchange(items: Sequence[tuple[Grid, Sequence[Message]]]) -> list[Iterable[Message]]:
+        return [grid.send_and_receive(messages, timeout=timeout) for grid, messages in items]
+
+    return exchange
+
+
+class CohortView(Grid):
+    """A grid that shows exactly one round's cohort, so that the loop and not the strategy draws it."""
+
+    def __init__(self, grid: Grid, nodes: NDArray[np.uint64]) -> None:
+        self._grid = grid
+        self._nodes: list[int] = nodes.tolist()
+
+    def get_node_ids(self) -> list[int]:
+        """Return the cohort's nodes."""
+        return self._nodes
+
+    def set_run(self, run: Any) -> None:
+        """Pass on."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Any:
+        """The grid's run."""
+        return self._grid.run
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        """Pass on."""
+        return self._grid.create_message(*args, **kwargs)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Pass on."""
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Pass on."""
+        return self._grid.pull_messages(message_ids)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Pass on."""
+        return self._grid.send_and_receive(messages, timeout=timeout)
+
+
+@dataclass(frozen=True)
+class ClientRows:
+    """What became of each client of a round: arrays with an entry a client."""
+
+    round: int
+    ids: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    verdicts: list[str]
+
+
+@dataclass(eq=False)
+class Federation:
+    """One federation as its server sees it.
+
+    Parameters
+    ----------
+    config : FederationConfig
+    grid : Grid
+    strategy : Strategy
+    model : MLP
+    validation, test : HeldOut
+        Rows that the server holds.
+    label_counts : int64 ndarray [clients, classes], optional
+        Each client's labels where the server knows them (a simulation does): basis of ``clients_test`` when clients
+        hold nothing out.
+    on_round : callable, optional
+        Called after each round with the federation.
+    """
+
+    config: FederationConfig
+    grid: Grid
+    strategy: Strategy
+    model: MLP
+    validation: HeldOut
+    test: HeldOut
+    label_counts: NDArray[np.int64] | None = None
+    on_round: Callable[[Federation], None] | None = None
+
+    round: int = 0
+    weights: NDArray[np.floating] = field(init=False)
+    guidance: Guidance = field(init=False)
+    nodes: NDArray[np.uint64] = field(init=False)
+    rows: NDArray[np.int64] = field(init=False)
+    held_out: NDArray[np.int64] = field(init=False)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    clients: list[ClientRows] = field(default_factory=list)
+    client_updates: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    query_bytes: tuple[int, int] = (0, 0)
+    _arrays: ArrayRecord = field(init=False)
+    _config: ConfigRecord = field(init=False)
+
+    def __post_init__(self) -> None:
+        initial = self.model.initial(self.config.init_stream)
+        self.set_weights(initial.astype(self.config.dtype))
+
+    def set_weights(self, weights: NDArray[np.floating]) -> None:
+        """Set the global weights [size]."""
+        self.weights = weights
+        self._arrays = to_record(self.model, weights)
+
+    @property
+    def done(self) -> bool:
+        """Whether every round has been run."""
+        return self.round >= self.config.num_server_rounds
+
+    @property
+    def prediction_shift(self) -> NDArray[np.float64]:
+        """What the remedy adds to the logits when predicting [classes]."""
+        remedy = REMEDIES[self.config.imbalance](self.config)
+        return remedy.prediction_shift(self.guidance.class_counts, self.model.classes)
+
+    def cohort(self, round_number: int) -> NDArray[np.int64]:
+        """Return the partition ids drawn for a round, ascending; a share of all clients, at least one."""
+        clients = len(self.nodes)
+        size = max(1, round(self.config.fraction_train * clients))
+        if size == clients:
+            return np.arange(clients)
+        rng = stream(self.config.seed, "cohort", round_number)
+        return np.sort(rng.choice(clients, size, replace=False, shuffle=False))
+
+
+def clients_test(federation: Federation) -> dict[str, Any] | None:
+    """Return how the final model serves each client (see ``basis``), or None where nobody knows."""
+    last = federation.history[-1]
+    if "clients_test" in last:
+        return {name: value for name, value in last["clients_test"].items() if name != "confusion"}
+    if federation.label_counts is None or "test" not in last:
+        return None
+    return by_label_shares(last["test"]["recall"], federation.label_counts)

@@ -1,0 +1,78 @@
+"""The query round: who is there, and the additive statistics that scaling and remedies need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from flwr.app import ConfigRecord, MessageType, RecordDict
+
+from edgefed.federation.clients import Guidance, merged, scale_of
+from edgefed.federation.federation import Exchange, Federation, FederationError
+from edgefed.federation.messages import CONFIG, PARTITION_ID, ROWS, Broadcast, guidance_config, stacked_metrics
+from edgefed.federation.replies import Failure, senders, sorted_replies
+from edgefed.federation.traffic import Traffic
+from edgefed.imbalance import REMEDIES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flwr.app import Message
+
+
+def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence[Sequence[int]]) -> None:
+    """Learn who is there: partition ids, row counts and the additive statistics that the settings need.
+
+    Raises
+    ------
+    FederationError
+        When clients are missing, or none has a row to train on.
+    """
+    asked = [
+        Broadcast(
+            RecordDict({CONFIG: ConfigRecord({"moments": _needs_moments(f), "class-counts": _needs_counts(f)})}),
+            np.asarray(ids, np.uint64),
+            MessageType.QUERY,
+        )
+        for f, ids in zip(federations, nodes, strict=True)
+    ]
+    answers = exchange([(f.grid, messages) for f, messages in zip(federations, asked, strict=True)])
+    traffic = Traffic()
+    for federation, messages, replies in zip(federations, asked, answers, strict=True):
+        kept, failed = sorted_replies(replies)
+        federation.query_bytes = (traffic.received(kept), traffic.sent(messages))
+        _learn(federation, kept, failed)
+
+
+def _needs_moments(federation: Federation) -> bool:
+    return federation.config.standardize != "none" or federation.config.missing == "mean"
+
+
+def _needs_counts(federation: Federation) -> bool:
+    return REMEDIES[federation.config.imbalance].needs_global_counts
+
+
+def _learn(federation: Federation, replies: Sequence[Message], failed: list[Failure]) -> None:
+    expected = federation.config.num_clients
+    found = stacked_metrics(replies)
+    ids = found.get(PARTITION_ID, np.empty(0, np.int64))
+    if not np.array_equal(ids, np.arange(expected)):
+        missing = sorted(set(range(expected)) - set(ids.tolist()))
+        reason = f" ({failed[0].reason})" if failed else ""
+        raise FederationError(
+            f"{len(ids)} of {expected} clients answered the query{reason}; missing or repeated partition ids: "
+            f"{', '.join(map(str, missing[:5])) or 'repeated'}"
+        )
+    federation.nodes = senders(replies)
+    federation.rows = found[ROWS].astype(np.int64)
+    federation.held_out = found["num-held-out"].astype(np.int64)
+    if not federation.rows.sum():
+        raise FederationError("no client has a row to train on")
+    features = federation.model.inputs
+    mean, scale = np.zeros(features), np.ones(features)
+    if "feature-mean" in found:
+        count, mean, m2 = merged(found)
+        scale = scale_of(count, mean, m2)
+    counts = found["class-counts"].sum(0).astype(np.float64) if "class-counts" in found else None
+    federation.guidance = Guidance(mean, scale, counts)
+    federation._config = guidance_config(federation.guidance)
