@@ -15,12 +15,10 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from edgefed.config import SettingsError, catalogue, read_settings, schema
+from edgefed.terminal import note, print_json, show_comparison, show_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from edgefed.api.comparison import Comparison
-    from edgefed.runs import Run
 
 
 class _Commands(TyperGroup):
@@ -31,7 +29,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            _note(f"edgefed: {str(stop) or 'interrupted'}")
+            note(f"edgefed: {str(stop) or 'interrupted'}")
             raise click.exceptions.Exit(130) from stop
 
 
@@ -91,9 +89,9 @@ def run(
     name = f"{config.dataset}-{config.imbalance}-seed-{config.seed}"
     done = api.run(config, engine=engine, out=out, name=name, resume=resume, progress=True)
     if output is Format.json:
-        _print_json(done.summary)
+        print_json(done.summary)
     else:
-        _show_run(done)
+        show_run(done)
 
 
 @app.command()
@@ -138,11 +136,11 @@ def compare(
     assert folder is not None
     pictures = plot_comparison(folder)
     if output is Format.json:
-        _print_json(result.result)
+        print_json(result.result)
     else:
-        _show_comparison(result)
-    _note(f"pictures: {pictures[0].parent}" if pictures else "")
-    _note(f"settings of the first of the ranking, for edgefed run: {folder / 'best.toml'}")
+        show_comparison(result.result)
+    note(f"pictures: {pictures[0].parent}" if pictures else "")
+    note(f"settings of the first of the ranking, for edgefed run: {folder / 'best.toml'}")
 
 
 @app.command()
@@ -167,7 +165,7 @@ def partition(
         plot_shards(counts, names, plot, title=title, client_names=data.dataset.client_names)
     if output is Format.json:
         shards = [dict(zip(names, row, strict=True)) for row in counts.tolist()]
-        _print_json({"partition": config.partition, "clients": len(counts), "classes": list(names), "shards": shards})
+        print_json({"partition": config.partition, "clients": len(counts), "classes": list(names), "shards": shards})
         return
     table = Table(title=f"{config.dataset}, {config.partition}: training rows by client and class")
     for title in ("client", *names, "rows"):
@@ -178,7 +176,7 @@ def partition(
     table.add_section()
     table.add_row("all", *map(str, counts.sum(0).tolist()), str(int(counts.sum())))
     Console().print(table)
-    _note(f"picture: {plot}" if plot is not None else "")
+    note(f"picture: {plot}" if plot is not None else "")
 
 
 @app.command()
@@ -293,86 +291,6 @@ def _rates(tune: str, no_tune: bool) -> tuple[float, ...] | None:
         raise SettingsError(f"--tune {tune}: expected numbers, as learning-rate=0.1,0.3,1,3") from None
 
 
-# ------------------------------------------------------------------------------------------------ output
-def _print_json(value: dict[str, Any]) -> None:
-    from edgefed.runs import plain
-
-    sys.stdout.write(json.dumps(plain(value)) + "\n")
-
-
-def _note(text: str) -> None:
-    if text:
-        print(text, file=sys.stderr)
-
-
-def _show_run(run: Run) -> None:
-    summary = run.summary
-    table = Table(title=f"{run.config.dataset}: {summary['rounds']} rounds, {summary['clients']} clients", box=None)
-    table.add_column("test measure")
-    table.add_column("", justify="right")
-    for name in ("balanced_accuracy", "accuracy", "macro_f1", "worst_recall", "g_mean", "log_loss", "brier"):
-        table.add_row(name.replace("_", " "), f"{summary['test'][name]:.4f}")
-    for name, value in zip(run.manifest["classes"], summary["test"]["recall"], strict=True):
-        table.add_row(f"recall of {name}", "no rows" if value is None else f"{value:.4f}")
-    Console().print(table)
-    moved = summary["bytes"]
-    _note(
-        f"{summary['client_updates']} client updates in {summary['seconds']:.2f} s; "
-        f"moved {moved['up'] / 1e6:.2f} MB up, {moved['down'] / 1e6:.2f} MB down"
-    )
-    _note(f"folder: {run.folder}; edgefed plot {run.folder} draws it")
-
-
-def _show_comparison(comparison: Comparison) -> None:
-    result = comparison.result
-    table = Table(title=f"Test balanced accuracy, last round: {result['generalises_over']}", caption=result["finding"])
-    for title in ("remedy", "mean", "95 % interval", "minus none", "95 % interval", "p (Holm)", "rate", "finding"):
-        table.add_column(
-            title, justify="left" if title in ("remedy", "finding") else "right", no_wrap=title == "remedy"
-        )
-    for entry in result["strategies"]:
-        measure, difference = entry["balanced_accuracy"], entry["difference"]
-        cells = [entry["name"], f"{measure['mean']:.3f}", _interval(measure)]
-        if difference is None:
-            cells += ["", "", ""]
-        else:
-            cells += [f"{difference['mean']:+.3f}", _interval(difference, "+"), f"{difference['p_holm']:.3f}"]
-        table.add_row(*cells, f"{entry['learning_rate']:g}", entry["tier"])
-    table.add_section()
-    for name, reference in result["references"].items():
-        table.add_row(f"reference: {name}", f"{reference['mean']:.3f}", _interval(reference))
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
-    for line in _warnings(result):
-        _note(line)
-    _note(
-        f"{result['federations']} federations, {result['client_updates']} client updates in {result['seconds']:.1f} s"
-    )
-
-
-def _interval(values: dict[str, Any], sign: str = "") -> str:
-    return f"{values['low']:{sign}.3f} to {values['high']:{sign}.3f}"
-
-
-def _warnings(result: dict[str, Any]) -> list[str]:
-    lines = []
-    edge = [f"{name} ({row['learning-rate']:g})" for name, row in result["tuned"].items() if row["on_the_edge"]]
-    if edge:
-        lines.append(f"note: picked on the edge of the tuned rates, a wider --tune may change it: {', '.join(edge)}")
-    falling = [
-        f"{entry['name']} ({entry['not_converged']} of {len(result['seeds'])} seeds)"
-        for entry in result["strategies"]
-        if entry["not_converged"]
-    ]
-    if falling:
-        lines.append(f"note: not converged, validation loss still falling by over 1 %: {', '.join(falling)}")
-    idle = [
-        f"{entry['name']} ({entry['acts_on_rows']:.0%})" for entry in result["strategies"] if entry["acts_on_rows"] < 1
-    ]
-    if idle:
-        lines.append(f"note: acts on a part of the training rows only: {', '.join(idle)}")
-    return lines
-
-
 def main() -> None:
     """Run the command line; a person's mistake is one line on stderr and exit 2."""
     sys.exit(_exit_code())
@@ -387,10 +305,10 @@ def _exit_code() -> int:
         return 2  # the help is there already
     except (SettingsError, click.ClickException) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        _note("edgefed: " + " ".join(message.split()))
+        note("edgefed: " + " ".join(message.split()))
         return 2
     except (KeyboardInterrupt, click.Abort):
-        _note("edgefed: interrupted")
+        note("edgefed: interrupted")
         return 130
     except BrokenPipeError:
         return 1
@@ -399,6 +317,6 @@ def _exit_code() -> int:
 
         if not isinstance(error, FederationError | OSError):
             raise
-        _note(f"edgefed: {error}")
+        note(f"edgefed: {error}")
         return 1
     return code if isinstance(code, int) else 0

@@ -152,6 +152,8 @@ def main() -> int:
     for name in asked.peers:
         if name not in plan.peers:
             parser.error(f"--peers: {asked.workload} has no peer {name!r} (known: {', '.join(plan.peers) or 'none'})")
+    if asked.seeds is not None and asked.workload != "w2":
+        parser.error("--seeds: belongs to w2")
     if asked.out is not None and asked.out.exists():
         parser.error(f"--out: {asked.out} is there already")
 

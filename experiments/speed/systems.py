@@ -108,12 +108,16 @@ class MeasurementError(Exception):
     """A system that gave no measurement; the message is one line."""
 
 
+class NotInstalledError(MeasurementError):
+    """A peer whose environment is not there."""
+
+
 def python_of(environment: str, folder: Path) -> Path:
     """Return an environment's interpreter.
 
     Raises
     ------
-    MeasurementError
+    NotInstalledError
         When ``install_peers.py`` has not made it.
     """
     if not environment:
@@ -121,7 +125,7 @@ def python_of(environment: str, folder: Path) -> Path:
     home = folder / environment
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
-        raise MeasurementError(f"not installed: python experiments/speed/install_peers.py {environment}")
+        raise NotInstalledError(f"not installed: python experiments/speed/install_peers.py {environment}")
     return python
 
 
@@ -203,6 +207,8 @@ def _measured_or_again(case: Case, folder: Path) -> dict[str, Any]:
     """Measure a case; a second time where the first failed: processes that meet over sockets now and then miss."""
     try:
         return measure(case.worker, case.options, case.environment, folder)
+    except NotInstalledError:
+        raise
     except MeasurementError as error:
         print(f"  again, since: {error}", file=sys.stderr)
         return measure(case.worker, case.options, case.environment, folder)

@@ -1,8 +1,8 @@
 """fedjax (Google): its federated averaging under its ``jit`` backend.
 
 fedjax 0.0.17 (2023) is no longer maintained. One name that it uses, ``jax.tree_map``, has left JAX since; it is put
-back here, and nothing else is changed. It fills batches across the ends of epochs: 8 steps of 10 rows for 5 epochs of 15
-rows, where the other systems take 10 steps.
+back here, and nothing else is changed. It fills batches across the ends of epochs: 8 steps of 10 rows for 5 epochs of
+15 rows, where the other systems take 10 steps.
 """
 
 from __future__ import annotations
