@@ -175,7 +175,7 @@ def partition(
         table.add_row(name, *map(str, row), str(sum(row)))
     table.add_section()
     table.add_row("all", *map(str, counts.sum(0).tolist()), str(int(counts.sum())))
-    Console().print(table)
+    show(table)
     note(f"picture: {plot}" if plot is not None else "")
 
 
@@ -249,7 +249,7 @@ def list_names(
         from edgefed.config import unknown
 
         raise SettingsError(unknown("list", what, [*LISTS, "engines", "settings"]))
-    Console().print(table)
+    show(table)
 
 
 # ------------------------------------------------------------------------------------------------ input

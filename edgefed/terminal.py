@@ -26,6 +26,11 @@ def note(text: str) -> None:
         print(text, file=sys.stderr)
 
 
+def show(table: Table, width: int | None = None) -> None:
+    """Print a table to stdout. Names come from a person's file: brackets and colons in them are no mark-up."""
+    Console(width=width, markup=False, emoji=False).print(table)
+
+
 def show_run(run: Run) -> None:
     """Print a run's measures to stdout, where it is and what it cost to stderr."""
     summary = run.summary
@@ -33,10 +38,12 @@ def show_run(run: Run) -> None:
     table.add_column("test measure")
     table.add_column("", justify="right")
     for name in ("balanced_accuracy", "accuracy", "macro_f1", "worst_recall", "g_mean", "log_loss", "brier"):
-        table.add_row(name.replace("_", " "), f"{summary['test'][name]:.4f}")
+        value = summary["test"][name]
+        # Null stands in a folder for the log-loss of a model that diverged.
+        table.add_row(name.replace("_", " "), "inf" if value is None else f"{value:.4f}")
     for name, value in zip(run.manifest["classes"], summary["test"]["recall"], strict=True):
         table.add_row(f"recall of {name}", "no rows" if value is None else f"{value:.4f}")
-    Console().print(table)
+    show(table)
     moved = summary["bytes"]
     note(
         f"{summary['client_updates']} client updates in {summary['seconds']:.2f} s; "
@@ -63,7 +70,7 @@ def show_comparison(result: dict[str, Any]) -> None:
     table.add_section()
     for name, reference in result["references"].items():
         table.add_row(f"reference: {name}", f"{reference['mean']:.3f}", _interval(reference))
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    show(table, width=None if sys.stdout.isatty() else 140)
     for line in _warnings(result):
         note(line)
     note(f"{result['federations']} federations, {result['client_updates']} client updates in {result['seconds']:.1f} s")

@@ -36,9 +36,13 @@ def settings(**changes: Any) -> FederationConfig:
 
 def trained(config: FederationConfig, engine: str = "batched", **arguments: Any) -> tuple[Run, list[Any]]:
     """Run a federation; return the run and the rows of its clients."""
-    seen: list[Federation] = []
-    run = edgefed.run(config, engine=engine, progress=False, on_round=seen.append, **arguments)
-    return run, client_rows(seen[-1])
+    rows: list[Any] = []
+
+    def look(federation: Federation) -> None:
+        rows.extend(client_rows(federation, federation.round - 1))
+
+    run = edgefed.run(config, engine=engine, progress=False, on_round=look, **arguments)
+    return run, rows
 
 
 def queried(

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
+#: Clients whose rows are summed at once.
+MOMENTS_BLOCK = 4096
+
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -98,6 +101,7 @@ class Clients:
     config: FederationConfig
     shards: Shards
     _prepared: tuple[bytes, Cohort] | None = field(default=None, repr=False)
+    _chosen: tuple[Cohort, Ints, Cohort] | None = field(default=None, repr=False)
 
     @cached_property
     def model(self) -> MLP:
@@ -209,7 +213,10 @@ class Clients:
         everyone = self.everyone(guidance)
         if len(which) == len(everyone) and np.array_equal(which, np.arange(len(which))):
             return everyone
-        return everyone.take(which)
+        # Where some shards are empty, the others come back round after round.
+        if self._chosen is None or self._chosen[0] is not everyone or not np.array_equal(self._chosen[1], which):
+            self._chosen = (everyone, which, everyone.take(which))
+        return self._chosen[2]
 
     def cohort(self, guidance: Guidance, which: Ints, params: torch.Tensor, round_number: int) -> Cohort:
         """Return some clients (positions) as a cohort that starts a round from ``params`` [size]."""
@@ -269,6 +276,15 @@ def _moments(features: NDArray[np.floating], rows: Partition) -> tuple[Floats, F
 
     Two passes in float64: raw sums of squares lose the deviation of a feature with a large mean. NaN is left out.
     """
+    count, mean, m2 = (np.zeros((len(rows), features.shape[1])) for _ in range(3))
+    # In blocks: a million clients' rows in float64, several times over, would set the peak of memory.
+    for start in range(0, len(rows), MOMENTS_BLOCK):
+        block = np.arange(start, min(start + MOMENTS_BLOCK, len(rows)))
+        count[block], mean[block], m2[block] = _block_moments(features, rows.take(block))
+    return count, mean, m2
+
+
+def _block_moments(features: NDArray[np.floating], rows: Partition) -> tuple[Floats, Floats, Floats]:
     values = features[rows.indices].astype(np.float64)
     real = ~np.isnan(values)
     values = np.where(real, values, 0.0)

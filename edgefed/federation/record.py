@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgefed.config import SettingsError
 from edgefed.federation.federation import clients_test
 from edgefed.imbalance import REMEDIES
+from edgefed.learning.training import execution
 from edgefed.runs import Run, RunWriter, model_hash
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def opening_manifest(config: FederationConfig, data: FederatedData, engine: str,
         "format": 1,
         "engine": engine,
         "environment": environment,
+        "execution": execution(),
         "features": list(dataset.feature_names),
         "classes": list(dataset.class_names),
         "rows": {"train": len(parts.pool), "validation": len(parts.validation), "test": len(parts.test)},
@@ -140,6 +142,8 @@ class RunLog:
         federation, every = self.federation, self.federation.config.checkpoint_every
         if not federation.done and (not every or federation.round % every):
             return
+        # What was written earlier need not stay in memory, round after round.
+        federation.clients = [entry for entry in federation.clients if entry.round > self.written]
         self.writer.rows(federation.history[self.written :], client_rows(federation, self.written))
         if every and not federation.done:
             arrays: dict[str, Any] = federation.model.state_dict(federation.weights)

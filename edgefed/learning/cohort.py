@@ -112,6 +112,8 @@ def pool_of(cohorts: Sequence[Cohort]) -> Pool:
             distinct.append(cohort)
             rows += len(cohort.features)
         bases.append(places[id(cohort.features)])
+    if len(distinct) == 1:
+        return Pool(distinct[0].features, distinct[0].targets, np.array(bases, np.int64))
     return Pool(
         torch.cat([cohort.features for cohort in distinct]),
         torch.cat([cohort.targets for cohort in distinct]),

@@ -90,7 +90,7 @@ def train(update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
         loss[which] = chunk_loss.double().cpu().numpy()
 
     workers = available_cores() if cohort.params.device.type == "cpu" else 1
-    chunks = _chunks(update, schedule, cohort, steps, workers)
+    chunks = _chunks(update, schedule, cohort, steps)
     if len(chunks) == 1 or workers == 1:
         # A lone client with a large model has the cores to itself: its products are worth sharing out.
         alone = len(cohort) == 1 and _step_bytes(update, schedule, cohort) > LARGE_CLIENT_BYTES
@@ -101,6 +101,11 @@ def train(update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
         with torch_threads(1), ThreadPoolExecutor(workers) as pool:
             list(pool.map(train_chunk, chunks))
     return Trained(params.cpu(), loss, steps)
+
+
+def execution() -> dict[str, int]:
+    """Return what training is shared out by, for a run's manifest."""
+    return {"cores": available_cores(), "chunk_bytes": CHUNK_BYTES, "shared_bytes": SHARED_BYTES}
 
 
 def available_cores() -> int:
@@ -121,11 +126,12 @@ def _step_bytes(update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> int
     return (2 * model.size + width * units) * cohort.params.element_size()
 
 
-def _chunks(update: ClientUpdate, schedule: Schedule, cohort: Cohort, steps: Ints, workers: int) -> list[Ints]:
+def _chunks(update: ClientUpdate, schedule: Schedule, cohort: Cohort, steps: Ints) -> list[Ints]:
     """Cut a cohort into chunks of clients with batches of one width, those with the most steps first.
 
-    A chunk's size follows from shapes: as many clients as keep a step's working set in a core's cache (on a CPU), and
-    chunks enough for every worker as soon as there is work enough to share.
+    A chunk's size follows from shapes alone, never from timing or the number of cores, so a run resumed on another
+    machine is cut alike: as many clients as keep a step's working set in a core's cache (on a CPU), and an even number
+    of chunks as soon as there is work enough to share.
     """
     widths = schedule.widths(cohort.drawn_rows)
     order = np.lexsort((-steps, -widths))
@@ -135,7 +141,7 @@ def _chunks(update: ClientUpdate, schedule: Schedule, cohort: Cohort, steps: Int
     for group in np.split(order, np.flatnonzero(np.diff(widths[order])) + 1):
         count = -(-len(group) // most)
         if len(group) * per_client >= SHARED_BYTES:
-            count = -(-count // workers) * workers  # no worker is left without a chunk at the end
+            count += count % 2  # two cores end together
         size = -(-len(group) // max(count, 1))
         drawn, start = cohort.drawn_rows[group], 0
         # A remedy that draws few of many rows walks through them often, and a chunk's orders are of one size.

@@ -265,7 +265,7 @@ def test_chunks_bound_the_memory_of_a_client_that_draws_few_of_its_many_rows(mon
     steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
     monkeypatch.setattr(training, "MAX_ORDER_ELEMENTS", bound)
 
-    chunks = training._chunks(ClientUpdate(MODEL), schedule, cohort, steps, 2)
+    chunks = training._chunks(ClientUpdate(MODEL), schedule, cohort, steps)
 
     assert sorted(np.concatenate(chunks).tolist()) == list(range(10))
     for which in chunks:
