@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from enum import StrEnum
@@ -10,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
-from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
 from edgefed.config import SettingsError, catalogue, read_settings, schema
-from edgefed.terminal import note, print_json, show_comparison, show_run
+from edgefed.terminal import note, print_json, show, show_comparison, show_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -293,6 +293,9 @@ def _rates(tune: str, no_tune: bool) -> tuple[float, ...] | None:
 
 def main() -> None:
     """Run the command line; a person's mistake is one line on stderr and exit 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a name in a person's file gets its escape, not a traceback.
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_exit_code())
 
 

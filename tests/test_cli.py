@@ -238,6 +238,33 @@ def test_a_persons_own_csv(cli):
     assert Run.read("s").config.partition == "natural"
 
 
+def test_names_in_a_persons_file_are_no_mark_up(cli):
+    """Brackets and colons in class and client names are printed as they are."""
+    rows = [f"{n % 7},{n % 5},{('[/b]', '[red]x', ':+1:')[n % 3]},{('[/c]', '[bold]')[n % 2]}" for n in range(90)]
+    Path("mine.csv").write_text("\n".join(["a,b,y,site", *rows]) + "\n")
+    asked = ("mine.csv", "--label", "y", "--client", "site")
+
+    code, out, _ = cli("partition", *asked)
+    assert code == 0
+    assert all(name in out for name in ("[/b]", "[red]x", ":+1:", "[/c]", "[bold]"))
+    code, out, _ = cli("run", *asked, *QUICK)
+    assert code == 0
+    assert all(f"recall of {name}" in out for name in ("[/b]", "[red]x", ":+1:"))
+
+
+def test_a_run_that_diverged_is_shown_again(cli):
+    """Its log-loss is infinite, which JSON holds as null."""
+    wild = ("-s", "learning-rate=1000", "-s", "hidden=32-32-32", "-s", "loss=hinge")
+
+    for resume in ((), ("--resume",)):
+        code, out, _ = cli("run", *QUICK, *wild, "--out", "run", *resume)
+        assert code == 0
+        assert re.search(r"log loss +inf\b", out)
+    code, out, _ = cli("run", *QUICK, *wild, "--out", "run", "--resume", "--format", "json")
+    assert code == 0
+    assert one_object(out)["test"]["log_loss"] is None
+
+
 # ---------------------------------------------------------------------------------------------- compare
 COMPARE = ("compare", "--strategies", "none,class-weights,random-oversampling", "--seeds", "5", "--no-tune")
 
@@ -414,6 +441,17 @@ def test_as_a_module_and_as_a_program(tmp_path):
         done = subprocess.run([*program, "list", "nope"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("edgefed: unknown list 'nope'")
+
+
+def test_a_terminal_that_cannot_show_a_name_gets_its_escape(tmp_path):
+    (tmp_path / "mine.csv").write_text("a,b,y\n" + "1,2,é\n2,3,ü\n" * 20, encoding="utf-8")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "edgefed", "partition", "mine.csv"]
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env=environment)
+
+    assert done.returncode == 0, done.stderr
+    assert "\\xe9" in done.stdout
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to a process alone")
