@@ -87,6 +87,10 @@ def run(
 
     config = FederationConfig.from_mapping(_settings(source, settings, label, client))
     name = f"{config.dataset}-{config.imbalance}-seed-{config.seed}"
+    if config.run_folder:
+        if out is not None and out != Path(config.run_folder):
+            raise SettingsError(f"--out {out} contradicts run-folder={config.run_folder}: give one of them")
+        out = Path(config.run_folder)
     done = api.run(config, engine=engine, out=out, name=name, resume=resume, progress=True)
     if output is Format.json:
         print_json(done.summary)

@@ -497,3 +497,16 @@ def test_json_of_a_real_process_is_alone_on_stdout(tmp_path):
     assert done.returncode == 0, done.stderr
     check_run(one_object(done.stdout), 3)
     assert all(re.match(r"iris: round \d/3 ", line) for line in done.stderr.splitlines())
+
+
+def test_run_folder_is_where_a_run_is_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["edgefed", "run", "-s", "num-server-rounds=1", "-s", "run-folder=kept"])
+    assert _exit_code() == 0
+    assert (tmp_path / "kept" / "manifest.json").is_file()
+
+    monkeypatch.setattr("sys.argv", ["edgefed", "run", "-s", "run-folder=kept", "--out", "other"])
+    capsys.readouterr()
+    assert _exit_code() == 2
+    assert "contradicts run-folder=kept" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

@@ -82,7 +82,10 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
         "test": {key: value for key, value in last["test"].items() if key != "confusion"},
         "validation": {key: value for key, value in last.get("validation", {}).items() if key != "confusion"},
         "clients_test": clients_test(federation),
-        "bytes": {"up": federation.bytes_up, "down": federation.bytes_down},
+        "bytes": {
+            "up": federation.query_bytes[0] + federation.bytes_up,
+            "down": federation.query_bytes[1] + federation.bytes_down,
+        },
         "model_sha256": model_hash(weights),
     }
     return opening | {

@@ -147,15 +147,17 @@ def test_measures_of_the_summary_agree_with_each_other():
 def test_bytes_of_the_summary_are_those_of_its_rounds():
     run, _ = trained(settings())
 
-    assert run.summary["bytes"]["up"] == sum(row["bytes_up"] for row in run.rounds)
-    assert run.summary["bytes"]["down"] == sum(row["bytes_down"] for row in run.rounds)
+    query = run.manifest["query_bytes"]
+    assert run.summary["bytes"]["up"] == query["up"] + sum(row["bytes_up"] for row in run.rounds)
+    assert run.summary["bytes"]["down"] == query["down"] + sum(row["bytes_down"] for row in run.rounds)
 
 
 def test_bytes_of_the_summary_are_those_of_its_rounds_when_clients_evaluate():
     run, _ = trained(settings(client_test_fraction=0.2, long_tail=1.0))
 
-    assert run.summary["bytes"]["up"] == sum(row["bytes_up"] for row in run.rounds)
-    assert run.summary["bytes"]["down"] == sum(row["bytes_down"] for row in run.rounds)
+    query = run.manifest["query_bytes"]
+    assert run.summary["bytes"]["up"] == query["up"] + sum(row["bytes_up"] for row in run.rounds)
+    assert run.summary["bytes"]["down"] == query["down"] + sum(row["bytes_down"] for row in run.rounds)
 
 
 def test_each_round_is_told_with_the_round_written(tmp_path):

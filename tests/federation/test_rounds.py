@@ -199,11 +199,13 @@ def test_clients_evaluate_on_rows_that_they_never_train_on(engine):
     assert run.summary["clients_test"]["basis"].startswith("held out")
 
 
-def test_without_held_out_rows_the_basis_is_label_shares():
-    """A client with shares s and the server's recalls r is served s . r."""
-    config, data = federate(settings())
+@pytest.mark.parametrize(("clients", "tenth"), [(10, 1), (60, 4)])
+def test_without_held_out_rows_the_basis_is_label_shares(clients, tenth):
+    """A client with shares s and the server's recalls r is served s . r; with few clients the lowest tenth is one."""
+    config, data = federate(settings(num_clients=clients, long_tail=1.0))
     run, _ = trained(config)
     counts = data.class_counts[data.class_counts.sum(1) > 0]
+    assert max(1, len(counts) // 10) == tenth
     served = counts / counts.sum(1, keepdims=True) @ np.array(run.summary["test"]["recall"])
 
     found = run.summary["clients_test"]
@@ -211,7 +213,9 @@ def test_without_held_out_rows_the_basis_is_label_shares():
     assert found["basis"].startswith("label shares")
     assert found["mean"] == pytest.approx(served.mean())
     assert found["worst"] == pytest.approx(served.min())
+    assert found["bottom10"] == pytest.approx(np.sort(served)[:tenth].mean())
     assert found["std"] == pytest.approx(served.std(ddof=1))
+    assert found["clients"] == len(counts)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
