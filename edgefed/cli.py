@@ -85,7 +85,10 @@ def run(
     from edgefed import api
     from edgefed.config import FederationConfig
 
-    config = FederationConfig.from_mapping(_settings(source, settings, label, client))
+    given = _settings(source, settings, label, client)
+    if resume and out is not None and not given and (out / "config.toml").is_file():
+        given = read_settings(out / "config.toml")  # the folder says what it was
+    config = FederationConfig.from_mapping(given)
     name = f"{config.dataset}-{config.imbalance}-seed-{config.seed}"
     if config.run_folder:
         if out is not None and out != Path(config.run_folder):
@@ -117,17 +120,24 @@ def compare(
     resume: Resume = False,
     output: OutputFormat = Format.text,
 ) -> None:
-    """Compare imbalance remedies over seeds, paired: which helps, by how much, and is it real."""
-    from edgefed import api
-    from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_SEEDS, comparison_defaults
+    """Compare imbalance remedies over seeds, paired: which helps, by how much, and is it real.
 
-    config = comparison_defaults(_settings(source, settings, label, client))
-    rates = _rates(tune, no_tune)
+    With nothing said: iris with a long tail of 10 that rotates with the seed, 10 clients, Dirichlet 0.3, 100 rounds,
+    rates 0.1, 0.3, 1 and 3, 30 seeds. Your own CSV is compared as it is, without a tail; -s long-tail=10 thins it.
+    """
+    from edgefed import api
+    from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_SEEDS, comparison_defaults, kept_plan
+
+    given = _settings(source, settings, label, client)
+    work = None
+    if resume and out is not None and not (given or strategies or seeds or tune or no_tune):
+        work = kept_plan(out)  # the folder says what it was
+    config = work.base if work else comparison_defaults(given)
     result = api.compare(
         config,
-        strategies=strategies or DEFAULT_ARMS,
-        seeds=DEFAULT_SEEDS if seeds is None else seeds,
-        tune=rates,
+        strategies=work.arms if work else strategies or DEFAULT_ARMS,
+        seeds=len(work.seeds) if work else DEFAULT_SEEDS if seeds is None else seeds,
+        tune=_rates(tune, no_tune) if work is None else work.rates if work.tuned else None,
         engine=engine,
         out=out,
         name=f"compare-{config.dataset}",
@@ -165,7 +175,7 @@ def partition(
     if plot is not None:
         from edgefed.report import plot_shards
 
-        title = f"{config.dataset}, {config.partition}: who holds what"
+        title = f"{config.dataset}, {config.partition}"
         plot_shards(counts, names, plot, title=title, client_names=data.dataset.client_names)
     if output is Format.json:
         shards = [dict(zip(names, row, strict=True)) for row in counts.tolist()]

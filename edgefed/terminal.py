@@ -54,6 +54,7 @@ def show_run(run: Run) -> None:
 
 def show_comparison(result: dict[str, Any]) -> None:
     """Print a comparison's table to stdout, what to beware of and what it cost to stderr."""
+    note(f"setting: {result['setting']}")
     table = Table(title=f"Test balanced accuracy, last round: {result['generalises_over']}", caption=result["finding"])
     for title in ("remedy", "mean", "95 % interval", "minus none", "95 % interval", "p (Holm)", "rate", "finding"):
         table.add_column(
@@ -82,6 +83,20 @@ def _interval(values: dict[str, Any], sign: str = "") -> str:
 
 def _warnings(result: dict[str, Any]) -> list[str]:
     lines = []
+    compared = [entry for entry in result["strategies"] if entry["difference"] is not None]
+    reach = [f"{entry['name']} {100 * entry['difference']['detectable']:.1f}" for entry in compared]
+    if reach:
+        lines.append(f"smallest difference that so many seeds find four times in five, in points: {', '.join(reach)}")
+    swings = []
+    for entry in compared:
+        steadier = entry["last_tenth"]
+        if steadier["tier"] != entry["tier"]:
+            swings.append(f"{entry['name']} ({100 * steadier['difference']['mean']:+.1f} points, {steadier['tier']})")
+    if swings:
+        lines.append(f"note: averaged over the last tenth of the rounds the finding is another: {', '.join(swings)}")
+    same = [entry["name"] for entry in compared if entry["difference"]["ties"] == len(result["seeds"])]
+    if same:
+        lines.append(f"note: exactly as none under every seed, nothing to remedy or nothing done: {', '.join(same)}")
     edge = [f"{name} ({row['learning-rate']:g})" for name, row in result["tuned"].items() if row["on_the_edge"]]
     if edge:
         lines.append(f"note: picked on the edge of the tuned rates, a wider --tune may change it: {', '.join(edge)}")

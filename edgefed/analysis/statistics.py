@@ -154,6 +154,14 @@ def contrasts(values: Mapping[str, Sequence[float]], control: str = "none") -> d
     return found
 
 
+def seeds_needed(arms: int) -> int:
+    """Return the fewest seeds with which so many contrasts could find anything at all.
+
+    The smallest p value that n sign flips can give is 2 / 2^n, and Holm multiplies the smallest by the contrasts.
+    """
+    return math.ceil(math.log2(2 * arms / (1 - CONFIDENCE)))
+
+
 def _tier(mean: float, p_holm: float, seeds: int, arms: int) -> str:
     # The smallest p value that n sign flips can give is 2 / 2^n: below that many seeds nothing can be found.
     if 2 / 2**seeds * arms > 1 - CONFIDENCE:

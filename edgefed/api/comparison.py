@@ -117,10 +117,10 @@ def compare(
     runs = _read_finished(folder, work) if resume and folder is not None else {}
     with resumable(folder):
         runs |= _run([cell for cell in work.cells() if cell not in runs], work, data, trainer, engine, folder, progress)
-    reference = references(work.base, {seed: data(seed) for seed in work.seeds}, work.rates)
-    result = figures(work, runs, reference, folder, time.perf_counter() - begun)
-    if folder is not None:
-        _write(folder, work, result, runs)
+        reference = references(work.base, {seed: data(seed) for seed in work.seeds}, work.rates)
+        result = figures(work, runs, reference, folder, time.perf_counter() - begun)
+        if folder is not None:
+            _write(folder, work, result, runs)
     return Comparison(plain(result), runs, folder)
 
 

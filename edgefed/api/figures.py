@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.analysis.statistics import SAME, UNDECIDED, ranking, t_interval
+from edgefed.analysis.statistics import SAME, UNDECIDED, contrasts, ranking, seeds_needed, t_interval
 from edgefed.api.plan import CONTROL
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def figures(
     """Return what a comparison prints and keeps: see the command line's contract."""
     picks = {arm: _pick(work, runs, arm) for arm in work.arms}
     chosen = {arm: [runs[arm, picks[arm], seed] for seed in work.seeds] for arm in work.arms}
+    # Not ranked by, but looked at: what an average over the last rounds would have said.
+    averaged = {arm: [_last_tenth(run) for run in chosen[arm]] for arm in work.arms}
+    steadier = contrasts(averaged, CONTROL)
     strategies = []
     for row in ranking({arm: last_round(chosen[arm], RANKED) for arm in work.arms}, CONTROL):
         arm = row["name"]
@@ -57,6 +61,11 @@ def figures(
             "acts_on_rows": _share_acted_on(chosen[arm]),
             "needs_global_counts": bool(chosen[arm][0].manifest["class_counts_asked"]),
             "not_converged": sum(_still_falling(run) for run in chosen[arm]),
+            "last_tenth": {
+                "mean": float(np.mean(averaged[arm])),
+                "difference": asdict(steadier[arm]) if arm in steadier else None,
+                "tier": steadier[arm].tier if arm in steadier else "control",
+            },
         }
         strategies.append(entry)
     return {
@@ -70,10 +79,23 @@ def figures(
         "generalises_over": (
             f"on {_data_name(work.base)}, over random splits, partitions and initialisations ({len(work.seeds)} seeds)"
         ),
+        "setting": _setting(work.base, chosen[CONTROL][0]),
         "strategies": strategies,
         "references": {name: _reference(values) for name, values in reference.items()},
         "tuned": _tuned(work, runs, picks),
     }
+
+
+def _setting(config: FederationConfig, run: Run) -> str:
+    """Return in a line what was compared under."""
+    tail = f"long tail {config.long_tail:g}" if config.long_tail > 1 else "no long tail"
+    clients = f"{run.summary['clients']} clients, {config.partition}"
+    clients += f"({config.alpha:g})" if config.partition in ("dirichlet", "quantity") else ""
+    rows = run.manifest["rows"]
+    return (
+        f"{clients}, {tail}, {config.num_server_rounds} rounds; first seed: {rows['train']} training, "
+        f"{rows['validation']} validation, {rows['test']} test rows"
+    )
 
 
 def _data_name(config: FederationConfig) -> str:
@@ -124,6 +146,15 @@ def _share_acted_on(runs: Sequence[Run]) -> float:
     return acted / total
 
 
+def _last_tenth(run: Run) -> float:
+    """Return the ranked measure averaged over the last tenth of the rounds.
+
+    At a rate at the edge of stability a model swings from round to round, and the last round is one of two answers.
+    """
+    scores = [_number(row["test"][RANKED]) for row in run.rounds if "test" in row]
+    return float(np.mean(scores[-max(1, len(scores) // 10) :]))
+
+
 def _still_falling(run: Run) -> bool:
     """Return whether the validation loss fell by more than 1 % over the last tenth of the rounds."""
     losses = [_number(row["validation"]["log_loss"]) for row in run.rounds if "validation" in row]
@@ -145,7 +176,8 @@ def _finding(strategies: Sequence[dict[str, Any]]) -> str:
     if not tiers:
         return "nothing to compare: name remedies beside none"
     if UNDECIDED in tiers:
-        return "too few seeds to tell any remedy from none"
+        needed = seeds_needed(len(strategies) - 1)
+        return f"too few seeds to tell any remedy from none: {len(strategies) - 1} contrasts need at least {needed}"
     if list(tiers) == [SAME]:
         return "no remedy can be told from none with so many seeds"
     return "; ".join(f"{tier}: {', '.join(names)}" for tier, names in tiers.items())

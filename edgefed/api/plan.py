@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgefed.config import FederationConfig, SettingsError, catalogue, unknown
+from edgefed.runs import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 DEFAULT_ARMS = (
     "none",
@@ -59,6 +61,18 @@ class Plan:
     def config(self, arm: str, rate: float, seed: int) -> FederationConfig:
         """Return one federation's settings."""
         return self.base.replace(imbalance=arm, learning_rate=rate, seed=seed)
+
+
+def kept_plan(folder: Path) -> Plan | None:
+    """Return the plan of a comparison's folder, or None where there is none yet."""
+    if not (folder / "plan.json").is_file():
+        return None
+    kept = read_json(folder / "plan.json")
+    try:
+        base = FederationConfig.from_mapping(kept["settings"])
+        return Plan(base, tuple(kept["strategies"]), tuple(kept["seeds"]), tuple(kept["rates"]), bool(kept["tuned"]))
+    except (KeyError, TypeError) as error:
+        raise SettingsError(f"{folder / 'plan.json'}: not a comparison's plan ({error})") from None
 
 
 def plan(
