@@ -129,6 +129,9 @@ def compare(
     from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_SEEDS, comparison_defaults, kept_plan
 
     given = _settings(source, settings, label, client)
+    for key, instead in (("learning-rate", "" if no_tune else "--tune or --no-tune"), ("imbalance", "--strategies")):
+        if instead and key in read_settings(None, settings or ()):
+            raise SettingsError(f"-s {key} says nothing in a comparison: {instead} does")
     work = None
     if resume and out is not None and not (given or strategies or seeds or tune or no_tune):
         work = kept_plan(out)  # the folder says what it was
@@ -148,13 +151,14 @@ def compare(
 
     folder = result.folder
     assert folder is not None
-    pictures = plot_comparison(folder)
     if output is Format.json:
         print_json(result.result)
     else:
         show_comparison(result.result)
+    sys.stdout.flush()  # the result is out before a picture can fail
+    pictures = plot_comparison(folder)
     note(f"pictures: {pictures[0].parent}" if pictures else "")
-    note(f"settings of the first of the ranking, for edgefed run: {folder / 'best.toml'}")
+    note(f"settings of the best on validation rows, for edgefed run: {folder / 'best.toml'}")
 
 
 @app.command()

@@ -84,7 +84,11 @@ def _interval(values: dict[str, Any], sign: str = "") -> str:
 def _warnings(result: dict[str, Any]) -> list[str]:
     lines = []
     compared = [entry for entry in result["strategies"] if entry["difference"] is not None]
-    reach = [f"{entry['name']} {100 * entry['difference']['detectable']:.1f}" for entry in compared]
+    reach = [
+        f"{entry['name']} {100 * entry['difference']['detectable']:.1f}"
+        for entry in compared
+        if entry["difference"]["detectable"] is not None
+    ]
     if reach:
         lines.append(f"smallest difference that so many seeds find four times in five, in points: {', '.join(reach)}")
     swings = []

@@ -56,7 +56,8 @@ class Difference:
     ties : int
         Seeds in which the two are exactly equal.
     detectable : float
-        Smallest true difference that so many seeds with this spread find four times in five at the 5 % level.
+        Smallest true difference that so many seeds with this spread find four times in five, at the 5 % level shared
+        by all contrasts.
     tier : str
         The finding in words.
     """
@@ -107,15 +108,17 @@ def sign_flip_p(differences: Floats) -> float:
     return float(result.pvalue)
 
 
-def detectable(differences: Floats, power: float = 0.8) -> float:
+def detectable(differences: Floats, power: float = 0.8, contrasts: int = 1) -> float:
     """Return the smallest difference that a paired t test of this size and spread finds with the given power.
 
-    (t_{1 - alpha/2} + t_{power}) s / sqrt(n), the usual approximation; nan with fewer than two seeds.
+    (t_{1 - alpha/(2m)} + t_{power}) s / sqrt(n), the usual approximation, for one of m contrasts that are adjusted
+    together (Bonferroni's level, which Holm's method is never below); nan with fewer than two seeds, and where all
+    differences are equal: no spread was seen.
     """
-    if len(differences) < 2:
+    if len(differences) < 2 or not np.ptp(differences):
         return math.nan
     free = len(differences) - 1
-    reach = stats.t.ppf(0.5 + CONFIDENCE / 2, free) + stats.t.ppf(power, free)
+    reach = stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * contrasts), free) + stats.t.ppf(power, free)
     return float(reach * stats.sem(differences))
 
 
@@ -148,7 +151,7 @@ def contrasts(values: Mapping[str, Sequence[float]], control: str = "none") -> d
             p=p,
             p_holm=float(p_holm),
             ties=int((difference == 0).sum()),
-            detectable=detectable(difference),
+            detectable=detectable(difference, contrasts=len(arms)),
             tier=_tier(interval.mean, float(p_holm), len(difference), len(arms)),
         )
     return found

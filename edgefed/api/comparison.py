@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import gc
 import io
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +19,9 @@ from edgefed.api.figures import MEASURES, figures, last_round
 from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_RATES, DEFAULT_SEEDS, Cell, Plan, comparison_defaults, plan
 from edgefed.api.progress import shown
 from edgefed.api.references import references
-from edgefed.api.single import resumable
+from edgefed.api.single import check_same_data, resumable
 from edgefed.config import FederationConfig, SettingsError
-from edgefed.data.datasets import load
+from edgefed.data.datasets import fingerprint, load
 from edgefed.data.shards import FederatedData, federate
 from edgefed.engines import make_engine
 from edgefed.federation.clients import device_of
@@ -27,7 +31,7 @@ from edgefed.federation.rounds import run_rounds
 from edgefed.runs import Run, RunWriter, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from edgefed.engines.grid import Engine
     from edgefed.federation.federation import Federation
@@ -108,12 +112,13 @@ def compare(
     continuing = resume and folder is not None and (folder / "plan.json").is_file()
     if continuing and folder is not None:
         _check_same_plan(folder, work)
+        check_same_data(folder / "plan.json", data.fingerprint)
         if is_folder_of(folder, "comparison"):
             return Comparison(read_json(folder / "comparison.json"), _read_finished(folder, work), folder)
     trainer = make_engine(engine)  # one that is not there is said before a folder is made
     if not continuing and (folder is not None or name is not None):
         folder = new_folder(folder, name or "")
-        write_json(folder / "plan.json", _asked(work))
+        write_json(folder / "plan.json", _asked(work) | {"data_sha256": data.fingerprint})
     runs = _read_finished(folder, work) if resume and folder is not None else {}
     with resumable(folder):
         runs |= _run([cell for cell in work.cells() if cell not in runs], work, data, trainer, engine, folder, progress)
@@ -134,6 +139,12 @@ class _Data:
 
     def __call__(self, seed: int) -> FederatedData:
         return self.settled(seed)[1]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the rows."""
+        self(self.base.seed)
+        return fingerprint(self._dataset)
 
     def settled(self, seed: int) -> tuple[FederationConfig, FederatedData]:
         """Return the settings as they turned out under a seed, and the data."""
@@ -157,10 +168,23 @@ def _run(
     surroundings = environment()
     blocks = [cells[start : start + BLOCK] for start in range(0, len(cells), BLOCK)]
     runs: dict[Cell, Run] = {}
-    with shown(progress, len(blocks) * work.base.num_server_rounds, f"{len(cells)} federations") as show:
+    what = f"{len(cells)} federations in {len(blocks)} blocks"
+    with shown(progress, len(blocks) * work.base.num_server_rounds, what) as show, without_garbage_collection():
         for block in blocks:
             runs |= _run_block(block, data, engine, engine_name, surroundings, folder, show)
     return runs
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Leave out the search for reference cycles: a comparison keeps what it makes, and each looks at all of it."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def _run_block(
@@ -206,13 +230,12 @@ def _name(cell: Cell) -> str:
 def _check_same_plan(folder: Path, work: Plan) -> None:
     kept, asked = read_json(folder / "plan.json"), _asked(work)
     for key, value in asked["settings"].items():
-        if kept["settings"].get(key) != value:
-            raise SettingsError(
-                f"--resume: {key}={value} differs from {folder}, which has {key}={kept['settings'].get(key)}"
-            )
+        found = kept.get("settings", {}).get(key)
+        if found != value:
+            raise SettingsError(f"--resume: {key}={value} differs from {folder}, which has {key}={found}")
     for key in ("strategies", "seeds", "rates", "tuned"):
-        if kept[key] != asked[key]:
-            raise SettingsError(f"--resume: {key} {asked[key]} differ from {folder}, which has {kept[key]}")
+        if kept.get(key) != asked[key]:
+            raise SettingsError(f"--resume: {key} {asked[key]} differ from {folder}, which has {kept.get(key)}")
 
 
 def _asked(work: Plan) -> dict[str, Any]:
@@ -229,8 +252,9 @@ def _read_finished(folder: Path, work: Plan) -> dict[Cell, Run]:
     found = {}
     for cell in work.cells():
         home = folder / "federations" / _name(cell)
-        if is_folder_of(home, "run") and "summary" in read_json(home / "manifest.json"):
-            found[cell] = Run.read(home)
+        with contextlib.suppress(SettingsError):  # torn or unfinished: run again
+            if is_folder_of(home, "run"):
+                found[cell] = Run.read(home)
     return found
 
 
@@ -243,7 +267,8 @@ def _write(folder: Path, work: Plan, result: dict[str, Any], runs: dict[Cell, Ru
         measured = (f"{last_round([run], measure)[0]:.6f}" for measure in MEASURES)
         writer.writerow([arm, f"{rate:g}", seed, int(rate == picks[arm]), *measured])
     write_atomically(folder / "results.csv", table.getvalue().encode())
-    best = result["strategies"][0]
+    # Chosen on validation rows: test rows choose nothing, not even a suggestion.
+    best = max(result["strategies"], key=lambda entry: entry["validation_balanced_accuracy"])
     config = work.config(best["name"], best["learning_rate"], work.seeds[0])
     write_atomically(folder / "best.toml", config.to_toml().encode())
     # The last file written: a comparison without it is not finished.

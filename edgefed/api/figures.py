@@ -58,6 +58,9 @@ def figures(
             entry[measure] = {"mean": interval.mean, "low": interval.low, "high": interval.high, "values": values}
         entry |= {
             "learning_rate": picks[arm],
+            "validation_balanced_accuracy": float(np.mean(last_round(chosen[arm], RANKED, "validation")))
+            if work.base.validation_fraction
+            else 0.0,
             "acts_on_rows": _share_acted_on(chosen[arm]),
             "needs_global_counts": bool(chosen[arm][0].manifest["class_counts_asked"]),
             "not_converged": sum(_still_falling(run) for run in chosen[arm]),
@@ -76,9 +79,7 @@ def figures(
         "seeds": list(work.seeds),
         "ranked_by": f"test {RANKED}, last round",
         "finding": _finding(strategies),
-        "generalises_over": (
-            f"on {_data_name(work.base)}, over random splits, partitions and initialisations ({len(work.seeds)} seeds)"
-        ),
+        "generalises_over": _generalises_over(work),
         "setting": _setting(work.base, chosen[CONTROL][0]),
         "strategies": strategies,
         "references": {name: _reference(values) for name, values in reference.items()},
@@ -96,6 +97,16 @@ def _setting(config: FederationConfig, run: Run) -> str:
         f"{clients}, {tail}, {config.num_server_rounds} rounds; first seed: {rows['train']} training, "
         f"{rows['validation']} validation, {rows['test']} test rows"
     )
+
+
+def _generalises_over(work: Plan) -> str:
+    base = work.base
+    free = {"splits": base.split_seed, "partitions": base.partition_seed, "initialisations": base.init_seed}
+    if base.partition == "natural":
+        del free["partitions"]  # who holds what is given
+    varied = [name for name, seed in free.items() if seed < 0] or ["orders of batches"]
+    over = " and ".join(filter(None, [", ".join(varied[:-1]), varied[-1]]))
+    return f"on {_data_name(base)}, over random {over} ({len(work.seeds)} seeds)"
 
 
 def _data_name(config: FederationConfig) -> str:

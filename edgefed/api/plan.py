@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgefed.config import FederationConfig, SettingsError, catalogue, unknown
+from edgefed.imbalance import REMEDIES
 from edgefed.runs import read_json
 
 if TYPE_CHECKING:
@@ -96,12 +97,16 @@ def plan(
     for name in strategies:
         if name not in known:
             raise SettingsError(f"--strategies: {unknown('strategy', name, known)}")
-    arms = tuple(dict.fromkeys([CONTROL, *strategies]))
+    # Two names of one remedy, or two rates that print alike, are one arm.
+    named: dict[type, str] = {}
+    for name in (CONTROL, *strategies):
+        named.setdefault(REMEDIES[name], name)
+    arms = tuple(named.values())
     if seeds < 2:
         raise SettingsError(f"--seeds {seeds}: expected at least 2, since a single seed shows no spread")
     if tune is not None and not tune:
         raise SettingsError("--tune: expected learning rates, as learning-rate=0.1,0.3,1,3")
-    rates = tuple(dict.fromkeys(float(rate) for rate in tune)) if tune else (base.learning_rate,)
+    rates = tuple({f"{float(rate):g}": float(rate) for rate in tune}.values()) if tune else (base.learning_rate,)
     made = Plan(base, arms, tuple(range(base.seed, base.seed + seeds)), rates, tuned=tune is not None)
     if made.tuned and not base.validation_fraction:
         raise SettingsError("validation-fraction=0 leaves nothing to tune on: --no-tune, or a larger fraction")

@@ -1,7 +1,8 @@
 """What a comparison is read against: training on pooled rows, and each client alone.
 
-References are not federations: they are local training, by the project's own step, for as many epochs as a
-federation's rounds give each client, all seeds and rates as one cohort.
+References are not federations: they are local training, by the project's own step, without a remedy, for as many
+epochs as a federation's rounds give a client on average, all seeds and rates as one cohort. Without a remedy ``pooled``
+is no ceiling: a federation with one can pass it.
 """
 
 from __future__ import annotations
@@ -105,8 +106,10 @@ def _train(base: FederationConfig, cases: Sequence[_Case]) -> list[tuple[float, 
         cohorts.append(case.clients.cohort(guidance, holders, initial, 0))
         guidances.append(guidance)
     schedule = schedule_of(base)
-    whole = replace(schedule, local_epochs=schedule.local_epochs * base.num_server_rounds)
-    trained = train(update_of(base, model), whole, join(cohorts)).params.numpy()
+    epochs = max(1, round(schedule.local_epochs * base.num_server_rounds * base.fraction_train))
+    whole = replace(schedule, local_epochs=epochs)
+    # No pull: there are no global weights that a training without a federation should stay near.
+    trained = train(update_of(base.replace(proximal_mu=0.0), model), whole, join(cohorts)).params.numpy()
     scores, start = [], 0
     for case, cohort, guidance in zip(cases, cohorts, guidances, strict=True):
         stack = trained[start : start + len(cohort)]

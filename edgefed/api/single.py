@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from edgefed.api.assembly import in_process
 from edgefed.api.progress import shown
-from edgefed.config import FederationConfig, SettingsError
+from edgefed.config import FederationConfig, SettingsError, read_settings
+from edgefed.data.datasets import fingerprint
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.federation.query import query
@@ -77,6 +78,7 @@ def run(
         raise SettingsError("--resume needs --out: the folder of the run to go on with")
     if continuing and folder is not None:
         check_same_settings(folder, config)
+        check_same_data(folder / "manifest.json", fingerprint(data.dataset))
         if is_folder_of(folder, "run") and "summary" in read_json(folder / "manifest.json"):
             return Run.read(folder)
     # An engine or a device may not be there: said before a folder is made.
@@ -125,6 +127,17 @@ def resumable(folder: Path | None) -> Iterator[None]:
         raise Interrupted(folder) from stop
 
 
+def check_same_data(kept: Path, found: str) -> None:
+    """Refuse to go on with rows that are not those that the folder began with.
+
+    Raises
+    ------
+    SettingsError
+    """
+    if read_json(kept).get("data_sha256", found) != found:
+        raise SettingsError(f"--resume: the data are not those that {kept.parent} began with")
+
+
 def check_same_settings(folder: Path, config: FederationConfig) -> None:
     """Refuse to go on with a folder whose settings are others, naming the key.
 
@@ -133,9 +146,7 @@ def check_same_settings(folder: Path, config: FederationConfig) -> None:
     SettingsError
         With the first key that differs.
     """
-    import tomllib
-
-    kept = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+    kept = read_settings(folder / "config.toml")
     for key, value in config.to_mapping().items():
         if kept.get(key) != value:
             raise SettingsError(

@@ -113,10 +113,14 @@ def by_label_shares(recall: Sequence[float], class_counts: NDArray[np.int64]) ->
 
     Valid under label skew only, where p(x | y) is the same for all; ``class_counts`` [clients, classes].
     """
-    counts = class_counts[class_counts.sum(1) > 0]
+    known = np.asarray(recall, float)
+    tested = ~np.isnan(known)  # a class without test rows says nothing of a client
+    counts = class_counts[:, tested]
+    counts = counts[counts.sum(1) > 0]
     shares = counts / counts.sum(1, keepdims=True)
-    known = np.nan_to_num(np.asarray(recall, float))
-    return client_summary(shares @ known, "label shares: server test recall weighted by the client's own labels")
+    return client_summary(
+        shares @ known[tested], "label shares: server test recall weighted by the client's own labels"
+    )
 
 
 def by_held_out(confusion: NDArray[np.int64]) -> dict[str, Any]:

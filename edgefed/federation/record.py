@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from edgefed.config import SettingsError
+from edgefed.data.datasets import fingerprint
 from edgefed.federation.federation import clients_test
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.training import execution
@@ -59,6 +60,7 @@ def opening_manifest(config: FederationConfig, data: FederatedData, engine: str,
         "engine": engine,
         "environment": environment,
         "execution": execution(),
+        "data_sha256": fingerprint(dataset),
         "features": list(dataset.feature_names),
         "classes": list(dataset.class_names),
         "rows": {"train": len(parts.pool), "validation": len(parts.validation), "test": len(parts.test)},
@@ -165,7 +167,10 @@ class RunLog:
             )
         federation.round = self.written = rounds
         if rounds:
-            federation.set_weights(federation.model.flat(arrays))
+            try:
+                federation.set_weights(federation.model.flat(arrays))
+            except ValueError as error:
+                raise SettingsError(f"{self.writer.folder / 'checkpoint'}: not this model's ({error})") from None
         federation.client_updates = sum(row["clients"] for row in federation.history)
         federation.bytes_up = sum(row["bytes_up"] for row in federation.history)
         federation.bytes_down = sum(row["bytes_down"] for row in federation.history)

@@ -90,7 +90,8 @@ class StackedFedAvg(FedAvg):
         if not total:
             return None, None
         stack = stacked_weights(self.model, replies)
-        average = (rows / total) @ stack.astype(np.float64)
+        # Not a BLAS product: its order of summation depends on the number of cores.
+        average = np.einsum("k,kp->p", rows / total, stack.astype(np.float64))
         return to_record(self.model, average.astype(stack.dtype)), MetricRecord()
 
 

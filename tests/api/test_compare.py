@@ -127,7 +127,7 @@ def test_the_statistics_are_those_of_its_values(tuned):
         assert entry["tier"] == row["tier"]
         assert entry["difference"] == row["difference"]
         assert (entry["balanced_accuracy"]["low"], entry["balanced_accuracy"]["high"]) == (row["low"], row["high"])
-    assert tuned.result["finding"] == "too few seeds to tell any remedy from none"
+    assert tuned.result["finding"] == "too few seeds to tell any remedy from none: 3 contrasts need at least 7"
     assert "3 seeds" in tuned.result["generalises_over"]
 
 
@@ -409,3 +409,41 @@ def test_engines_compare_alike():
     )
 
     assert without_time(batched) == without_time(sequential)
+
+
+def test_other_rows_are_not_gone_on_with(tmp_path):
+    """The settings are the same, the file is not: half of the pairs would be of other data."""
+    table = tmp_path / "rows.csv"
+    rng = np.random.default_rng(0)
+    lines = [f"{a:.3f},{b:.3f},{'xy'[i % 2]}" for i, (a, b) in enumerate(rng.normal(size=(60, 2)))]
+    table.write_text("\n".join(["a,b,label", *lines]) + "\n")
+    config = comparison_defaults({"dataset": "csv", "data-path": str(table), "num-server-rounds": 2})
+    wanted = {"strategies": "none", "seeds": 2, "tune": None, "out": tmp_path / "kept", "progress": False}
+    edgefed.compare(config, **wanted)
+    (tmp_path / "kept" / "comparison.json").unlink()
+    table.write_text("\n".join(["a,b,label", *lines[::-1]]) + "\n")
+
+    with pytest.raises(SettingsError, match="the data are not those"):
+        edgefed.compare(config, **wanted, resume=True)
+
+
+def test_a_torn_federation_is_run_again(tmp_path):
+    config = comparison_defaults({"num-server-rounds": 2})
+    wanted = {"strategies": "none,post-hoc", "seeds": 2, "tune": None, "out": tmp_path / "kept", "progress": False}
+    whole = edgefed.compare(config, **wanted)
+    (tmp_path / "kept" / "comparison.json").unlink()
+    next((tmp_path / "kept").rglob("model.npz")).write_bytes(b"")
+
+    again = edgefed.compare(config, **wanted, resume=True)
+
+    assert again.result["strategies"] == whole.result["strategies"]
+
+
+def test_the_references_know_no_pull(tmp_path):
+    """Training without a federation has no global weights to stay near."""
+    config = comparison_defaults({"num-server-rounds": 3})
+    free, pulled = (
+        edgefed.compare(changed, strategies="none", seeds=2, tune=None, progress=False).result["references"]
+        for changed in (config, config.replace(proximal_mu=1.0))
+    )
+    assert free == pulled
