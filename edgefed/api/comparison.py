@@ -172,6 +172,7 @@ def _run(
     with shown(progress, len(blocks) * work.base.num_server_rounds, what) as show, without_garbage_collection():
         for block in blocks:
             runs |= _run_block(block, data, engine, engine_name, surroundings, folder, show)
+            gc.collect()  # a finished block's federations, once
     return runs
 
 
