@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ def _weights(message: Message, clients: Clients) -> torch.Tensor:
 
 
 def _round(message: Message) -> int:
-    return int(message.content.config_records[CONFIG]["server-round"])  # type: ignore[arg-type]
+    return cast("int", message.content.config_records[CONFIG]["server-round"])
 
 
 def _reply(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def sorted_replies(replies: Iterable[Message]) -> tuple[Sequence[Message], list[
     replies = list(replies)
     failed = [Failure(reply.metadata.src_node_id, _reason(reply)) for reply in replies if reply.has_error()]
     kept = [reply for reply in replies if not reply.has_error()]
-    kept.sort(key=lambda reply: int(next(iter(reply.content.metric_records.values()))[PARTITION_ID]))  # type: ignore[arg-type]
+    kept.sort(key=lambda reply: cast("int", next(iter(reply.content.metric_records.values()))[PARTITION_ID]))
     return kept, failed
 
 

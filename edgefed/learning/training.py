@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 MAX_ORDER_ELEMENTS = 4_000_000
 #: Rows of several steps that are gathered at once.
 MAX_GATHERED_ROWS = 200_000
-#: Working set of a chunk's step: beyond it a core's cache no longer holds the chunk (measured: README of
-#: experiments/speed).
+#: Working set of a chunk's step: a few times a core's second-level cache. Smaller chunks pay each operation's start
+#: more often, larger ones fall out of cache.
 CHUNK_BYTES = 4_000_000
 #: Working set from which a cohort is shared out to the cores: below it a thread's start costs more than it saves.
 SHARED_BYTES = 1_000_000

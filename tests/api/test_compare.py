@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import tomllib
 from dataclasses import replace
 
 import numpy as np
@@ -447,3 +448,24 @@ def test_the_references_know_no_pull(tmp_path):
         for changed in (config, config.replace(proximal_mu=1.0))
     )
     assert free == pulled
+
+
+def test_best_toml_is_chosen_on_validation_rows(tmp_path):
+    """The arm and rate of best.toml have the highest mean validation score, whatever the test rows say."""
+    config = comparison_defaults({"num-server-rounds": 5})
+    found = edgefed.compare(
+        config,
+        strategies="none,post-hoc,balanced-softmax",
+        seeds=3,
+        tune=[0.1, 1.0],
+        out=tmp_path / "c",
+        progress=False,
+    ).result
+
+    scores = {
+        (arm, float(rate)): score
+        for arm, row in found["tuned"].items()
+        for rate, score in row["validation_balanced_accuracy"].items()
+    }
+    best = FederationConfig.from_mapping(tomllib.loads((tmp_path / "c" / "best.toml").read_text()))
+    assert scores[best.imbalance, best.learning_rate] == pytest.approx(max(scores.values()))
