@@ -18,7 +18,8 @@ from contract import check_comparison, check_run
 from federations import trained
 
 from edgefed import api
-from edgefed.cli import LISTS, _exit_code
+from edgefed.cli import _exit_code
+from edgefed.cli.look import LISTS
 from edgefed.config import FederationConfig, catalogue, schema
 from edgefed.data.shards import federate
 from edgefed.federation.clients import Clients

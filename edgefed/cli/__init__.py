@@ -1,0 +1,90 @@
+"""The command line: a thin face over :mod:`edgefed.api`. Imports nothing heavy until a command needs it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from edgefed.cli.compare import compare
+from edgefed.cli.look import list_names, partition, plot, predict, report
+from edgefed.cli.run import run
+from edgefed.config import SettingsError
+from edgefed.terminal import note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: The commands in the order of the help; each group has a file of its own.
+COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run,
+    "compare": compare,
+    "partition": partition,
+    "plot": plot,
+    "report": report,
+    "predict": predict,
+    "list": list_names,
+}
+
+
+class _Commands(TyperGroup):
+    """The commands; Ctrl-C gets its line here, since typer above makes a bare exit code of it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            note(f"edgefed: {str(stop) or 'interrupted'}")
+            raise click.exceptions.Exit(130) from stop
+
+
+app = typer.Typer(
+    name="edgefed",
+    cls=_Commands,
+    help="Federated edge learning: simulate, compare imbalance remedies, plot, predict.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+def main() -> None:
+    """Run the command line; a person's mistake is one line on stderr and exit 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a name in a person's file gets its escape, not a traceback.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError:
+        return 2  # the help is there already
+    except (SettingsError, click.ClickException) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        note("edgefed: " + " ".join(message.split()))
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        note("edgefed: interrupted")
+        return 130
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        from edgefed.federation.federation import FederationError
+
+        if not isinstance(error, FederationError | OSError):
+            raise
+        note(f"edgefed: {error}")
+        return 1
+    return code if isinstance(code, int) else 0

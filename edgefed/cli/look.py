@@ -1,0 +1,134 @@
+"""What people look at: shards, pictures, pages, predictions, and the names that settings take."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from edgefed.cli.options import Client, Format, Label, OutputFormat, Settings, Source, settings_of
+from edgefed.config import SettingsError, catalogue, schema
+from edgefed.terminal import note, print_json, show
+
+
+def partition(
+    source: Source = None,
+    settings: Settings = None,
+    label: Label = "",
+    client: Client = "",
+    plot: Annotated[Path | None, typer.Option(help="Write the picture here (.png, .svg or .pdf).")] = None,
+    output: OutputFormat = Format.text,
+) -> None:
+    """Show who holds what, before any training."""
+    from edgefed.config import FederationConfig
+    from edgefed.data.shards import federate
+
+    config, data = federate(FederationConfig.from_mapping(settings_of(source, settings, label, client)))
+    counts, names = data.class_counts, data.dataset.class_names
+    if plot is not None:
+        from edgefed.report import plot_shards
+
+        title = f"{config.dataset}, {config.partition}"
+        plot_shards(counts, names, plot, title=title, client_names=data.dataset.client_names)
+    if output is Format.json:
+        shards = [dict(zip(names, row, strict=True)) for row in counts.tolist()]
+        print_json({"partition": config.partition, "clients": len(counts), "classes": list(names), "shards": shards})
+        return
+    table = Table(title=f"{config.dataset}, {config.partition}: training rows by client and class")
+    for title in ("client", *names, "rows"):
+        table.add_column(title, justify="right")
+    for position, row in enumerate(counts.tolist()):
+        name = data.dataset.client_names[position] if data.dataset.client_names else str(position)
+        table.add_row(name, *map(str, row), str(sum(row)))
+    table.add_section()
+    table.add_row("all", *map(str, counts.sum(0).tolist()), str(int(counts.sum())))
+    show(table)
+    note(f"picture: {plot}" if plot is not None else "")
+
+
+def plot(runs: Annotated[list[Path], typer.Argument(help="Folders of runs, comparisons or grids.")]) -> None:
+    """Draw the pictures of runs, comparisons and grids again, from their folders alone."""
+    from edgefed.report import plot_comparison, plot_run
+    from edgefed.report.heatmap import plot_grid
+    from edgefed.runs import Run, is_folder_of
+
+    for folder in runs:
+        if is_folder_of(folder, "grid"):
+            pictures = plot_grid(folder)
+        elif is_folder_of(folder, "comparison"):
+            pictures = plot_comparison(folder)
+        else:
+            pictures = plot_run(Run.read(folder), folder / "plots")
+        for picture in pictures:
+            typer.echo(str(picture))
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, comparisons or grids.")],
+) -> None:
+    """Write report.html, one page that needs no network, into each folder, from its files alone."""
+    from edgefed.report.page import write_reports
+
+    for folder in runs:
+        for page in write_reports(folder):
+            typer.echo(str(page))
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    rows: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Rows with the run's feature columns.")],
+) -> None:
+    """Classify new rows with a run's model; prints CSV: the class, then each class's probability."""
+    import csv
+
+    from edgefed import api
+    from edgefed.runs import Run
+
+    done = Run.read(run)
+    classes = done.manifest["classes"]
+    predicted = api.predict(done, rows)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["predicted", *classes])
+    for probabilities in predicted:
+        writer.writerow([classes[int(probabilities.argmax())], *(f"{p:.6f}" for p in probabilities)])
+
+
+LISTS = {
+    "strategies": "imbalance",
+    "server-strategies": "strategy",
+    "datasets": "dataset",
+    "partitions": "partition",
+    "activations": "activation",
+    "losses": "loss",
+    "optimizers": "optimizer",
+    "standardizations": "standardize",
+}
+
+
+def list_names(
+    what: Annotated[str, typer.Argument(metavar="|".join([*LISTS, "engines", "settings"]), show_default=False)],
+) -> None:
+    """List every name that a setting takes, with a line on each."""
+    table = Table(box=None, pad_edge=False)
+    if what == "settings":
+        for title in ("setting", "default", "range", "what it is"):
+            table.add_column(title, overflow="fold", no_wrap=title == "setting")
+        for key, _, default, allowed, text in schema():
+            table.add_row(key, json.dumps(default), allowed, text)
+    elif what in LISTS or what == "engines":
+        from edgefed.engines import ENGINES
+
+        entries = ENGINES if what == "engines" else catalogue(LISTS[what])
+        table.add_column(what, no_wrap=True)
+        table.add_column("", overflow="fold")
+        for name, text in entries.items():
+            table.add_row(name, text)
+    else:
+        from edgefed.config import unknown
+
+        raise SettingsError(unknown("list", what, [*LISTS, "engines", "settings"]))
+    show(table)

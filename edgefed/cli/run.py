@@ -1,0 +1,50 @@
+"""``edgefed run``: one federation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgefed.cli.options import (
+    Client,
+    EngineName,
+    Format,
+    Label,
+    Out,
+    OutputFormat,
+    Resume,
+    Settings,
+    Source,
+    settings_of,
+)
+from edgefed.config import SettingsError, read_settings
+from edgefed.terminal import print_json, show_run
+
+
+def run(
+    source: Source = None,
+    settings: Settings = None,
+    label: Label = "",
+    client: Client = "",
+    engine: EngineName = "batched",
+    out: Out = None,
+    resume: Resume = False,
+    output: OutputFormat = Format.text,
+) -> None:
+    """Train one federation on simulated clients."""
+    from edgefed import api
+    from edgefed.config import FederationConfig
+
+    given = settings_of(source, settings, label, client)
+    if resume and out is not None and not given and (out / "config.toml").is_file():
+        given = read_settings(out / "config.toml")  # the folder says what it was
+    config = FederationConfig.from_mapping(given)
+    name = f"{config.dataset}-{config.imbalance}-seed-{config.seed}"
+    if config.run_folder:
+        if out is not None and out != Path(config.run_folder):
+            raise SettingsError(f"--out {out} contradicts run-folder={config.run_folder}: give one of them")
+        out = Path(config.run_folder)
+    done = api.run(config, engine=engine, out=out, name=name, resume=resume, progress=True)
+    if output is Format.json:
+        print_json(done.summary)
+    else:
+        show_run(done)
