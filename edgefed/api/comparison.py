@@ -3,54 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
-import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefed.analysis.statistics import UNDECIDED
-from edgefed.api.assembly import in_process
-from edgefed.api.course import PackedRounds
 from edgefed.api.elapsed import Elapsed
 from edgefed.api.figures import figures
+from edgefed.api.lockstep import SeededData, Surroundings, blocks_of, packed, processes_for, run_cells
 from edgefed.api.plan import (
     DEFAULT_ARMS,
     DEFAULT_RATES,
     DEFAULT_SEEDS,
     Cell,
     Plan,
+    cell_name,
     check_same_plan,
     comparison_defaults,
     plan,
 )
 from edgefed.api.progress import shown
-from edgefed.api.references import references
+from edgefed.api.references import parts_of, references
 from edgefed.api.single import check_same_data, resumable
 from edgefed.api.tables import results_table, strategies_table
 from edgefed.api.tracking import check_tracking, track_comparison
 from edgefed.config import FederationConfig, SettingsError
-from edgefed.data.datasets import fingerprint, load
-from edgefed.data.shards import FederatedData, federate
 from edgefed.engines import make_engine
 from edgefed.federation.clients import device_of
-from edgefed.federation.query import query
-from edgefed.federation.record import client_rows, environment, finished_run, opening_manifest
-from edgefed.federation.rounds import run_rounds
-from edgefed.runs import Run, RunWriter, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
+from edgefed.runs import Run, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from edgefed.engines.grid import Engine
-    from edgefed.federation.federation import Federation
-
-#: Federations that are advanced in lockstep: enough clients for large batches, few enough that their weights and
-#: rows stay in cache and that Ctrl-C loses little.
-BLOCK = 140
+    from edgefed.api.progress import Show
 
 
 @dataclass(eq=False)
@@ -82,7 +69,8 @@ def compare(
     name: str | None = None,
     resume: bool = False,
     progress: bool | None = None,
-    on_round: Callable[[Federation], None] | None = None,
+    processes: int | None = None,
+    on_rounds: Show | None = None,
 ) -> Comparison:
     """Compare imbalance remedies over seeds, every federation in lockstep.
 
@@ -106,8 +94,12 @@ def compare(
         Go on in ``out``: federations that are there are read, the missing ones run.
     progress : bool, optional
         Show each round on stderr. Neutral: in a terminal or a notebook.
-    on_round : callable, optional
-        Called after each round of a block in lockstep with the block's first federation.
+    processes : int, optional
+        How many processes share the blocks of federations; results are the same. Neutral: one a core, as far as there
+        are blocks.
+    on_rounds : callable, optional
+        Called as blocks of federations advance in lockstep: with the rounds so far of one of a block's federations,
+        and by how many it advanced.
 
     Raises
     ------
@@ -121,7 +113,7 @@ def compare(
         raise SettingsError("--resume needs --out: the folder of the comparison to go on with")
     elapsed = Elapsed()
     device_of(base)
-    data = _Data(base)
+    data = SeededData(base)
     for seed in work.seeds:
         data(seed)  # whatever is wrong with the data is said before a folder is made
     continuing = resume and folder is not None and (folder / "plan.json").is_file()
@@ -130,6 +122,8 @@ def compare(
         check_same_data(folder / "plan.json", data.fingerprint)
         if is_folder_of(folder, "comparison"):
             return Comparison(read_json(folder / "comparison.json"), _read_finished(folder, work), folder)
+    if processes is not None and processes < 1:
+        raise SettingsError(f"processes={processes}: expected a whole number, at least 1")
     trainer = make_engine(engine)  # one that is not there is said before a folder is made
     check_tracking(base, kept=folder is not None or name is not None)
     if not continuing and (folder is not None or name is not None):
@@ -139,9 +133,12 @@ def compare(
     elapsed.go_on_in(folder)
     with resumable(folder), _kept(elapsed):
         missing = [cell for cell in work.cells() if cell not in runs]
-        runs |= _run(missing, work, data, trainer, engine, folder, progress, on_round, elapsed)
-        shared = {seed: data(seed) for seed in work.seeds}
-        reference = references(work.base, shared, work.rates, work.arms)
+        around = Surroundings.of(base, engine, folder)
+        with _shown(progress, on_rounds, missing, work) as show:
+            count = processes_for(base, engine, len(blocks_of(missing)), processes)
+            runs |= run_cells(missing, around, data, trainer, count, show, elapsed.keep)
+            shared = {seed: data(seed) for seed in work.seeds}
+            reference = references(work.base, shared, work.rates, work.arms, processes=count, show=show)
         result = figures(work, runs, reference, shared[work.seeds[0]].dataset, folder, elapsed.seconds)
         if folder is not None:
             _write(folder, work, result, runs)
@@ -149,66 +146,28 @@ def compare(
     return Comparison(plain(result), runs, folder)
 
 
-@dataclass
-class _Data:
-    """Each seed's data, split and shared out once: the same for every remedy and rate."""
+@contextmanager
+def _shown(progress: bool | None, on_rounds: Show | None, missing: Sequence[Cell], work: Plan) -> Iterator[Show]:
+    """Yield what is called as rounds go by, where they are shown and whoever wants to know."""
+    what = f"{len(missing)} federations in {len(blocks_of(missing))} blocks"
+    with shown(progress, _rounds(missing, work), what) as bar:
 
-    base: FederationConfig
-    _dataset: Any = None
-    _known: dict[int, tuple[FederationConfig, FederatedData]] = field(default_factory=dict)
+        def show(rounds: Sequence[Mapping[str, Any]], advanced: int = 1) -> None:
+            bar(rounds, advanced)
+            if on_rounds is not None:
+                on_rounds(rounds, advanced)
 
-    def __call__(self, seed: int) -> FederatedData:
-        return self.settled(seed)[1]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the rows."""
-        self(self.base.seed)
-        return fingerprint(self._dataset)
-
-    def settled(self, seed: int) -> tuple[FederationConfig, FederatedData]:
-        """Return the settings as they turned out under a seed, and the data."""
-        if self._dataset is None:
-            self._dataset = load(self.base)
-        if seed not in self._known:
-            self._known[seed] = federate(self.base.replace(seed=seed), self._dataset)
-        return self._known[seed]
-
-
-def _run(
-    cells: Sequence[Cell],
-    work: Plan,
-    data: _Data,
-    engine: Engine,
-    engine_name: str,
-    folder: Path | None,
-    progress: bool | None,
-    on_round: Callable[[Federation], None] | None,
-    elapsed: Elapsed,
-) -> dict[Cell, Run]:
-    """Run federations in lockstep, block by block; a finished block is written at once."""
-    surroundings = environment()
-    blocks = [cells[start : start + BLOCK] for start in range(0, len(cells), BLOCK)]
-    runs: dict[Cell, Run] = {}
-    what = f"{len(cells)} federations in {len(blocks)} blocks"
-    with shown(progress, len(blocks) * work.base.num_server_rounds, what) as show, without_garbage_collection():
-
-        def after_round(federation: Federation) -> None:
-            show(federation)
-            if on_round is not None:
-                on_round(federation)
-
-        for block in blocks:
-            runs |= _run_block(block, data, engine, engine_name, surroundings, folder, after_round)
-            gc.collect()  # a finished block's federations, once
-            elapsed.keep()
-    return runs
+        yield show
 
 
 def rounds_to_come(work: Plan, folder: Path | None = None) -> int:
-    """Return how often :func:`compare` will call ``on_round``, going on with what is in ``folder``."""
-    missing = len(work.cells()) - (0 if folder is None else len(_read_finished(folder, work)))
-    return -(-missing // BLOCK) * work.base.num_server_rounds
+    """Return by how many rounds :func:`compare` will advance in all, going on with what is in ``folder``."""
+    finished = {} if folder is None else _read_finished(folder, work)
+    return _rounds([cell for cell in work.cells() if cell not in finished], work)
+
+
+def _rounds(missing: Sequence[Cell], work: Plan) -> int:
+    return (len(blocks_of(missing)) + len(parts_of(work.seeds))) * work.base.num_server_rounds
 
 
 @contextmanager
@@ -218,63 +177,6 @@ def _kept(elapsed: Elapsed) -> Iterator[None]:
         yield
     finally:
         elapsed.keep()
-
-
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Leave out the search for reference cycles: a comparison keeps what it makes, and each looks at all of it."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
-
-
-def _run_block(
-    cells: Sequence[Cell],
-    data: _Data,
-    engine: Engine,
-    engine_name: str,
-    surroundings: dict[str, Any],
-    folder: Path | None,
-    show: Callable[[Federation], None],
-) -> dict[Cell, Run]:
-    federations, openings = [], []
-    for arm, rate, seed in cells:
-        settled, shared = data.settled(seed)
-        config = settled.replace(imbalance=arm, learning_rate=rate)
-        federations.append(in_process(config, shared, engine))
-        openings.append(opening_manifest(config, shared, engine_name, surroundings))
-    federations[0].on_round = show
-    begun = time.perf_counter()
-    query(federations, engine.exchange, [range(federation.config.num_clients) for federation in federations])
-    run_rounds(federations, engine.exchange)
-    seconds = (time.perf_counter() - begun) / len(federations)
-    runs = {}
-    for cell, federation, opening in zip(cells, federations, openings, strict=True):
-        home = None if folder is None else folder / "federations" / _name(cell)
-        run = finished_run(federation, opening, _name(cell), seconds, home)
-        if home is not None:
-            home.mkdir(parents=True, exist_ok=True)
-            writer = RunWriter(home, durable=False)
-            writer.begin(federation.config, opening)
-            writer.truncate(0)
-            writer.rows(federation.history, client_rows(federation))
-            writer.end(run.weights, run.manifest)
-        runs[cell] = _packed(run)
-    return runs
-
-
-def _packed(run: Run) -> Run:
-    """Return a run whose rounds take little memory: what is kept of hundreds of runs is mostly their rounds."""
-    return replace(run, rounds=PackedRounds(run.rounds))
-
-
-def _name(cell: Cell) -> str:
-    arm, rate, seed = cell
-    return f"{arm}/rate-{rate:g}/seed-{seed}"
 
 
 def _asked(work: Plan) -> dict[str, Any]:
@@ -290,10 +192,10 @@ def _asked(work: Plan) -> dict[str, Any]:
 def _read_finished(folder: Path, work: Plan) -> dict[Cell, Run]:
     found = {}
     for cell in work.cells():
-        home = folder / "federations" / _name(cell)
+        home = folder / "federations" / cell_name(cell)
         with contextlib.suppress(SettingsError):  # torn or unfinished: run again
             if is_folder_of(home, "run"):
-                found[cell] = _packed(Run.read(home))
+                found[cell] = packed(Run.read(home))
     return found
 
 

@@ -71,6 +71,7 @@ def compare_grid(
     name: str | None = None,
     resume: bool = False,
     progress: bool | None = None,
+    processes: int | None = None,
 ) -> GridComparison:
     """Compare imbalance remedies under every combination of some settings, to see where each wins.
 
@@ -93,6 +94,8 @@ def compare_grid(
         as it was.
     progress : bool, optional
         Show each round of the whole grid on stderr. Neutral: in a terminal or a notebook.
+    processes : int, optional
+        As in :func:`edgefed.compare`.
 
     Returns
     -------
@@ -127,7 +130,7 @@ def compare_grid(
     with resumable(home):
         if home is not None:
             write_json(home / "plan.json", asked)
-        found = _run(blocks, strategies, seeds, tune, engine, home, progress)
+        found = _run(blocks, strategies, seeds, tune, engine, home, progress, processes)
         made = [
             BlockResult(block.name, block.settings, f"blocks/{block.name}" if home else None, found[block.name])
             for block in blocks
@@ -171,6 +174,7 @@ def _run(
     engine: str,
     home: Path | None,
     progress: bool | None,
+    processes: int | None,
 ) -> dict[str, dict[str, Any]]:
     """Run the blocks that are missing, one after the other; return every block's result."""
     found = _finished(blocks, home)
@@ -189,7 +193,8 @@ def _run(
                 out=block.folder(home),
                 resume=home is not None,
                 progress=False,
-                on_round=show,
+                processes=processes,
+                on_rounds=show,
             )
             found[block.name] = done.result
             del done  # its runs: the next block needs the memory

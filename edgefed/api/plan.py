@@ -34,6 +34,12 @@ Cell = tuple[str, float, int]
 """(remedy, learning rate, seed)"""
 
 
+def cell_name(cell: Cell) -> str:
+    """Return a federation's name, and its folder's within the comparison's."""
+    arm, rate, seed = cell
+    return f"{arm}/rate-{rate:g}/seed-{seed}"
+
+
 def comparison_defaults(given: dict[str, Any]) -> FederationConfig:
     """Return settings for a comparison: 100 rounds and, on the bundled datasets, a long tail of 10, unless given.
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from edgefed.federation.federation import Federation
+Show = Callable[..., None]
+"""``show(rounds, advanced=1)``: a federation's rows of history so far, and by how many rounds it advanced."""
+
+Rounds = Sequence[Mapping[str, Any]]
 
 LINES_IN_A_LOG = 10
 """Progress lines that a log file gets; a terminal gets a live bar instead."""
 
 
 @contextmanager
-def shown(wanted: bool | None, rounds: int, what: str) -> Iterator[Callable[[Federation], None]]:
+def shown(wanted: bool | None, rounds: int, what: str) -> Iterator[Show]:
     """Yield a callback that shows each round: the round, the metric so far, the time left; on stderr.
 
     Parameters
@@ -28,20 +32,20 @@ def shown(wanted: bool | None, rounds: int, what: str) -> Iterator[Callable[[Fed
     wanted : bool or None
         None shows it where a person looks on: in a terminal or a notebook.
     rounds : int
-        How many times the callback will be called.
+        How many rounds it will have been called for in the end.
     what : str
         What is being trained, in a few words.
     """
     console = Console(stderr=True)
     looked_at = console.is_terminal or console.is_jupyter
     if not (looked_at if wanted is None else wanted):
-        yield lambda _: None
+        yield lambda rounds, advanced=1: None
     elif looked_at:
         with _bar(console) as bar:
             task = bar.add_task(what, total=rounds, metric="")
 
-            def advance(federation: Federation) -> None:
-                bar.update(task, advance=1, metric=_metric(federation))
+            def advance(rounds: Rounds, advanced: int = 1) -> None:
+                bar.update(task, advance=advanced, metric=_metric(rounds))
 
             yield advance
     else:
@@ -61,28 +65,25 @@ def _bar(console: Console) -> Progress:
     )
 
 
-def _lines(rounds: int, what: str) -> Callable[[Federation], None]:
-    begun, done = time.monotonic(), 0
-    every = max(1, rounds // LINES_IN_A_LOG)
+def _lines(total: int, what: str) -> Show:
+    begun, done, said = time.monotonic(), 0, 0
+    every = max(1, total // LINES_IN_A_LOG)
 
-    def advance(federation: Federation) -> None:
-        nonlocal done
-        done += 1
-        if done % every and done < rounds:
+    def advance(rounds: Rounds, advanced: int = 1) -> None:
+        nonlocal done, said
+        done += advanced
+        if done // every == said and done < total:
             return
-        left = (time.monotonic() - begun) / done * (rounds - done)
-        print(
-            f"{what}: round {done}/{rounds}  {_metric(federation)}  {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        said = done // every
+        left = (time.monotonic() - begun) / done * (total - done)
+        print(f"{what}: round {done}/{total}  {_metric(rounds)}  {left:.0f} s left", file=sys.stderr, flush=True)
 
     return advance
 
 
-def _metric(federation: Federation) -> str:
+def _metric(history: Rounds) -> str:
     """Return the newest balanced accuracy on rows that choose nothing for the reader to chase: validation first."""
-    for row in reversed(federation.history):
+    for row in reversed(history):
         for rows in ("validation", "test"):
             if rows in row:
                 return f"{rows} balanced accuracy {row[rows]['balanced_accuracy']:.3f}"

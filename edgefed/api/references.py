@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from edgefed.api.lockstep import SeededData, in_processes, leave_signals_to_parent
 from edgefed.api.plan import CONTROL, RANKED
 from edgefed.data.partition import Partition
 from edgefed.federation.clients import DTYPES, Clients, Guidance, merged, scale_of, schedule_of, total_counts, update_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgefed.api.progress import Show
     from edgefed.config import FederationConfig
     from edgefed.data.shards import FederatedData, Shards
     from edgefed.learning.cohort import Cohort
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from edgefed.learning.schedule import Schedule
 
     Ints = NDArray[np.int64]
+
+SEEDS_AT_ONCE = 5
+"""Seeds whose references train as one cohort: enough clients for large batches, few enough to share out."""
 
 NAMES = ("pooled", "pooled-before-tail", "local-only", "local-only-own-mix")
 
@@ -89,6 +94,9 @@ def references(
     data: Mapping[int, FederatedData],
     rates: Sequence[float],
     arms: Sequence[str] = (CONTROL,),
+    *,
+    processes: int = 1,
+    show: Show | None = None,
 ) -> References:
     """Train the references, each at its own rate, tuned as the remedies are.
 
@@ -96,21 +104,66 @@ def references(
     ----------
     base : FederationConfig
     data : mapping of seed to FederatedData
+        As the seeds' settings give them.
     rates : sequence of float
     arms : sequence of str
         Remedies to train on pooled rows; the control is always among them.
+    processes : int
+        As for :func:`~edgefed.api.lockstep.run_cells`.
+    show : callable, optional
+        Called after each part of the seeds, with no rounds of history and a federation's number of rounds.
     """
     arms = list(dict.fromkeys([CONTROL, *arms]))
-    cases = [case for seed, shared in data.items() for case in _cases(base.replace(seed=seed), shared, arms)]
+    parts = parts_of(list(data))
+    tasks = [(_scores_elsewhere, (base, part, rates, arms)) for part in parts]
+    here = (_scores_of(base, {seed: data[seed] for seed in part}, rates, arms) for part in parts)
+    found: dict[int, dict[str, dict[float, _Score]]] = {}
+    for scores in here if processes == 1 else in_processes(tasks, processes):
+        found |= scores
+        if show is not None:
+            show([], base.num_server_rounds)
     by_kind: dict[str, list[dict[float, _Score]]] = {}  # a list entry a seed
-    for scores in _scores(base, cases, rates):
-        for kind, by_rate in scores.items():
+    for seed in data:
+        for kind, by_rate in found[seed].items():
             by_kind.setdefault(kind, []).append(by_rate)
     tuned = {kind: _at_the_best_rate(seeds, rates) for kind, seeds in by_kind.items()}
     pooled = {arm: tuned[_pooled_with(arm)] for arm in arms}
     named = {"pooled": pooled[CONTROL]} | {name: tuned[name] for name in NAMES[1:]}
     empty = [int((shared.shards.train.sizes == 0).sum()) for shared in data.values()]
     return References(named, pooled, empty)
+
+
+def parts_of(seeds: Sequence[int]) -> list[Sequence[int]]:
+    """Cut seeds into parts whose references train as one cohort."""
+    return [seeds[start : start + SEEDS_AT_ONCE] for start in range(0, len(seeds), SEEDS_AT_ONCE)]
+
+
+def _scores_elsewhere(
+    base: FederationConfig, seeds: Sequence[int], rates: Sequence[float], arms: Sequence[str]
+) -> dict[int, dict[str, dict[float, _Score]]]:
+    """Train some seeds' references in a process of its own."""
+    leave_signals_to_parent()
+    data = SeededData(base)
+    return _scores_of(base, {seed: data(seed) for seed in seeds}, rates, arms, threads=1)
+
+
+def _scores_of(
+    base: FederationConfig,
+    data: Mapping[int, FederatedData],
+    rates: Sequence[float],
+    arms: Sequence[str],
+    threads: int | None = None,
+) -> dict[int, dict[str, dict[float, _Score]]]:
+    """Return the scores of some seeds' references: seed -> what it is a reference of -> rate -> score."""
+    cases, of_seed = [], []
+    for seed, shared in data.items():
+        own = _cases(base.replace(seed=seed), shared, arms)
+        cases += own
+        of_seed += [seed] * len(own)
+    found: dict[int, dict[str, dict[float, _Score]]] = {seed: {} for seed in data}
+    for seed, scores in zip(of_seed, _scores(base, cases, rates, threads), strict=True):
+        found[seed] |= scores
+    return found
 
 
 def _at_the_best_rate(seeds: Sequence[Mapping[float, _Score]], rates: Sequence[float]) -> list[float]:
@@ -163,7 +216,7 @@ def _guidance(clients: Clients) -> Guidance:
 
 # ---------------------------------------------------------------------------------------------- training
 def _scores(
-    base: FederationConfig, cases: Sequence[_Case], rates: Sequence[float]
+    base: FederationConfig, cases: Sequence[_Case], rates: Sequence[float], threads: int | None
 ) -> list[dict[str, dict[float, _Score]]]:
     """Train and score each case at every rate: what it is a reference of -> rate -> score."""
     guidances = [_guidance(case.clients) for case in cases]
@@ -185,7 +238,7 @@ def _scores(
     for (update, schedule), places in alike.items():
         parts = [(place, rate) for place in places for rate in rates]
         cohorts = [_at_rate(started[place], rate) for place, rate in parts]
-        stack = _alone(update, schedule, join(cohorts), rounds)
+        stack = _alone(update, schedule, join(cohorts), rounds, threads)
         ends = np.cumsum([len(cohort) for cohort in cohorts])
         trained |= dict(zip(parts, np.split(stack, ends[:-1]), strict=True))
     with torch_threads(1):  # products of an edge model are too small to share out
@@ -195,11 +248,13 @@ def _scores(
         ]
 
 
-def _alone(update: ClientUpdate, schedule: Schedule, cohort: Cohort, rounds: int) -> NDArray[np.floating]:
+def _alone(
+    update: ClientUpdate, schedule: Schedule, cohort: Cohort, rounds: int, threads: int | None
+) -> NDArray[np.floating]:
     """Return the weights [clients, size] after rounds in which each client goes on from its own weights."""
     for number in range(1, rounds + 1):
         now = replace(cohort, rounds=np.full(len(cohort), number, np.int64))
-        params = train(update, schedule, now).params
+        params = train(update, schedule, now, threads=threads).params
         cohort = replace(cohort, params=params.to(cohort.params.device))
     return cohort.params.cpu().numpy()
 

@@ -111,7 +111,7 @@ def run(
             if log is not None:
                 log.write()
             track.round(federation.history[-1])
-            show(federation)
+            show(federation.history)
             if on_round is not None:
                 on_round(federation)
 

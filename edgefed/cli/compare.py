@@ -49,6 +49,10 @@ def compare(
         ),
     ] = None,
     engine: EngineName = "batched",
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that share the work (default: one a core).", show_default=False),
+    ] = None,
     out: Out = None,
     resume: Resume = False,
     output: OutputFormat = Format.text,
@@ -85,6 +89,7 @@ def compare(
             name="compare-grid",
             resume=resume,
             progress=True,
+            processes=processes,
         )
         _show_grid(over, output)
         return
@@ -98,6 +103,7 @@ def compare(
         name=f"compare-{config.dataset}",
         resume=resume,
         progress=True,
+        processes=processes,
     )
     from edgefed.report import plot_comparison, write_report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ ENGINES = {
 }
 
 
-def make_engine(name: str, execution: Execution | None = None) -> Engine:
+def make_engine(name: str, execution: Execution | None = None, threads: int | None = None) -> Engine:
     """Return the engine of that name.
 
     Parameters
@@ -26,6 +27,9 @@ def make_engine(name: str, execution: Execution | None = None) -> Engine:
         A key of :data:`ENGINES`.
     execution : Execution, optional
         What training is shared out by: that of a run that is gone on with. Neutral: what fits this machine.
+    threads : int, optional
+        How many chunks of a cohort the batched engine trains at once, where other processes have the other cores.
+        Neutral: one a core.
 
     Raises
     ------
@@ -38,7 +42,7 @@ def make_engine(name: str, execution: Execution | None = None) -> Engine:
     from edgefed.engines.sequential import SequentialEngine
 
     engines: dict[str, Callable[[Execution | None], Engine]] = {
-        "batched": BatchedEngine,
+        "batched": partial(BatchedEngine, threads=threads),
         "ray": RayEngine,
         "sequential": SequentialEngine,
     }

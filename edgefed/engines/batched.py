@@ -64,10 +64,13 @@ class BatchedEngine:
     ----------
     execution : Execution, optional
         What training is shared out by. Neutral: what fits this machine.
+    threads : int, optional
+        How many chunks of a cohort train at once. Neutral: one a core.
     """
 
-    def __init__(self, execution: Execution | None = None) -> None:
+    def __init__(self, execution: Execution | None = None, threads: int | None = None) -> None:
         self.execution = execution
+        self.threads = threads
         self._joined: tuple[tuple[int, ...], Cohort, list[Cohort]] | None = None
         self._pool: tuple[tuple[int, ...], Pool, list[Cohort]] | None = None
 
@@ -136,7 +139,7 @@ class BatchedEngine:
         return [results[place] for place in range(len(requests))]
 
     def _trained(self, update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
-        return train(update, schedule, cohort, self.execution)
+        return train(update, schedule, cohort, self.execution, self.threads)
 
     def _joined_cohort(self, asked: Sequence[_Asked]) -> Cohort:
         """Return the clients of several federations as one cohort over one feature matrix."""

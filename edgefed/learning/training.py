@@ -106,7 +106,13 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 @torch.no_grad()
-def train(update: ClientUpdate, schedule: Schedule, cohort: Cohort, execution: Execution | None = None) -> Trained:
+def train(
+    update: ClientUpdate,
+    schedule: Schedule,
+    cohort: Cohort,
+    execution: Execution | None = None,
+    threads: int | None = None,
+) -> Trained:
     """Train every client of a cohort and return the results in the cohort's order.
 
     Clients are sorted by their number of steps, so that those still training are always the first: a finished client
@@ -123,6 +129,8 @@ def train(update: ClientUpdate, schedule: Schedule, cohort: Cohort, execution: E
     cohort : Cohort
     execution : Execution, optional
         Neutral: what fits this machine.
+    threads : int, optional
+        How many chunks train at once; no result depends on it. Neutral: one a core.
     """
     execution = execution or Execution.here()
     steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
@@ -147,7 +155,7 @@ def train(update: ClientUpdate, schedule: Schedule, cohort: Cohort, execution: E
             loss[which] = chunk_loss.double().cpu().numpy()
             work.append(chunk_work)
 
-    workers = available_cores() if cohort.params.device.type == "cpu" else 1
+    workers = 1 if cohort.params.device.type != "cpu" else available_cores() if threads is None else threads
     chunks = _chunks(update, schedule, cohort, steps, execution)
     if len(chunks) == 1 or workers == 1:
         # A lone client with a large model has the cores to itself: its products are worth sharing out.

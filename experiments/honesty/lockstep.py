@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.api.assembly import in_process
-from edgefed.api.comparison import BLOCK, without_garbage_collection
+from edgefed.api.lockstep import BLOCK, without_garbage_collection
 from edgefed.engines import make_engine
 from edgefed.federation.query import query
 from edgefed.federation.rounds import run_rounds

@@ -1,9 +1,9 @@
 """``edgefed.compare``: paired, tuned on validation rows alone, resumable, and read from its folder alone."""
 
 import csv
+import importlib
 import json
 import shutil
-import sys
 import time
 import tomllib
 from dataclasses import replace
@@ -20,14 +20,16 @@ from edgefed.config import FederationConfig, SettingsError, catalogue
 from edgefed.imbalance import REMEDIES
 from edgefed.runs import Interrupted, Run
 
-module = sys.modules[edgefed.compare.__module__]
+module = importlib.import_module("edgefed.api.lockstep")
 
 ARMS = ("none", "post-hoc", "class-weights", "random-oversampling")
 BASE = settings(num_server_rounds=4, local_epochs=1)
 
 
 def compared(config=BASE, **arguments):
-    return edgefed.compare(config, **({"strategies": ARMS, "seeds": 3, "tune": None, "progress": False} | arguments))
+    return edgefed.compare(
+        config, **({"strategies": ARMS, "seeds": 3, "tune": None, "progress": False, "processes": 1} | arguments)
+    )
 
 
 @pytest.fixture(scope="module")

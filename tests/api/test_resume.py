@@ -256,7 +256,7 @@ def test_a_resumed_run_shares_its_work_out_as_it_began(tmp_path, monkeypatch):
     (folder / "manifest.json").write_text(json.dumps(manifest | {"execution": kept}))
     really = batched.train
 
-    def watched(update, schedule, cohort, execution):
+    def watched(update, schedule, cohort, execution, threads):
         seen.append(asdict(execution))
         return really(update, schedule, cohort, execution)
 
