@@ -38,6 +38,7 @@ __all__ = [
     "Interrupted",
     "Run",
     "RunWriter",
+    "csv_lines",
     "history_lines",
     "is_folder_of",
     "model_hash",
@@ -279,10 +280,14 @@ class RunWriter:
 
     def rows(self, rounds: Sequence[Mapping[str, Any]], clients: Sequence[Sequence[Any]]) -> None:
         """Append rounds and their clients' rows (tuples in the order of ``CLIENT_COLUMNS``)."""
-        # On the disk before the checkpoint that makes these rows count.
+        self.append(rounds, csv_lines(clients))
+
+    def append(self, rounds: Sequence[Mapping[str, Any]], clients: str) -> None:
+        """Append rounds, and their clients' rows as CSV text: on the disk before a checkpoint makes them count."""
         append(self.folder / "history.jsonl", history_lines(rounds), durable=self.durable)
-        lines = [] if (self.folder / "clients.csv").exists() else [CLIENT_COLUMNS]
-        append(self.folder / "clients.csv", _csv([*lines, *clients]), durable=self.durable)
+        table = self.folder / "clients.csv"
+        header = "" if table.exists() else csv_lines([CLIENT_COLUMNS])
+        append(table, header + clients, durable=self.durable)
 
     def truncate(self, rounds: int) -> list[dict[str, Any]]:
         """Keep the first rounds only (what came after the last checkpoint is redone) and return them."""
@@ -344,7 +349,7 @@ def _round_of(table: Path, line: str) -> int:
     return int(number)
 
 
-def _csv(rows: Iterable[Sequence[Any]]) -> str:
+def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
     """Return rows as CSV, a line each: empty for nan, no line breaks within a cell."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(map(_cell, row) for row in rows)

@@ -17,6 +17,7 @@ import numpy as np
 from edgefed.config import FederationConfig, SettingsError
 from edgefed.federation.federation import FederationError
 from edgefed.federation.record import listed_clients
+from edgefed.runs import csv_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -108,6 +109,28 @@ class WriteBehind:
                 return
 
 
+class ClientText:
+    """Clients' rows as CSV text; what is the same from round to round is put into text once."""
+
+    def __init__(self) -> None:
+        self._known: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._text = ""
+
+    def __call__(self, entry: ClientRows) -> str:
+        """Return a round's rows."""
+        if entry.verdicts.count("ok") < len(entry.verdicts) or np.isnan(entry.loss).any():
+            return csv_lines(listed_clients([entry]))
+        found = (entry.ids, entry.rows, entry.steps)
+        if self._known is None or not all(map(np.array_equal, self._known, found)):
+            lists = zip(*(column.tolist() for column in found), strict=True)
+            self._known = found
+            self._text = "".join(f"{_ROUND},{client},{rows},{steps},%.6g,ok\n" for client, rows, steps in lists)
+        return self._text.replace(_ROUND, str(entry.round)) % tuple(entry.loss.tolist())
+
+
+_ROUND = "\0"
+
+
 class RunLog:
     """Keeps a run's folder in step with its federation; closed, whatever was finished is on the disk."""
 
@@ -118,6 +141,7 @@ class RunLog:
         self._handed = 0
         self._finished: tuple[int, Mapping[str, NDArray[Any]]] | None = None
         self._behind: WriteBehind | None = None
+        self._text = ClientText()
 
     def __enter__(self) -> RunLog:
         return self
@@ -171,7 +195,7 @@ class RunLog:
 
     def _commit(self, commit: Commit) -> None:
         """Write rows first, then the state that makes them count."""
-        self.writer.rows(commit.rounds, listed_clients(commit.clients))
+        self.writer.append(commit.rounds, "".join(map(self._text, commit.clients)))
         if commit.state is not None:
             self.writer.checkpoint(commit.last, {**commit.state, SETTINGS: settings_hash(self.federation.config)})
 
