@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import io
 import json
-import os
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,42 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.config import FederationConfig, read_settings
+from edgefed.durable import (
+    append,
+    model_hash,
+    read_arrays,
+    read_sealed,
+    write_arrays,
+    write_atomically,
+    write_sealed,
+)
 from edgefed.errors import SettingsError, read_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+log = logging.getLogger("edgefed")
+
+__all__ = [
+    "CLIENT_COLUMNS",
+    "History",
+    "Interrupted",
+    "Run",
+    "RunWriter",
+    "csv_lines",
+    "history_lines",
+    "is_folder_of",
+    "model_hash",
+    "new_folder",
+    "plain",
+    "read_arrays",
+    "read_json",
+    "write_arrays",
+    "write_atomically",
+    "write_json",
+]
 
 _STRICT = json.JSONEncoder(allow_nan=False)
 
@@ -167,22 +196,6 @@ def new_folder(wanted: str | Path | None, name: str) -> Path:
         raise SettingsError(f"--out {wanted}: cannot be made ({error})") from None
 
 
-def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write a file so that it is there whole or not at all: temporary file, fsync (if durable), rename."""
-    # Not tempfile.mkstemp: its files are for the owner's eyes alone, results are for whom the umask says.
-    temporary = path.parent / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}"
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Write JSON atomically; nan and infinity become null."""
     write_atomically(path, (json.dumps(plain(value), indent=2) + "\n").encode(), durable=durable)
@@ -237,40 +250,6 @@ def _whole_lines(path: Path) -> list[str]:
     return _text(path).split("\n")[:-1]
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, durable: bool = True) -> None:
-    """Write named arrays as an .npz file, atomically."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomically(path, buffer.getvalue(), durable=durable)
-
-
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read an .npz file; pickled objects are refused.
-
-    Raises
-    ------
-    SettingsError
-        One line, when it cannot be read.
-    """
-    try:
-        # Opened here, since NumPy leaves a file open that is no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: no such file; is {path.parent} a run folder?") from None
-    except Exception as error:
-        raise SettingsError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
-
-
-def model_hash(weights: Mapping[str, NDArray[Any]]) -> str:
-    """Return SHA-256 over name, dtype, shape and little-endian bytes of each array, in order."""
-    digest = hashlib.sha256()
-    for name, array in weights.items():
-        digest.update(f"{name} {array.dtype.name} {tuple(array.shape)}\n".encode())
-        digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
-    return digest.hexdigest()
-
-
 def history_lines(rounds: Iterable[Mapping[str, Any]]) -> str:
     """Return rounds as JSON lines."""
     return "".join(f"{_json_line(row)}\n" for row in rounds)
@@ -310,16 +289,14 @@ class RunWriter:
 
     def rows(self, rounds: Sequence[Mapping[str, Any]], clients: Sequence[Sequence[Any]]) -> None:
         """Append rounds and their clients' rows (tuples in the order of ``CLIENT_COLUMNS``)."""
-        self._append("history.jsonl", history_lines(rounds))
-        lines = [] if (self.folder / "clients.csv").exists() else [CLIENT_COLUMNS]
-        self._append("clients.csv", _csv([*lines, *clients]))
+        self.append(rounds, csv_lines(clients))
 
-    def _append(self, name: str, text: str) -> None:
-        with (self.folder / name).open("a", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            if self.durable:  # before the checkpoint that makes these rows count
-                file.flush()
-                os.fsync(file.fileno())
+    def append(self, rounds: Sequence[Mapping[str, Any]], clients: str) -> None:
+        """Append rounds, and their clients' rows as CSV text: on the disk before a checkpoint makes them count."""
+        append(self.folder / "history.jsonl", history_lines(rounds), durable=self.durable)
+        table = self.folder / "clients.csv"
+        header = "" if table.exists() else csv_lines([CLIENT_COLUMNS])
+        append(table, header + clients, durable=self.durable)
 
     def truncate(self, rounds: int) -> list[dict[str, Any]]:
         """Keep the first rounds only (what came after the last checkpoint is redone) and return them."""
@@ -333,18 +310,39 @@ class RunWriter:
         return kept
 
     def checkpoint(self, round_number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Write a round's weights durably; the last two checkpoints are kept."""
+        """Write what a federation carries from a round to the next, durably and sealed; the last two are kept."""
         home = self.folder / "checkpoint"
         home.mkdir(exist_ok=True)
-        write_arrays(home / f"round-{round_number:06d}.npz", arrays)
+        write_sealed(home / f"round-{round_number:06d}.npz", arrays)
         for old in sorted(home.glob("round-*.npz"))[:-2]:
             old.unlink()
 
     def last_checkpoint(self) -> tuple[int, dict[str, NDArray[Any]]] | None:
-        """Return the newest checkpoint that can be read: its round and arrays."""
+        """Return the newest checkpoint that is what was written: its round and arrays; None where there is none at all.
+
+        One that is torn or was edited is put aside, and said to be; the one before is used.
+
+        Raises
+        ------
+        SettingsError
+            Where there are checkpoints and none can be used.
+        """
+        refused = []
         for path in sorted((self.folder / "checkpoint").glob("round-*.npz"), reverse=True):
-            with contextlib.suppress(SettingsError):
-                return int(path.stem.removeprefix("round-")), read_arrays(path)
+            try:
+                found = int(path.stem.removeprefix("round-")), read_sealed(path)
+            except (SettingsError, ValueError) as error:
+                refused.append((path, error))
+                continue
+            for torn, why in refused:
+                torn.replace(torn.with_suffix(".refused"))
+                log.warning("%s; %s is used", why, path.name)
+            return found
+        if refused:
+            raise SettingsError(
+                f"{refused[0][1]}, and no other checkpoint can be used; without the folder {refused[0][0].parent} "
+                "the run starts again at round 1"
+            )
         return None
 
     def end(self, weights: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any]) -> None:
@@ -360,7 +358,7 @@ def _round_of(table: Path, line: str) -> int:
     return int(number)
 
 
-def _csv(rows: Iterable[Sequence[Any]]) -> str:
+def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
     """Return rows as CSV, a line each: empty for nan, no line breaks within a cell."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(map(_cell, row) for row in rows)

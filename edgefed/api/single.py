@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,9 @@ from edgefed.config import FederationConfig, SettingsError, read_settings
 from edgefed.data.datasets import fingerprint
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
+from edgefed.federation.checkpoint import RunLog
 from edgefed.federation.query import query
-from edgefed.federation.record import RunLog, environment, finished_run, opening_manifest
+from edgefed.federation.record import environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds
 from edgefed.learning.training import Execution
 from edgefed.runs import Interrupted, Run, RunWriter, is_folder_of, new_folder, read_json
@@ -116,7 +117,8 @@ def run(
                 on_round(federation)
 
         federation.on_round = after_round
-        run_rounds([federation], trainer.exchange)
+        with log or nullcontext():
+            run_rounds([federation], trainer.exchange)
         seconds = time.perf_counter() - begun + (log.earlier_seconds if log is not None else 0.0)
         title = folder.name if folder is not None else config.dataset
         done = finished_run(federation, opening, title, seconds, folder)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from flwr.app import ConfigRecord, Message
@@ -29,6 +29,25 @@ if TYPE_CHECKING:
 
 Exchange = Callable[[Sequence[tuple[Grid, Sequence[Message]]]], Sequence[Iterable[Message]]]
 """Sends each grid's messages and returns each grid's replies."""
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """What is carried from a round to the next beside the weights: a server optimiser, clients' own arrays."""
+
+    def state(self) -> Mapping[str, NDArray[Any]]:
+        """Return its arrays by name, as they are now: nobody writes into them later."""
+        ...
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what :meth:`state` returned.
+
+        Raises
+        ------
+        ValueError
+            When a name or shape is not its own.
+        """
+        ...
 
 
 class FederationError(RuntimeError):
@@ -112,6 +131,9 @@ class Federation:
         Returns, from the guidance, what the remedy did on each client, where the server can know (a simulation).
     on_round : callable, optional
         Called after each round with the federation.
+    carried : mapping of str to Stateful, optional
+        Whatever else goes from a round to the next, by the name that its arrays have in a checkpoint (a prefix of
+        theirs). A strategy that is :class:`Stateful` is ``server``.
     """
 
     config: FederationConfig
@@ -123,6 +145,7 @@ class Federation:
     label_counts: NDArray[np.int64] | None = None
     applied: Callable[[Guidance], dict[str, list[Any]]] | None = None
     on_round: Callable[[Federation], None] | None = None
+    carried: dict[str, Stateful] = field(default_factory=dict)
 
     round: int = 0
     weights: NDArray[np.floating] = field(init=False)
@@ -144,6 +167,8 @@ class Federation:
     def __post_init__(self) -> None:
         initial = self.model.initial(self.config.init_stream)
         self.set_weights(initial.astype(self.config.dtype))
+        if isinstance(self.strategy, Stateful):
+            self.carried = {"server": self.strategy, **self.carried}
 
     def set_weights(self, weights: NDArray[np.floating]) -> None:
         """Set the global weights [size]."""
@@ -160,6 +185,45 @@ class Federation:
         """Whether every round has been run."""
         return self.round >= self.config.num_server_rounds
 
+    # ---- what goes from a round to the next
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return everything that the next round depends on beside the settings and the data, by name.
+
+        ``round`` []: the last one that was run, which is also the place in every random stream (they are named by
+        seed, purpose, round and client); ``model/NAME``: the weights, ``state_dict`` names and shapes; ``dual``
+        [clients]; ``PREFIX/NAME``: what is :attr:`carried`, such as ``server/…``, a server optimiser's own.
+        """
+        found: dict[str, NDArray[Any]] = {"round": np.array(self.round)}
+        found |= {f"model/{name}": array for name, array in self.model.state_dict(self.weights).items()}
+        if self.remedy.needs_loss:
+            found["dual"] = self.dual
+        for prefix, owner in self.carried.items():
+            found |= {f"{prefix}/{name}": array for name, array in owner.state().items()}
+        return found
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what :meth:`state` returned: the next round is the one that would have followed.
+
+        Raises
+        ------
+        KeyError, ValueError
+            When a name is missing or extra, or a shape is not this federation's.
+        """
+        left = dict(state)
+        weights = self.model.flat(_taken(left, "model"))
+        number = int(left.pop("round"))
+        dual = left.pop("dual") if self.remedy.needs_loss else self.dual
+        parts = [(owner, _taken(left, prefix)) for prefix, owner in self.carried.items()]
+        if left:
+            raise ValueError(f"{next(iter(left))} is nothing that this federation carries")
+        if dual.shape != self.dual.shape:
+            raise ValueError(f"dual: expected shape {self.dual.shape}, found {dual.shape}")
+        for owner, part in parts:
+            owner.restore(part)
+        self.dual = dual
+        self.set_weights(weights.astype(self.config.dtype))
+        self.round = number
+
     @property
     def prediction_shift(self) -> NDArray[np.float64]:
         """What the remedy adds to the logits when predicting [classes]."""
@@ -173,6 +237,12 @@ class Federation:
             return np.arange(clients)
         rng = stream(self.config.seed, "cohort", round_number)
         return np.sort(rng.choice(clients, size, replace=False, shuffle=False))
+
+
+def _taken(state: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Take the arrays under a prefix out of a state."""
+    names = [name for name in state if name.startswith(f"{prefix}/")]
+    return {name.removeprefix(f"{prefix}/"): state.pop(name) for name in names}
 
 
 def clients_test(federation: Federation) -> dict[str, Any] | None:

@@ -9,23 +9,20 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from edgefed.config import SettingsError
 from edgefed.data.datasets import DATASETS, fingerprint
 from edgefed.data.partition import PARTITIONS
 from edgefed.federation.federation import clients_test
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.training import Execution
-from edgefed.runs import Run, RunWriter, model_hash
+from edgefed.runs import Run, model_hash
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from edgefed.config import FederationConfig
     from edgefed.data.shards import FederatedData
-    from edgefed.federation.federation import Federation
-
-#: A checkpoint's name for what the server keeps of each client, beside the model's ``state_dict`` names.
-DUAL = "server.dual"
+    from edgefed.federation.federation import ClientRows, Federation
 
 PACKAGES = ("edgefed", "flwr", "imbalanced-learn", "numpy", "scikit-learn", "torch")
 
@@ -158,10 +155,14 @@ def finished_run(
 
 def client_rows(federation: Federation, since: int = 0) -> list[tuple[Any, ...]]:
     """Return a row a client a round, for the rounds after ``since``."""
+    return listed_clients(entry for entry in federation.clients if entry.round > since)
+
+
+def listed_clients(rounds: Iterable[ClientRows]) -> list[tuple[Any, ...]]:
+    """Return a row a client a round."""
     return [
         (entry.round, *cells)
-        for entry in federation.clients
-        if entry.round > since
+        for entry in rounds
         for cells in zip(
             entry.ids.tolist(),
             entry.rows.tolist(),
@@ -171,51 +172,3 @@ def client_rows(federation: Federation, since: int = 0) -> list[tuple[Any, ...]]
             strict=True,
         )
     ]
-
-
-class RunLog:
-    """Keeps a run's folder in step with its federation."""
-
-    def __init__(self, federation: Federation, writer: RunWriter) -> None:
-        self.federation = federation
-        self.writer = writer
-        self.earlier_seconds = 0.0
-        self.written = 0
-
-    def write(self) -> None:
-        """Commit rounds when a checkpoint is due: rows first, then the weights that make them count."""
-        federation, every = self.federation, self.federation.config.checkpoint_every
-        if not federation.done and (not every or federation.round % every):
-            return
-        # What was written earlier need not stay in memory, round after round.
-        federation.clients = [entry for entry in federation.clients if entry.round > self.written]
-        self.writer.rows(federation.history[self.written :], client_rows(federation, self.written))
-        if every and not federation.done:
-            arrays: dict[str, Any] = federation.model.state_dict(federation.weights)
-            if federation.remedy.needs_loss:
-                arrays |= {DUAL: federation.dual}
-            self.writer.checkpoint(federation.round, arrays)
-        self.written = federation.round
-
-    def restore(self) -> None:
-        """Set the federation back to the last checkpoint; what came after it is redone."""
-        federation = self.federation
-        found = self.writer.last_checkpoint()
-        rounds, arrays = found if found is not None else (0, {})
-        federation.history = self.writer.truncate(rounds)
-        if len(federation.history) < rounds:
-            raise SettingsError(
-                f"{self.writer.folder / 'history.jsonl'}: {len(federation.history)} rounds, the checkpoint has {rounds}"
-            )
-        federation.round = self.written = rounds
-        if DUAL in arrays:
-            federation.dual = arrays.pop(DUAL)
-        if rounds:
-            try:
-                federation.set_weights(federation.model.flat(arrays))
-            except ValueError as error:
-                raise SettingsError(f"{self.writer.folder / 'checkpoint'}: not this model's ({error})") from None
-        federation.client_updates = sum(row["clients"] for row in federation.history)
-        federation.bytes_up = sum(row["bytes_up"] for row in federation.history)
-        federation.bytes_down = sum(row["bytes_down"] for row in federation.history)
-        self.earlier_seconds = sum(row["seconds"] for row in federation.history)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from flwr.serverapp import ServerApp
 
 from edgefed.config import FederationConfig
 from edgefed.data.shards import federate
+from edgefed.federation.checkpoint import RunLog
 from edgefed.federation.clients import Clients, model_of
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.federation import Federation, FederationError, through_grids
 from edgefed.federation.query import query
-from edgefed.federation.record import RunLog, environment, finished_run, opening_manifest
+from edgefed.federation.record import environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds
 from edgefed.federation.strategies import STRATEGIES
 from edgefed.runs import RunWriter, new_folder
@@ -66,7 +68,8 @@ def main(grid: Grid, context: Context) -> None:
     exchange = through_grids()
     query([federation], exchange, [_nodes(grid, config.num_clients)])
     begun = time.perf_counter()
-    run_rounds([federation], exchange)
+    with writer or nullcontext():
+        run_rounds([federation], exchange)
     done = finished_run(federation, opening, folder.name if folder else "flower", time.perf_counter() - begun, folder)
     if writer is not None:
         writer.writer.end(done.weights, done.manifest)

@@ -185,7 +185,7 @@ def test_a_torn_checkpoint_is_passed_over_for_the_one_before(tmp_path):
     """As after a disk that lied about a write: the rounds since are trained again."""
     config = settings(num_server_rounds=6, local_epochs=1)
     trained(config, out=tmp_path / "whole")
-    interrupted(config, tmp_path / "parts", 4)
+    interrupted(config, tmp_path / "parts", 3, 4)
     kept = sorted((tmp_path / "parts" / "checkpoint").glob("round-*.npz"))
     assert [path.name for path in kept] == ["round-000003.npz", "round-000004.npz"]
     kept[-1].write_bytes(kept[-1].read_bytes()[:100])

@@ -1,5 +1,6 @@
 """The project's own round loop over its batched engine, through Flower's messages and StackedFedAvg (all but w2).
 
+``--kept`` writes a checkpoint and the rounds' rows to a temporary folder each round, as a run with ``--out`` does.
 ``--cohort`` draws so many of the clients in each round (w3); without it everyone takes part. ``--rows ragged`` gives
 clients 1 to 10,000 rows, log-uniform, ``--rows level`` as many in all, each client the same.
 """
@@ -12,7 +13,9 @@ import logging
 import pstats
 import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,12 +26,14 @@ from edgefed.data.partition import Partition
 from edgefed.data.shards import Shards
 from edgefed.engines.batched import BatchedEngine
 from edgefed.engines.grid import InProcessGrid
+from edgefed.federation.checkpoint import RunLog
 from edgefed.federation.clients import Clients, model_of
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.federation import Federation
 from edgefed.federation.query import query
 from edgefed.federation.rounds import run_rounds
 from edgefed.federation.strategies import STRATEGIES
+from edgefed.runs import RunWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,6 +127,7 @@ def main() -> None:
     add_options(parser)
     parser.add_argument("--cohort", type=int)
     parser.add_argument("--profile", action="store_true", help="print where each stage's time goes; it takes longer")
+    parser.add_argument("--kept", action="store_true", help="commit each round to a folder")
     parser.add_argument("--rows", choices=["ragged", "level"], default="")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     asked = parser.parse_args()
@@ -156,13 +162,19 @@ def main() -> None:
 
     ends: list[float] = []
 
+    kept = ExitStack()
+    folder = Path(kept.enter_context(TemporaryDirectory())) if asked.kept else None
+    log = kept.enter_context(RunLog(federation, RunWriter(folder))) if folder is not None else None
+
     def after_round(_: Federation) -> None:
+        if log is not None:
+            log.write()
         ends.append(time.perf_counter())
         if len(ends) == 1:
             stages.note("first round", ends[0] - begun)
 
     federation.on_round = after_round
-    with stages.stage("all rounds"):
+    with stages.stage("all rounds"), kept:
         begun = time.perf_counter()
         run_rounds([federation], engine.exchange)
     emit(
