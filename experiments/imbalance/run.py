@@ -1,6 +1,8 @@
 """Every remedy on each bundled dataset: which one for imbalance helps, and is it real.
 
-    python experiments/imbalance/run.py [iris wine breast-cancer digits] [--seeds 30] [--out FOLDER] [--keep RESULTS]
+    python experiments/imbalance/run.py [iris wine breast-cancer digits] [--level] [--seeds 30] [--out FOLDER] [--keep RESULTS]
+
+``--level`` leaves the classes as level as the data have them: label skew alone, no long tail.
 
 Each dataset becomes a comparison folder FOLDER/DATASET with its pictures and page; nothing is overwritten, and a
 comparison that was interrupted goes on where it was when the command is repeated. With all four there, remedies are
@@ -33,18 +35,25 @@ DATASETS = {
     "digits": {"dataset": "digits", "long-tail": 20.0, "num-clients": 20},
 }
 
+#: What the folder of a comparison without a long tail is called beside its dataset's name.
+LEVEL = "-level"
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="*", default=[], choices=[*DATASETS, []], metavar="DATASET")
+    parser.add_argument("--level", action="store_true", help="no long tail: label skew alone")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--out", type=Path, default=Path("runs/imbalance"))
     parser.add_argument("--keep", type=Path, help="copy figures and pictures of finished comparisons here")
     asked = parser.parse_args()
     base = read_settings(HERE / "base.toml")
-    for name in asked.datasets or DATASETS:
+    for dataset in asked.datasets or DATASETS:
+        name = dataset + LEVEL if asked.level else dataset
         try:
-            config = FederationConfig.from_mapping(base | DATASETS[name])
+            config = FederationConfig.from_mapping(
+                base | DATASETS[dataset] | ({"long-tail": 1.0} if asked.level else {})
+            )
             done = compare(
                 config,
                 strategies="all",
@@ -74,7 +83,7 @@ def main() -> int:
         if asked.keep is not None:
             keep(asked.out / name, asked.keep / name)
     finished = {name: json.loads(path.read_text()) for name in DATASETS if (path := _result(asked.out, name)).is_file()}
-    if len(finished) == len(DATASETS):
+    if len(finished) == len(DATASETS) and not asked.level:
         over_datasets(finished, asked.keep or asked.out)
     return 0
 
