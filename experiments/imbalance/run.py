@@ -1,6 +1,7 @@
 """Every remedy on each bundled dataset: which one for imbalance helps, and is it real.
 
-    python experiments/imbalance/run.py [iris wine breast-cancer digits] [--level] [--seeds 30] [--out FOLDER] [--keep RESULTS]
+    python experiments/imbalance/run.py [iris wine breast-cancer digits] [--level] [--seeds 30] [--out FOLDER]
+                                        [--keep RESULTS]
 
 ``--level`` leaves the classes as level as the data have them: label skew alone, no long tail.
 
