@@ -23,6 +23,7 @@ from edgefed.schema import (
     count,
     default_of,
     key_of,
+    names_of,
     parsed,
     positive,
     range_in_words,
@@ -196,7 +197,10 @@ class FederationConfig:
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):
-            object.__setattr__(self, spec.name, checked(spec, getattr(self, spec.name)))
+            try:
+                object.__setattr__(self, spec.name, checked(spec, getattr(self, spec.name)))
+            except SettingsError as error:
+                raise SettingsError(f"{error}{_meant_for(spec, getattr(self, spec.name))}") from None
         _check_together(self)
 
     # ---- derived
@@ -358,6 +362,14 @@ def _parse_options(text: str) -> dict[tuple[str, str], float]:
                 f"found '{shown(part)}'"
             ) from None
     return options
+
+
+def _meant_for(spec: dataclasses.Field[Any], value: Any) -> str:
+    """Return the hint that a name is one of another setting's, as ``strategy=focal`` is a remedy; empty if it is none's."""
+    for other in dataclasses.fields(FederationConfig):
+        if other.name != spec.name and value != "none" and isinstance(value, str) and value in (names_of(other) or ()):
+            return f" ({key_of(other.name)}={shown(value)} is there)"
+    return ""
 
 
 def _check_together(config: FederationConfig) -> None:

@@ -360,3 +360,8 @@ def test_settings_cost_no_heavy_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_name_of_another_setting_is_pointed_to():
+    with pytest.raises(SettingsError, match=r"strategy=focal: unknown name 'focal': .* \(imbalance=focal is there\)$"):
+        FederationConfig(strategy="focal")

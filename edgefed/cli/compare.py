@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgefed.api.grid import GridComparison
+    from edgefed.api.plan import Plan
 
 
 def compare(
@@ -64,7 +65,7 @@ def compare(
     Where does the answer hold? --grid alpha=0.1,0.3,1 --grid long-tail=1,3,10 makes nine such comparisons.
     """
     from edgefed import api
-    from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_SEEDS, comparison_defaults, kept_plan
+    from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_SEEDS, comparison_defaults, kept_plan, plan
 
     given = settings_of(source, settings, label, client)
     for key, instead in (("learning-rate", "" if no_tune else "--tune or --no-tune"), ("imbalance", "--strategies")):
@@ -77,6 +78,7 @@ def compare(
     arms = work.arms if work else strategies or DEFAULT_ARMS
     count = len(work.seeds) if work else DEFAULT_SEEDS if seeds is None else seeds
     rates = _rates(tune, no_tune) if work is None else work.rates if work.tuned else None
+    _say_too_few(plan(config, arms, count, None), resume)
     if wanted:
         over = api.compare_grid(
             config,
@@ -100,7 +102,7 @@ def compare(
         tune=rates,
         engine=engine,
         out=out,
-        name=f"compare-{config.dataset}",
+        name=f"compare-{Path(config.data_name).stem or config.dataset}",
         resume=resume,
         progress=True,
         processes=processes,
@@ -119,6 +121,15 @@ def compare(
     note(f"page: {write_report(folder)}")
     best = folder / "best.toml"  # not there without validation rows to choose by
     note(f"settings of the best on validation rows, for edgefed run: {best}" if best.is_file() else "")
+
+
+def _say_too_few(work: Plan, resume: bool) -> None:
+    """Say before anything is trained that so few seeds cannot tell a remedy from none."""
+    from edgefed.analysis.statistics import seeds_needed
+
+    contrasts = len(work.arms) - 1
+    if not resume and contrasts and len(work.seeds) < (needed := seeds_needed(contrasts)):
+        note(f"{contrasts} contrasts need at least {needed} seeds to tell anything from none: --seeds {needed} or more")
 
 
 def _show_grid(found: GridComparison, output: Format) -> None:

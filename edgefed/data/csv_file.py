@@ -77,7 +77,7 @@ def read_csv(
     path = Path(path)
     header, rows = _records(path, fewest_columns=2)
     columns = _columns(path, header, label, client, features, drop)
-    values = _features(path, header, rows, columns.features, allow_missing)
+    values = _features(path, header, rows, columns.features, allow_missing, drop)
     for place, column in enumerate(columns.features):
         if np.isnan(values[:, place]).all():
             _refuse(path, f"column '{shown(header[column])}': every cell is empty; drop it with drop-columns")
@@ -207,17 +207,30 @@ def _columns(
 
 
 def _features(
-    path: Path, header: list[str], rows: list[Row], columns: list[int], allow_missing: bool
+    path: Path,
+    header: list[str],
+    rows: list[Row],
+    columns: list[int],
+    allow_missing: bool,
+    dropped: Sequence[str] = (),
 ) -> NDArray[np.float32]:
     values = np.empty((len(rows), len(columns)), np.float32)
     for position, (line, row) in enumerate(rows):
         try:
             values[position] = [_number(row[column], allow_missing) for column in columns]
         except ValueError:
+            texts = [*dropped, *(header[column] for column in columns if _holds_text(rows, column))]
             for column in columns:
-                _explain(path, line, header[column], row[column], allow_missing)
+                _explain(path, line, header[column], row[column], allow_missing, texts)
             raise
     return values
+
+
+def _holds_text(rows: list[Row], column: int) -> bool:
+    """Tell whether no cell of a column is a number: a name or a date, which no line of a file should be read for."""
+    return not any(as_number(row[column]) is not None for _, row in rows) and any(
+        not is_missing(row[column]) for _, row in rows
+    )
 
 
 def _number(text: str, allow_missing: bool) -> float:
@@ -230,8 +243,8 @@ def _number(text: str, allow_missing: bool) -> float:
     raise ValueError(text)
 
 
-def _explain(path: Path, line: int, column: str, text: str, allow_missing: bool) -> None:
-    """Refuse a cell that is no number, in words."""
+def _explain(path: Path, line: int, column: str, text: str, allow_missing: bool, texts: list[str]) -> None:
+    """Refuse a cell that is no number, in words; ``texts`` are the columns to leave out: they hold nothing but text."""
     try:
         _number(text, allow_missing)
     except ValueError:
@@ -243,7 +256,8 @@ def _explain(path: Path, line: int, column: str, text: str, allow_missing: bool)
             _refuse(path, f"{where}: the column's name again, expected a number; remove the repeated header line")
         if as_number(text) is None:
             hint = "; write decimals with a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
-            leave = f"leave the column out with drop-columns={shown(column)}"
+            out = ",".join(dict.fromkeys([*texts, column]))
+            leave = f"to leave out every column like it, drop-columns={shown(out)}"
             _refuse(path, f"{where}: '{shown(text)}' is not a number{hint}; {leave}")
         _refuse(path, f"{where}: {shown(text)} is out of range, expected a number within ±{_FLOAT32_MAX:.2g}")
 

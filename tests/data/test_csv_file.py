@@ -238,3 +238,13 @@ def test_feature_rows_with_missing_cells(path: Path) -> None:
     path.write_bytes(b"a,b\n1,\n,2\n")
     found = read_feature_rows(path, ["a", "b"], allow_missing=True)
     np.testing.assert_array_equal(found, [[1, np.nan], [np.nan, 2]])
+
+
+def test_all_text_columns_are_named_at_once(path: Path) -> None:
+    """A file's names, dates and notes are left out by one line, which keeps what is left out already."""
+    rows = b"id,when,a,b,note,y\n7,monday,1,2,fine,no\n8,tuesday,3,red,,yes\n"
+
+    assert refusal(path, rows, drop=("id",)).endswith("drop-columns=id,when,note")
+    last = refusal(path, rows, drop=("id", "when", "note"))
+    assert last.startswith("row 3, column 'b': 'red' is not a number")
+    assert last.endswith("drop-columns=id,when,note,b")
