@@ -62,6 +62,23 @@ OPTIMIZERS = {
     "sgd": "stochastic gradient descent (momentum, weight decay); batch-size 0 makes it batch gradient descent",
     "adam": "Adam (Kingma & Ba 2015), betas 0.9 and 0.999",
 }
+STRATEGIES = {
+    "fedavg": "weighted average by rows (McMahan et al. 2017), summed in float64",
+    "fedprox": "FedAvg of clients that are pulled back by proximal-mu, 0.1 where unset (Li et al. 2020)",
+    "fedavgm": "FedAvg with momentum on the server (Hsu et al. 2019)",
+    "fedadagrad": "Adagrad on the server (Reddi et al. 2021)",
+    "fedadam": "Adam on the server (Reddi et al. 2021)",
+    "fedyogi": "Yogi on the server (Reddi et al. 2021)",
+    "qfedavg": "fairer: clients with a high loss move the model more (Li et al. 2020)",
+    "scaffold": "control variates take out each client's drift; clients keep state (Karimireddy et al. 2020)",
+    "fednova": "average of directions, whatever number of steps each took (Wang et al. 2020)",
+}
+COMPRESSIONS = {
+    "none": "the weights as they are",
+    "float16": "half precision: 2 bytes a number",
+    "int8": "1 byte a number and a scale, rounded at random so that it is right on average (Alistarh et al. 2017)",
+    "top-k": "the largest top-k-share of the numbers; the rest is added to the next update (Stich et al. 2018)",
+}
 STANDARDIZATIONS = {
     "federated": "mean and deviation of all clients' rows, from additive statistics in one query round",
     "local": "each client by its own mean and deviation (the server's rows by the pooled ones)",
@@ -75,6 +92,8 @@ TRACKING = {
 }
 
 
+#: FedProx's mu where a federation asks for FedProx and for no mu: one of the paper's grid {0.001, 0.01, 0.1, 1}.
+FEDPROX_MU = 0.1
 _SEED_MAX = 2**32 - 1
 _MAX_WIDTH, _MAX_LAYERS, _MAX_HIDDEN_WEIGHTS = 65536, 32, 10**8
 
@@ -171,11 +190,20 @@ class FederationConfig:
     climb_tolerance: float = setting(0.1, "excess loss that climb leaves a client", low=0, high=1e3)
     imbalance_options: str = setting("", "settings of the remedy, as a=1,b=2; of one of several, NAME.a=1")
     # -- the federation
-    strategy: str = setting(
-        "fedavg",
-        "the server's aggregation",
-        choices={"fedavg": "weighted average by rows (McMahan et al. 2017), summed in float64"},
+    strategy: str = setting("fedavg", "the server's aggregation", choices=STRATEGIES)
+    server_learning_rate: float = setting(
+        0.0,
+        "of the server's optimiser (0: 1 of fedavgm and scaffold, 0.1 of fedadagrad and fedadam, 0.01 of fedyogi)",
+        low=0,
+        high=1e3,
     )
+    server_momentum: float = share(0.9, "of fedavgm")
+    server_beta_1: float = share(0.9, "of fedadam and fedyogi: decay of the first moment")
+    server_beta_2: float = share(0.99, "of fedadam and fedyogi: decay of the second moment")
+    server_tau: float = positive(1e-3, "of fedadagrad, fedadam and fedyogi: smaller is more adaptive", high=1e3)
+    qfedavg_q: float = setting(0.1, "of qfedavg: 0 weighs clients alike, more those with a high loss", low=0, high=100)
+    compression: str = setting("none", "of the updates that clients send", choices=COMPRESSIONS)
+    top_k_share: float = setting(0.1, "share of an update that top-k sends", low=0, high=1, open_low=True)
     num_server_rounds: int = count(50, "rounds of federated training", high=100_000)
     fraction_train: float = positive(1.0, "share of the clients drawn for a round", high=1)
     evaluate_every: int = count(1, "rounds between evaluations (the last round is always evaluated)")
@@ -209,6 +237,11 @@ class FederationConfig:
     def hidden_layers(self) -> tuple[int, ...]:
         """Widths of the hidden layers."""
         return tuple(int(width) for width in self.hidden.split("-")) if self.hidden else ()
+
+    @property
+    def pull(self) -> float:
+        """FedProx's mu: ``proximal-mu``, or under ``strategy=fedprox`` what it is where that is unset."""
+        return self.proximal_mu or (FEDPROX_MU if self.strategy == "fedprox" else 0.0)
 
     @property
     def split_stream(self) -> int:
@@ -376,6 +409,12 @@ def _check_together(config: FederationConfig) -> None:
         )
     if config.optimizer == "adam" and config.momentum:
         raise SettingsError(f"momentum={config.momentum:g} contradicts optimizer=adam: momentum is a setting of sgd")
+    if config.optimizer == "adam" and config.strategy in ("scaffold", "fednova"):
+        raise SettingsError(f"strategy={config.strategy} contradicts optimizer=adam: its equations are those of sgd")
+    if config.strategy == "scaffold" and config.compression == "top-k":
+        raise SettingsError(
+            "compression=top-k contradicts strategy=scaffold: the server forms control variates from whole updates"
+        )
     if config.dataset == "csv" and not config.data_path:
         raise SettingsError("dataset=csv needs data-path: the CSV file to read")
     if config.dataset != "csv":

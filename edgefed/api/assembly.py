@@ -24,7 +24,7 @@ def in_process(config: FederationConfig, data: FederatedData, engine: Engine) ->
     return Federation(
         config=config,
         grid=InProcessGrid(clients, engine),
-        strategy=STRATEGIES[config.strategy](model),
+        strategy=STRATEGIES[config.strategy](model, config),
         model=model,
         validation=HeldOut.of(data, "validation"),
         test=HeldOut.of(data, "test"),

@@ -11,6 +11,7 @@ import numpy as np
 from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 
+from edgefed.federation.compression import codec_of
 from edgefed.federation.evaluation import by_label_shares
 from edgefed.federation.messages import to_record
 from edgefed.imbalance import REMEDIES
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgefed.config import FederationConfig
+    from edgefed.edge.codecs import Codec
     from edgefed.federation.clients import Guidance
     from edgefed.federation.evaluation import HeldOut
     from edgefed.imbalance import Remedy
@@ -179,6 +181,11 @@ class Federation:
     def remedy(self) -> Remedy:
         """The remedy for imbalance that the settings name."""
         return REMEDIES[self.config.imbalance](self.config)
+
+    @cached_property
+    def codec(self) -> Codec | None:
+        """What unpacks the clients' updates; None where they send their weights as they are."""
+        return codec_of(self.config, self.model.size)
 
     @property
     def done(self) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.federation.clients import DTYPES, ROWS, SAY, START_LOSS
+from edgefed.federation.compression import unpacked
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
 from edgefed.federation.messages import PARTITION_ID, Broadcast, stacked_metrics, to_flat, with_metric
@@ -89,9 +90,12 @@ def _aggregate(
     kept, failed = sorted_replies(replies) if len(messages) else ([], [])
     federation.round += 1
     row: dict[str, Any] = {"round": federation.round, "clients": len(kept)}
+    up, down = traffic.received(kept), traffic.sent(messages)
+    if federation.codec is not None:
+        kept, unreadable = unpacked(federation.codec, federation.model, federation.weights, kept)
+        failed += unreadable
     # Looked at before the strategy is: some of Flower's take the replies apart.
     metrics = stacked_metrics(kept)
-    up, down = traffic.received(kept), traffic.sent(messages)
     if START_LOSS in metrics and federation.remedy.reweighs:
         kept = _reweighed(federation, kept, metrics)
     if len(kept):

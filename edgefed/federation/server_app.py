@@ -41,7 +41,7 @@ def main(grid: Grid, context: Context) -> None:
     federation = Federation(
         config=config,
         grid=grid,
-        strategy=STRATEGIES[config.strategy](model),
+        strategy=STRATEGIES[config.strategy](model, config),
         model=model,
         validation=HeldOut.of(data, "validation"),
         test=HeldOut.of(data, "test"),

@@ -71,8 +71,10 @@ class Traffic:
         metrics, stack = replies.metrics, replies.stack
         whole = [values.reshape(len(replies), -1) for values in metrics.values() if values.dtype.kind == "i"]
         lengths = _varint_lengths(np.concatenate(whole, axis=1)) if whole else np.zeros((len(replies), 0), np.int64)
+        packed = replies.packed or {}
         structure = (
             None if stack is None else (replies.model, stack.dtype.str),
+            tuple((name, values.dtype.str, values.shape[1:]) for name, values in packed.items()),
             tuple((name, values.dtype.kind, values.shape[1:]) for name, values in metrics.items()),
         )
         # The same cohort comes back with numbers of the same lengths: known as a whole.
@@ -84,7 +86,8 @@ class Traffic:
                 one = (structure, kind.tobytes())
                 if one not in self._known:
                     weights = None if stack is None else stack[client]
-                    self._known[one] = content_bytes(reply_content(replies.model, weights, metrics, int(client)))
+                    reply = reply_content(replies.model, weights, metrics, int(client), replies.packed)
+                    self._known[one] = content_bytes(reply)
                 total += int(times) * self._known[one]
             if len(self._known) > MAX_KNOWN:
                 self._known.clear()
