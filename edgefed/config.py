@@ -18,6 +18,7 @@ from edgefed.errors import SettingsError, read_utf8, shown, unknown
 from edgefed.schema import (
     Scalar,
     as_toml,
+    attribute,
     checked,
     choices_of,
     count,
@@ -78,6 +79,15 @@ COMPRESSIONS = {
     "float16": "half precision: 2 bytes a number",
     "int8": "1 byte a number and a scale, rounded at random so that it is right on average (Alistarh et al. 2017)",
     "top-k": "the largest top-k-share of the numbers; the rest is added to the next update (Stich et al. 2018)",
+}
+SELECTIONS = {
+    "uniform": "every client is as likely as another",
+    "power-of-choice": "of selection-pool times as many, those whose last loss was highest (Cho et al. 2022)",
+    "oort": "by rows times loss, slow clients marked down, new ones tried (after Lai et al. 2021)",
+}
+PARTIAL_WORK = {
+    "drop": "their update is left out, as FedAvg does",
+    "accept": "they send what they got done, as FedProx has it",
 }
 STANDARDIZATIONS = {
     "federated": "mean and deviation of all clients' rows, from additive statistics in one query round",
@@ -202,6 +212,19 @@ class FederationConfig:
     server_beta_2: float = share(0.99, "of fedadam and fedyogi: decay of the second moment")
     server_tau: float = positive(1e-3, "of fedadagrad, fedadam and fedyogi: smaller is more adaptive", high=1e3)
     qfedavg_q: float = setting(0.1, "of qfedavg: 0 weighs clients alike, more those with a high loss", low=0, high=100)
+    # -- the edge
+    devices: str = setting("raspberry-pi-4", "what clients run on, for modelled time and energy; NAME:0.7,NAME:0.3")
+    device_profiles: str = setting("", "a TOML file of further devices, a table each (docs/edge.md)")
+    device_spread: float = setting(0.0, "SD of the log of clients' speeds and bandwidths; 0: alike", low=0, high=10)
+    availability: str = setting("", "a JSON file of when clients are there, in FedScale's form (empty: always)")
+    round_deadline: float = setting(0.0, "modelled seconds that a round may take; 0: as long as the slowest", low=0)
+    drop_out: float = setting(0.0, "share of the clients drawn that stop before they have sent anything", low=0, high=1)
+    stragglers: float = setting(0.0, "share of a round's clients that get through fewer local epochs", low=0, high=1)
+    partial_work: str = setting("drop", "what becomes of clients that do not finish", choices=PARTIAL_WORK)
+    selection: str = setting("uniform", "which clients a round is drawn from", choices=SELECTIONS)
+    selection_pool: float = setting(
+        2.0, "clients that power-of-choice looks at for each that it takes", low=1, high=1e6
+    )
     compression: str = setting("none", "of the updates that clients send", choices=COMPRESSIONS)
     top_k_share: float = setting(0.1, "share of an update that top-k sends", low=0, high=1, open_low=True)
     num_server_rounds: int = count(50, "rounds of federated training", high=100_000)
@@ -426,6 +449,9 @@ def _check_together(config: FederationConfig) -> None:
                 )
     if config.partition == "natural" and config.dataset == "csv" and not config.client_column:
         raise SettingsError("partition=natural needs client-column: the CSV column that names each row's client")
+    if not config.device_profiles:
+        parsed_mixture = attribute("edgefed.edge.profiles:parsed_mixture")
+        parsed_mixture(config.devices, attribute("edgefed.edge.profiles:PROFILES"))
     losses = registry("edgefed.imbalance:REMEDIES")[config.imbalance].losses
     if config.loss not in losses:
         raise SettingsError(

@@ -38,7 +38,14 @@ class Times:
 
 
 def times(
-    devices: Fleet, which: Ints, *, steps: NDArray[np.number], rows: NDArray[np.number], weights: int, down: int, up: int
+    devices: Fleet,
+    which: Ints,
+    *,
+    steps: Floats | Ints,
+    rows: Floats | Ints,
+    weights: int,
+    down: int,
+    up: int,
 ) -> Times:
     """Return how long some clients' rounds take.
 

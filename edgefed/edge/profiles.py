@@ -125,8 +125,8 @@ PROFILES: dict[str, Profile] = {
         receive=4.8,
         send=5.0,
         source="6 Cortex-A78AE at 1.5 GHz, 8 GB, 7 and 15 W modes (NVIDIA datasheet). The processor alone, since the "
-        f"models of an edge federation are too small for its GPU: a core's share of the Pi 5's HPL by clock (estimate). "
-        f"{_STEP} by clock. Compute is the 7 W mode, idle an estimate. {_WIFI}.",
+        f"models of an edge federation are too small for its GPU: a core's share of the Pi 5's HPL by clock, an "
+        f"estimate. {_STEP} by clock. Compute is the 7 W mode, idle an estimate. {_WIFI}.",
     ),
     "phone": Profile(
         step_seconds=8e-5,
@@ -141,8 +141,8 @@ PROFILES: dict[str, Profile] = {
         send=4.4,
         battery=64_800.0,
         source="A phone of 2023 with one large core at 2.8 GHz: the Pi 5's HPL by clock, and 1.4 x the reference "
-        f"machine's step (estimates). {_LTE}, plus idle; latency Ookla 2022 (28 ms). Idle with the screen off 0.5 W and "
-        "one busy large core 3 W are estimates; battery 5,000 mAh at 3.85 V, rounded to 18 Wh.",
+        f"machine's step (estimates). {_LTE}, plus idle; latency Ookla 2022 (28 ms). Idle with the screen off 0.5 W "
+        "and one busy large core 3 W are estimates; battery 5,000 mAh at 3.85 V, rounded to 18 Wh.",
     ),
     "laptop": Profile(
         step_seconds=5.6e-5,

@@ -74,8 +74,8 @@ class ClientState:
     def save(self, kept: RecordDict) -> None:
         """Give the one client's arrays to its node to keep."""
         if self.arrays:
-            kept[RECORD] = ArrayRecord({name: Array(array[0]) for name, array in self.arrays.items()})
-            kept[SEEN] = MetricRecord({"round": int(self.seen[0])})
+            put_record(kept, RECORD, ArrayRecord({name: Array(array[0]) for name, array in self.arrays.items()}))
+            put_record(kept, SEEN, MetricRecord({"round": int(self.seen[0])}))
 
     def one(self, position: int) -> ClientState:
         """Return one client's state: what its device would keep, sharing memory."""
@@ -89,3 +89,10 @@ class ClientState:
         for name, array in alone.arrays.items():
             self.put(name, np.array([position]), array)
         self.seen[position] = alone.seen[0]
+
+
+def put_record(content: RecordDict, name: str, record: ArrayRecord | MetricRecord) -> None:
+    """Put a record in the place of another; Flower warns of each one that is overwritten."""
+    if name in content:
+        del content[name]
+    content[name] = record

@@ -9,7 +9,7 @@ from flwr.app import Array, ArrayRecord, MessageType
 
 from edgefed.config import FederationConfig
 from edgefed.edge.codecs import CODECS, Codec
-from edgefed.federation.client_state import ClientState
+from edgefed.federation.client_state import ClientState, put_record
 from edgefed.federation.messages import ARRAYS, CONFIG, CohortReplies, to_record
 from edgefed.federation.replies import Failure
 from edgefed.rng import counter_keys, uniforms
@@ -94,7 +94,8 @@ def compression_mod(message: Message, context: Context, call_next: Callable[[Mes
     identity = np.array([int(context.node_config["partition-id"])])
     packed = packed_updates(codec, config, (trained - start)[None], state, np.array([0]), identity, int(str(number)))
     state.save(context.state)
-    reply.content[ARRAYS] = ArrayRecord({key: Array(np.ascontiguousarray(values[0])) for key, values in packed.items()})
+    arrays = {key: Array(np.ascontiguousarray(values[0])) for key, values in packed.items()}
+    put_record(reply.content, ARRAYS, ArrayRecord(arrays))
     return reply
 
 
@@ -132,6 +133,6 @@ def unpacked(
         if problem:
             failed.append(Failure(reply.metadata.src_node_id, problem))
             continue
-        reply.content[ARRAYS] = to_record(model, start + codec.decode(packed))
+        put_record(reply.content, ARRAYS, to_record(model, start + codec.decode(packed)))
         kept.append(reply)
     return kept, failed

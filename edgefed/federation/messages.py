@@ -141,6 +141,16 @@ WORK_IDS, WORK_EPOCHS = "work-ids", "work-epochs"
 """A train message's config: partition ids that do not do all local epochs, and how many each does."""
 
 
+def ask_for(config: ConfigRecord, ids: NDArray[np.int64], epochs: NDArray[np.int64], usual: int) -> None:
+    """Write into a train message's config who is asked for fewer local epochs than usual [ids], if anybody is."""
+    for name in (WORK_IDS, WORK_EPOCHS):
+        if name in config:
+            del config[name]
+    fewer = epochs < usual
+    if fewer.any():
+        config[WORK_IDS], config[WORK_EPOCHS] = ids[fewer].tolist(), epochs[fewer].tolist()
+
+
 def read_epochs(config: ConfigRecord, ids: NDArray[np.int64], usual: int) -> NDArray[np.int64] | None:
     """Return how many local epochs clients are asked for [ids]; None where all do the usual number."""
     if WORK_IDS not in config:

@@ -15,7 +15,7 @@ from edgefed.federation.clients import DTYPES, ROWS, SAY, START_LOSS
 from edgefed.federation.compression import unpacked
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
-from edgefed.federation.messages import PARTITION_ID, Broadcast, stacked_metrics, to_flat, with_metric
+from edgefed.federation.messages import PARTITION_ID, STEPS, Broadcast, ask_for, stacked_metrics, to_flat, with_metric
 from edgefed.federation.replies import Failure, sorted_replies
 from edgefed.federation.traffic import Traffic
 from edgefed.learning.training import torch_threads
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from flwr.app import Message
     from numpy.typing import NDArray
+
+    from edgefed.federation.participation import Round
 
 
 def run_rounds(federations: Sequence[Federation], exchange: Exchange) -> None:
@@ -42,9 +44,10 @@ def _advance(
     begun = time.perf_counter()
     drawn, items = [], []
     for federation in federations:
-        cohort = federation.cohort(federation.round + 1)
-        cohort = cohort[federation.rows[cohort] > 0]  # an empty shard has no update to send
-        view = CohortView(federation.grid, federation.nodes[cohort])
+        plan = federation.plan(federation.round + 1)
+        cohort = plan.clients
+        ask_for(federation._config, cohort, plan.epochs[plan.asked], federation.config.local_epochs)
+        view = CohortView(federation.grid, federation.nodes[cohort], federation.holders)
         messages = (
             list_or_broadcast(
                 federation.strategy.configure_train(federation.round + 1, federation._arrays, federation._config, view)
@@ -52,12 +55,12 @@ def _advance(
             if len(cohort)
             else []
         )
-        drawn.append(cohort)
+        drawn.append(plan)
         items.append((federation.grid, messages))
     answers = exchange(items)
     rows = []
-    for federation, cohort, (_, messages), replies in zip(federations, drawn, items, answers, strict=True):
-        rows.append(_aggregate(federation, cohort, messages, replies, traffic))
+    for federation, plan, (_, messages), replies in zip(federations, drawn, items, answers, strict=True):
+        rows.append(_aggregate(federation, plan, messages, replies, traffic))
     due = [
         place
         for place, federation in enumerate(federations)
@@ -82,18 +85,18 @@ def list_or_broadcast(messages: Iterable[Message]) -> Sequence[Message]:
 
 def _aggregate(
     federation: Federation,
-    cohort: NDArray[np.int64],
+    plan: Round,
     messages: Sequence[Message],
     replies: Iterable[Message],
     traffic: Traffic,
 ) -> dict[str, Any]:
     kept, failed = sorted_replies(replies) if len(messages) else ([], [])
-    federation.round += 1
-    row: dict[str, Any] = {"round": federation.round, "clients": len(kept)}
     up, down = traffic.received(kept), traffic.sent(messages)
     if federation.codec is not None:
         kept, unreadable = unpacked(federation.codec, federation.model, federation.weights, kept)
         failed += unreadable
+    federation.round += 1
+    row: dict[str, Any] = {"round": federation.round, "clients": len(kept)}
     # Looked at before the strategy is: some of Flower's take the replies apart.
     metrics = stacked_metrics(kept)
     if START_LOSS in metrics and federation.remedy.reweighs:
@@ -116,7 +119,14 @@ def _aggregate(
         weight = metrics[ROWS].astype(float)
         row["train_loss"] = float(metrics["train-loss"].astype(float) @ weight / max(weight.sum(), 1.0))
         row["steps"] = int(metrics["steps"].sum())
-    federation.clients.append(_client_rows(federation, cohort, metrics, failed))
+    row["modelled"] = federation.participation.settle(
+        federation.round,
+        plan,
+        metrics.get(PARTITION_ID, np.empty(0)).astype(np.int64),
+        metrics.get(STEPS, np.empty(0)).astype(np.int64),
+        metrics.get("train-loss", np.empty(0)).astype(np.float64),
+    )
+    federation.clients.append(_client_rows(federation, plan, metrics, failed))
     return row
 
 
@@ -134,13 +144,13 @@ def _reweighed(
 
 def _client_rows(
     federation: Federation,
-    cohort: NDArray[np.int64],
+    plan: Round,
     metrics: dict[str, NDArray[np.generic]],
     failed: list[Failure],
 ) -> ClientRows:
     answered = metrics.get(PARTITION_ID, np.empty(0, np.int64)).astype(np.int64)
     columns = [np.asarray(metrics.get(name, np.empty(0)), np.float64) for name in (ROWS, "steps", "train-loss")]
-    silent = np.setdiff1d(cohort, answered) if len(answered) < len(cohort) else cohort[:0]
+    silent = np.setdiff1d(plan.cohort, answered) if len(answered) < len(plan.cohort) else plan.cohort[:0]
     if len(silent):
         answered = np.concatenate([answered, silent])
         columns = [
@@ -148,16 +158,19 @@ def _client_rows(
             for column, blank in zip(columns, (0, 0, np.nan), strict=True)
         ]
     rows, steps, loss = columns
-    verdicts = ["ok"] * (len(answered) - len(silent)) + _verdicts(federation, silent, failed)
+    verdicts = ["ok"] * (len(answered) - len(silent)) + _verdicts(federation, plan, silent, failed)
     return ClientRows(federation.round, answered, rows.astype(np.int64), steps.astype(np.int64), loss, verdicts)
 
 
-def _verdicts(federation: Federation, silent: NDArray[np.int64], failed: list[Failure]) -> list[str]:
-    """Return why each silent client is: its own failure, or one that names no client of ours, or none."""
+def _verdicts(federation: Federation, plan: Round, silent: NDArray[np.int64], failed: list[Failure]) -> list[str]:
+    """Return why each silent client is: as planned, its own failure, one that names no client of ours, or none."""
     reasons = {failure.node: failure.reason for failure in failed}
     own = [reasons.pop(int(node), None) for node in federation.nodes[silent]]
     nameless = f"failed: {next(iter(reasons.values()))}" if reasons else "no reply"
-    return [nameless if reason is None else f"failed: {reason}" for reason in own]
+    planned = [plan.lost[place] for place in np.searchsorted(plan.cohort, silent)]
+    return [
+        lost or (nameless if reason is None else f"failed: {reason}") for lost, reason in zip(planned, own, strict=True)
+    ]
 
 
 class _Evaluations:
@@ -206,7 +219,7 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
         holders = np.flatnonzero((federation.held_out > 0) & (federation.rows > 0))
         if not len(holders):
             continue
-        view = CohortView(federation.grid, federation.nodes[holders])
+        view = CohortView(federation.grid, federation.nodes[holders], federation.holders)
         messages = federation.strategy.configure_evaluate(
             federation.round, federation._arrays, federation._config, view
         )

@@ -13,6 +13,7 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 
 from edgefed.federation.averaging import StackedFedAvg, refuse_names, shares_of, summed
 from edgefed.federation.clients import CONTROL
+from edgefed.federation.federation import CohortView
 from edgefed.federation.messages import STEPS, stacked_metrics, stacked_weights, to_flat, to_record
 from edgefed.federation.server_optimizers import server_rate
 from edgefed.learning.local_update import gradient_weight
@@ -32,7 +33,7 @@ class Scaffold(StackedFedAvg):
     """Stochastic controlled averaging.
 
     A client takes K steps y <- y - eta (g(y) - c_k + c) from y = x, then its control variate becomes
-    c_k + Delta_k with Delta_k = -c + (x - y_k) / (eta K). The server does, over the cohort S of N clients,
+    c_k + Delta_k with Delta_k = -c + (x - y_k) / (eta K). The server does, over the cohort S of N clients with rows,
 
         x <- x + eta_g sum_S p_k (y_k - x),    c <- c + |S| / N sum_S p_k Delta_k
 
@@ -50,6 +51,7 @@ class Scaffold(StackedFedAvg):
         super().__init__(model)
         self.config = config
         self.control: NDArray[np.floating] = np.zeros(model.size, config.dtype)
+        self._clients = config.num_clients
         self._start: NDArray[np.floating] = np.zeros(model.size, config.dtype)
 
     def configure_train(
@@ -57,6 +59,7 @@ class Scaffold(StackedFedAvg):
     ) -> Iterable[Message]:
         """Send the weights and the server's control variate."""
         self._start = to_flat(self.model, arrays)
+        self._clients = grid.holders if isinstance(grid, CohortView) else self.config.num_clients
         messages = self._to_cohort(server_round, arrays, config, grid, "train")
         messages.content[CONTROL] = to_record(self.model, self.control)
         return messages
@@ -73,7 +76,7 @@ class Scaffold(StackedFedAvg):
         steps = gradient_weight(stacked_metrics(replies)[STEPS], self.config)
         moved = summed(shares, stack - start)
         delta = summed(shares / (self.config.learning_rate * steps), start - stack) - self.control
-        self.control = (self.control + len(shares) / self.config.num_clients * delta).astype(dtype)
+        self.control = (self.control + len(shares) / self._clients * delta).astype(dtype)
         return to_record(self.model, (start + server_rate(self.config) * moved).astype(dtype)), MetricRecord()
 
     def state(self) -> Mapping[str, NDArray[Any]]:

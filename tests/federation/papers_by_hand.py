@@ -15,12 +15,8 @@ from edgefed.federation.rounds import run_rounds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
     from edgefed.config import FederationConfig
     from edgefed.federation.federation import Federation
-
-Floats = "NDArray[np.float64]"
 
 PLAIN = {
     "num_clients": 5,

@@ -94,6 +94,7 @@ def test_the_names_in_a_checkpoint():
         "round",
         *(f"model/{name}" for name in federation.model.shapes),
         "dual",
+        *(f"ledger/{name}" for name in ("clock", "busy", "joules", "loss", "last", "counted", "asked")),
         "server/velocity",
     ]
     assert found["dual"].shape == (10,)

@@ -51,9 +51,7 @@ def test_fedavgm():
 @pytest.mark.parametrize("name", ["fedadagrad", "fedadam", "fedyogi"])
 def test_adaptive(name):
     """Reddi et al. 2021, algorithm 2; Flower's FedAdam corrects eta by sqrt(1 - b2^(t+1)) / (1 - b1^(t+1))."""
-    config = plain(
-        strategy=name, server_learning_rate=0.05, server_beta_1=0.8, server_beta_2=0.9, server_tau=0.01
-    )
+    config = plain(strategy=name, server_learning_rate=0.05, server_beta_1=0.8, server_beta_2=0.9, server_tau=0.01)
     first = 0.0 if name == "fedadagrad" else 0.8
     m = v = 0
 

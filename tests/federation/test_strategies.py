@@ -176,5 +176,7 @@ def test_a_stack_reads_as_ordinary_messages():
 
 def test_every_strategy_of_the_settings_can_be_made():
     for name, make in STRATEGIES.items():
-        federation = after_training(make(MLP(4, (16,), 3), settings(strategy=name)), "batched", settings(strategy=name, num_server_rounds=1))
+        federation = after_training(
+            make(MLP(4, (16,), 3), settings(strategy=name)), "batched", settings(strategy=name, num_server_rounds=1)
+        )
         assert federation.round == 1
