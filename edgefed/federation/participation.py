@@ -138,6 +138,27 @@ class Participation:
         }
         return content_bytes(down), content_bytes(reply_content(model, weights, columns, 0, packed))
 
+    def summary(self, rounds: int, label_counts: Ints | None) -> dict[str, Any]:
+        """Return each client's device and modelled costs, and how often the holders of each class were in a round.
+
+        ``by_class`` [classes] is the mean over a class's rows of the share of rounds in which their client's update
+        counted; None where the server does not know who holds what.
+        """
+        ledger, by_class = self.ledger, None
+        if label_counts is not None:
+            held = np.maximum(label_counts.sum(0), 1)
+            by_class = ((ledger.counted / max(rounds, 1)) @ label_counts / held).tolist()
+        return {
+            "devices": list(self.devices.names),
+            "kind": self.devices.kind.tolist(),
+            "busy_seconds": ledger.busy.tolist(),
+            "joules": ledger.joules.tolist(),
+            "asked": ledger.asked.tolist(),
+            "counted": ledger.counted.tolist(),
+            "by_class": by_class,
+            "message_bytes": dict(zip(("down", "up"), self.wire, strict=True)),
+        }
+
     # ---- before a round
     def plan(self, number: int, size: int, uniform_cohort: Ints) -> Round:
         """Return who takes part in a round.

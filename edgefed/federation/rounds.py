@@ -17,7 +17,7 @@ from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_ou
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
 from edgefed.federation.messages import PARTITION_ID, STEPS, Broadcast, ask_for, stacked_metrics, to_flat, with_metric
 from edgefed.federation.replies import Failure, sorted_replies
-from edgefed.federation.traffic import Traffic
+from edgefed.federation.traffic import Traffic, payload_of
 from edgefed.learning.training import torch_threads
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def _aggregate(
 ) -> dict[str, Any]:
     kept, failed = sorted_replies(replies) if len(messages) else ([], [])
     up, down = traffic.received(kept), traffic.sent(messages)
+    payload = {"up": payload_of(kept), "down": payload_of(messages)}
     if federation.codec is not None:
         kept, unreadable = unpacked(federation.codec, federation.model, federation.weights, kept)
         failed += unreadable
@@ -112,7 +113,7 @@ def _aggregate(
     federation.client_updates += len(kept)
     federation.bytes_up += up
     federation.bytes_down += down
-    row |= {"bytes_up": up, "bytes_down": down}
+    row |= {"bytes_up": up, "bytes_down": down, "payload": payload}
     if failed:
         row["failed"] = [failure.reason for failure in failed]
     if len(kept):
@@ -234,6 +235,7 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
         federation.bytes_down += down
         row["bytes_up"] += up
         row["bytes_down"] += down
+        row["payload"]["down"] += payload_of(messages)
         if len(kept):
             classes = federation.model.classes
             confusion = stacked_metrics(kept)["confusion"].astype(np.int64).reshape(-1, classes, classes)

@@ -7,6 +7,7 @@ replies costs one look.
 
 from __future__ import annotations
 
+import math
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from flwr.app import Array, ArrayRecord, RecordDict
 from edgefed.federation.messages import Broadcast, CohortReplies, FlatRecord, reply_content
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from flwr.app import Message
     from numpy.typing import NDArray
@@ -33,6 +34,28 @@ def content_bytes(content: RecordDict) -> int:
         if isinstance(record, ArrayRecord):
             total += sum(_array_bytes(array) for array in record.values())
     return total
+
+
+def payload_bytes(content: RecordDict) -> int:
+    """Return the bytes of a content's arrays alone: their numbers, without names, shapes or headers."""
+    total = 0
+    for record in content.array_records.values():
+        if isinstance(record, FlatRecord) and record.flat is not None:
+            total += record.flat.nbytes
+        else:
+            total += sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in record.values())
+    return total
+
+
+def payload_of(messages: Sequence[Message]) -> int:
+    """Return the bytes of the arrays of messages that all carry as many: those of one round, one way."""
+    if not len(messages):
+        return 0
+    if isinstance(messages, CohortReplies):
+        parts = [*(messages.packed or {}).values(), *([] if messages.stack is None else [messages.stack])]
+        return sum(part.nbytes for part in parts)
+    first = messages.content if isinstance(messages, Broadcast) else messages[0].content
+    return len(messages) * payload_bytes(first)
 
 
 def _array_bytes(array: Array) -> int:
