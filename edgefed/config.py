@@ -229,6 +229,18 @@ class FederationConfig:
     top_k_share: float = setting(0.1, "share of an update that top-k sends", low=0, high=1, open_low=True)
     num_server_rounds: int = count(50, "rounds of federated training", high=100_000)
     fraction_train: float = positive(1.0, "share of the clients drawn for a round", high=1)
+    min_replies: int = setting(
+        0,
+        "good replies that a round needs; with fewer the run stops (0: it goes on, unchanged by a round without)",
+        low=0,
+    )
+    round_timeout: float = positive(600.0, "seconds that a round waits for devices (simulated clients are never late)")
+    max_update_norm: float = setting(
+        0.0, "largest L2 norm of a client's update; a longer one is refused (0: no bound)", low=0
+    )
+    malicious_share: float = setting(
+        0.2, "share of a round's replies that a robust strategy stands against", low=0, high=0.5, open_high=True
+    )
     evaluate_every: int = count(1, "rounds between evaluations (the last round is always evaluated)")
     checkpoint_every: int = setting(1, "rounds between checkpoints of a run that has a folder; 0: none", low=0)
     run_folder: str = setting("", "where a ServerApp keeps its run (empty: nowhere); --out on the command line")
@@ -457,6 +469,12 @@ def _check_together(config: FederationConfig) -> None:
         raise SettingsError(
             f"imbalance={config.imbalance} contradicts loss={config.loss}: it is defined for "
             f"{' and '.join(losses)} only"
+        )
+    cohort = max(1, round(config.fraction_train * config.num_clients))
+    if config.min_replies > cohort and config.partition != "natural":
+        raise SettingsError(
+            f"min-replies={config.min_replies}: a round asks {cohort} of num-clients={config.num_clients}, "
+            f"expected at most {cohort}"
         )
     _check_options(config)
 

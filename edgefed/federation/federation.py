@@ -59,15 +59,6 @@ class FederationError(RuntimeError):
     """A federation that cannot go on; the message is the one line that a person reads."""
 
 
-def through_grids(timeout: float | None = None) -> Exchange:
-    """Return an exchange that asks each grid in turn: Flower's own runtimes."""
-
-    def exchange(items: Sequence[tuple[Grid, Sequence[Message]]]) -> list[Iterable[Message]]:
-        return [grid.send_and_receive(messages, timeout=timeout) for grid, messages in items]
-
-    return exchange
-
-
 class CohortView(Grid):
     """A grid that shows exactly one round's cohort, so that the loop and not the strategy draws it.
 
@@ -207,6 +198,13 @@ class Federation:
     def codec(self) -> Codec | None:
         """What unpacks the clients' updates; None where they send their weights as they are."""
         return codec_of(self.config, self.model.size)
+
+    @cached_property
+    def update_bytes(self) -> int:
+        """Bytes of the numbers in one client's update."""
+        if self.codec is None:
+            return self.model.size * np.dtype(self.config.dtype).itemsize
+        return sum(np.dtype(dtype).itemsize * length for dtype, length in self.codec.layout().values())
 
     @property
     def done(self) -> bool:

@@ -268,9 +268,9 @@ class CohortReplies(Sequence[Message]):
         content = reply_content(self.model, weights, self.metrics, index, self.packed)
         return Message(content, reply_to=self.requests[index])
 
-    def ordered(self, order: NDArray[np.intp]) -> CohortReplies:
-        """Return the replies in another order."""
-        if (order == np.arange(len(self))).all():
+    def taken(self, order: NDArray[np.intp]) -> CohortReplies:
+        """Return chosen replies in an order."""
+        if len(order) == len(self) and (order == np.arange(len(self))).all():
             return self
         return CohortReplies(
             [self.requests[place] for place in order],

@@ -12,11 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.federation.clients import DTYPES, ROWS, SAY, START_LOSS
-from edgefed.federation.compression import unpacked
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
-from edgefed.federation.messages import PARTITION_ID, STEPS, Broadcast, ask_for, stacked_metrics, to_flat, with_metric
-from edgefed.federation.replies import Failure, sorted_replies
+from edgefed.federation.messages import PARTITION_ID, STEPS, Broadcast, ask_for, to_flat, with_metric
+from edgefed.federation.quorum import check_quorum, what_became
+from edgefed.federation.screening import (
+    NOTHING,
+    Asked,
+    Screened,
+    answers_among,
+    expected_of_evaluation,
+    expected_of_training,
+    screen,
+)
 from edgefed.federation.traffic import Traffic, payload_of
 from edgefed.learning.training import torch_threads
 
@@ -90,45 +98,56 @@ def _aggregate(
     replies: Iterable[Message],
     traffic: Traffic,
 ) -> dict[str, Any]:
-    kept, failed = sorted_replies(replies) if len(messages) else ([], [])
-    up, down = traffic.received(kept), traffic.sent(messages)
-    payload = {"up": payload_of(kept), "down": payload_of(messages)}
-    if federation.codec is not None:
-        kept, unreadable = unpacked(federation.codec, federation.model, federation.weights, kept)
-        failed += unreadable
-    federation.round += 1
-    row: dict[str, Any] = {"round": federation.round, "clients": len(kept)}
+    cohort = plan.clients
+    asked = Asked(cohort, federation.nodes[cohort])
+    answered = answers_among(replies) if len(messages) else []
     # Looked at before the strategy is: some of Flower's take the replies apart.
-    metrics = stacked_metrics(kept)
+    up, down = traffic.received(answered), traffic.sent(messages)
+    found = screen(replies, expected_of_training(federation), asked) if len(messages) else NOTHING
+    check_quorum(federation, cohort, found)
+    payload = {"up": len(found.kept) * federation.update_bytes, "down": payload_of(messages)}
+    federation.round += 1
+    kept, metrics = found.kept, found.metrics
+    row: dict[str, Any] = {"round": federation.round, "clients": len(kept)}
     if START_LOSS in metrics and federation.remedy.reweighs:
         kept = _reweighed(federation, kept, metrics)
-    if len(kept):
-        arrays, _ = federation.strategy.aggregate_train(federation.round, kept)
-        if arrays is not None:
-            federation.set_weights(to_flat(federation.model, arrays).astype(federation.config.dtype))
-        else:
-            row["note"] = "no client had any say: the round changed nothing"
-    else:
-        row["note"] = "no reply: the round changed nothing"
+    note = _averaged(federation, kept) if len(kept) else _nothing_because(found)
+    if note:
+        row["note"] = f"{note}: the round changed nothing"
     federation.client_updates += len(kept)
     federation.bytes_up += up
     federation.bytes_down += down
-    row |= {"bytes_up": up, "bytes_down": down, "payload": payload}
-    if failed:
-        row["failed"] = [failure.reason for failure in failed]
+    row |= {"bytes_up": up, "bytes_down": down, "payload": payload, **what_became(found)}
     if len(kept):
-        weight = metrics[ROWS].astype(float)
-        row["train_loss"] = float(metrics["train-loss"].astype(float) @ weight / max(weight.sum(), 1.0))
-        row["steps"] = int(metrics["steps"].sum())
+        weight, loss = metrics[ROWS].astype(float), metrics["train-loss"].astype(float)
+        told = ~np.isnan(loss)
+        row["train_loss"] = float(loss[told] @ weight[told] / max(weight[told].sum(), 1.0)) if told.any() else np.nan
+        row["steps"] = int(np.maximum(metrics[STEPS], 0).sum())
     row["modelled"] = federation.participation.settle(
         federation.round,
         plan,
         metrics.get(PARTITION_ID, np.empty(0)).astype(np.int64),
-        metrics.get(STEPS, np.empty(0)).astype(np.int64),
+        np.maximum(metrics.get(STEPS, np.empty(0)).astype(np.int64), 0),
         metrics.get("train-loss", np.empty(0)).astype(np.float64),
     )
-    federation.clients.append(_client_rows(federation, plan, metrics, failed))
+    federation.clients.append(_client_rows(federation, plan, found))
     return row
+
+
+def _averaged(federation: Federation, kept: Sequence[Message]) -> str | None:
+    """Set the weights to what the strategy makes of the replies, or return why they stay as they are."""
+    arrays, _ = federation.strategy.aggregate_train(federation.round, kept)
+    if arrays is None:
+        return "no client had any say"
+    weights = to_flat(federation.model, arrays).astype(federation.config.dtype)
+    if not np.isfinite(weights).all():
+        return "the average is not finite"
+    federation.set_weights(weights)
+    return None
+
+
+def _nothing_because(found: Screened) -> str:
+    return "every reply was refused" if found.refused else "no reply"
 
 
 def _reweighed(
@@ -143,14 +162,11 @@ def _reweighed(
     return with_metric(kept, SAY, metrics[SAY].astype(np.float64) * tilt)
 
 
-def _client_rows(
-    federation: Federation,
-    plan: Round,
-    metrics: dict[str, NDArray[np.generic]],
-    failed: list[Failure],
-) -> ClientRows:
+def _client_rows(federation: Federation, plan: Round, found: Screened) -> ClientRows:
+    metrics = found.metrics
     answered = metrics.get(PARTITION_ID, np.empty(0, np.int64)).astype(np.int64)
-    columns = [np.asarray(metrics.get(name, np.empty(0)), np.float64) for name in (ROWS, "steps", "train-loss")]
+    columns = [np.asarray(metrics.get(name, np.empty(0)), np.float64) for name in (ROWS, STEPS, "train-loss")]
+    columns[1] = np.maximum(columns[1], 0)  # one that was not told
     silent = np.setdiff1d(plan.cohort, answered) if len(answered) < len(plan.cohort) else plan.cohort[:0]
     if len(silent):
         answered = np.concatenate([answered, silent])
@@ -159,18 +175,20 @@ def _client_rows(
             for column, blank in zip(columns, (0, 0, np.nan), strict=True)
         ]
     rows, steps, loss = columns
-    verdicts = ["ok"] * (len(answered) - len(silent)) + _verdicts(federation, plan, silent, failed)
+    verdicts = ["ok"] * (len(answered) - len(silent)) + _verdicts(federation, plan, silent, found)
     return ClientRows(federation.round, answered, rows.astype(np.int64), steps.astype(np.int64), loss, verdicts)
 
 
-def _verdicts(federation: Federation, plan: Round, silent: NDArray[np.int64], failed: list[Failure]) -> list[str]:
-    """Return why each silent client is: as planned, its own failure, one that names no client of ours, or none."""
-    reasons = {failure.node: failure.reason for failure in failed}
+def _verdicts(federation: Federation, plan: Round, silent: NDArray[np.int64], found: Screened) -> list[str]:
+    """Return why each silent client is: as planned, what it sent, its own failure, one that names nobody, or none."""
+    reasons = {failure.node: failure.verdict for failure in found.failed}
     own = [reasons.pop(int(node), None) for node in federation.nodes[silent]]
-    nameless = f"failed: {next(iter(reasons.values()))}" if reasons else "no reply"
+    nameless = next(iter(reasons.values())) if reasons else "no reply"
     planned = [plan.lost[place] for place in np.searchsorted(plan.cohort, silent)]
+    refused = [found.refused.get(client) for client in silent.tolist()]
     return [
-        lost or (nameless if reason is None else f"failed: {reason}") for lost, reason in zip(planned, own, strict=True)
+        lost or (f"refused: {why}" if why else reason or nameless)
+        for lost, why, reason in zip(planned, refused, own, strict=True)
     ]
 
 
@@ -229,7 +247,10 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
     if not items:
         return
     for (federation, row), (_, messages), replies in zip(asked, items, exchange(items), strict=True):
-        kept, _ = sorted_replies(replies)
+        holders = np.flatnonzero((federation.held_out > 0) & (federation.rows > 0))
+        found = screen(replies, expected_of_evaluation(federation), Asked(holders, federation.nodes[holders]))
+        kept = found.kept
+        row |= {f"evaluation_{name}": value for name, value in what_became(found).items()}
         up, down = traffic.received(kept), traffic.sent(messages)
         federation.bytes_up += up
         federation.bytes_down += down
@@ -238,5 +259,5 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
         row["payload"]["down"] += payload_of(messages)
         if len(kept):
             classes = federation.model.classes
-            confusion = stacked_metrics(kept)["confusion"].astype(np.int64).reshape(-1, classes, classes)
+            confusion = found.metrics["confusion"].astype(np.int64).reshape(-1, classes, classes)
             row["clients_test"] = by_held_out(confusion) | {"confusion": confusion.sum(0).tolist()}
