@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, MessageType
@@ -10,17 +10,14 @@ from flwr.app import Array, ArrayRecord, MessageType
 from edgefed.config import FederationConfig
 from edgefed.edge.codecs import CODECS, Codec
 from edgefed.federation.client_state import ClientState, put_record
-from edgefed.federation.messages import ARRAYS, CONFIG, CohortReplies, to_record
-from edgefed.federation.replies import Failure
+from edgefed.federation.messages import ARRAYS, CONFIG
 from edgefed.rng import counter_keys, uniforms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from flwr.app import Context, Message
     from numpy.typing import NDArray
-
-    from edgefed.learning.model import MLP
 
     Ints = NDArray[np.int64]
     Packed = dict[str, NDArray[np.generic]]

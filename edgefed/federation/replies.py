@@ -117,35 +117,46 @@ def opened(content: RecordDict, expected: Expected) -> tuple[NDArray[np.floating
 
 def _flat(record: ArrayRecord, model: MLP, expected: Expected) -> NDArray[np.floating]:
     if expected.codec is not None and expected.start is not None:
-        layout = {name: (dtype, (length,)) for name, (dtype, length) in expected.codec.layout().items()}
-        return expected.start + expected.codec.decode(_arrays(record, layout))
+        packed = _packed(record, expected.codec)
+        if problem := expected.codec.problem(packed):
+            raise ValueError(problem)
+        return expected.start + expected.codec.decode(packed)
     if isinstance(record, FlatRecord) and record.flat is not None and record.model == model:
         if record.flat.dtype != expected.dtype:
             raise ValueError(f"weights of {record.flat.dtype}, expected {expected.dtype}")
         return record.flat
-    arrays = _arrays(record, {name: (expected.dtype, shape) for name, shape in model.shapes.items()})
-    return np.concatenate([array.ravel() for array in arrays.values()])
-
-
-def _arrays(record: ArrayRecord, layout: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, NDArray[Any]]:
-    """Return a record's arrays, which must be those of the layout, name -> dtype and shape, and no others."""
     names = list(record)
-    missing = next((name for name in layout if name not in names), None)
-    if missing is not None:
-        raise ValueError(f"arrays: no {missing}")
-    if len(names) > len(layout):
-        extra = next(name for name in names if name not in layout)
-        raise ValueError(f"arrays: {extra!r:.60} is none of those expected")
-    return {name: _array(name, record[name], shape, dtype) for name, (dtype, shape) in layout.items()}
+    if missing := [name for name in model.shapes if name not in names]:
+        raise ValueError(f"no array {missing[0]}")
+    if extra := [name for name in names if name not in model.shapes]:
+        raise ValueError(f"array {extra[0]!r:.60} is none of the model's")
+    return np.concatenate(
+        [_array(name, record[name], shape, expected.dtype).ravel() for name, shape in model.shapes.items()]
+    )
 
 
-def _array(name: str, array: Array, shape: tuple[int, ...], dtype: str) -> NDArray[np.floating]:
-    size = math.prod(shape) * np.dtype(dtype).itemsize
+def _packed(record: ArrayRecord, codec: Codec) -> dict[str, NDArray[Any]]:
+    """Return a compressed update's arrays, none larger than the largest that there may be."""
+    largest = max(np.dtype(dtype).itemsize * length for dtype, length in codec.layout().values())
+    if len(record) > MOST_PACKED:
+        raise ValueError(f"{len(record)} arrays, expected {len(codec.layout())}")
+    return {name: parsed_array(_bytes(name, array, largest)) for name, array in record.items()}
+
+
+MOST_PACKED = 16
+"""Arrays of a compressed update that are looked at: codecs have three at most."""
+
+
+def _bytes(name: str, array: Array, size: int) -> bytes:
     if array.stype != "numpy.ndarray":
         raise ValueError(f"{name}: serialised as {array.stype!r:.40}, expected numpy.ndarray")
     if len(array.data) > size + MOST_HEADER:
         raise ValueError(f"{name}: {len(array.data)} bytes, expected {size}")
-    found: NDArray[Any] = parsed_array(array.data)
+    return array.data
+
+
+def _array(name: str, array: Array, shape: tuple[int, ...], dtype: str) -> NDArray[np.floating]:
+    found = parsed_array(_bytes(name, array, math.prod(shape) * np.dtype(dtype).itemsize))
     if found.shape != shape:
         raise ValueError(f"{name}: shape {found.shape}, expected {shape}")
     if found.dtype != dtype:
