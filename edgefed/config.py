@@ -18,6 +18,7 @@ from edgefed.errors import SettingsError, read_utf8, shown, unknown
 from edgefed.schema import (
     Scalar,
     as_toml,
+    attribute,
     checked,
     choices_of,
     count,
@@ -63,6 +64,32 @@ OPTIMIZERS = {
     "sgd": "stochastic gradient descent (momentum, weight decay); batch-size 0 makes it batch gradient descent",
     "adam": "Adam (Kingma & Ba 2015), betas 0.9 and 0.999",
 }
+STRATEGIES = {
+    "fedavg": "weighted average by rows (McMahan et al. 2017), summed in float64",
+    "fedprox": "FedAvg of clients that are pulled back by proximal-mu, 0.1 where unset (Li et al. 2020)",
+    "fedavgm": "FedAvg with momentum on the server (Hsu et al. 2019)",
+    "fedadagrad": "Adagrad on the server (Reddi et al. 2021)",
+    "fedadam": "Adam on the server (Reddi et al. 2021)",
+    "fedyogi": "Yogi on the server (Reddi et al. 2021)",
+    "qfedavg": "fairer: clients with a high loss move the model more (Li et al. 2020)",
+    "scaffold": "control variates take out each client's drift; clients keep state (Karimireddy et al. 2020)",
+    "fednova": "average of directions, whatever number of steps each took (Wang et al. 2020)",
+}
+COMPRESSIONS = {
+    "none": "the weights as they are",
+    "float16": "half precision: 2 bytes a number",
+    "int8": "1 byte a number and a scale, rounded at random so that it is right on average (Alistarh et al. 2017)",
+    "top-k": "the largest top-k-share of the numbers; the rest is added to the next update (Stich et al. 2018)",
+}
+SELECTIONS = {
+    "uniform": "every client is as likely as another",
+    "power-of-choice": "of selection-pool times as many, those whose last loss was highest (Cho et al. 2022)",
+    "oort": "by rows times loss, slow clients marked down, new ones tried (after Lai et al. 2021)",
+}
+PARTIAL_WORK = {
+    "drop": "their update is left out, as FedAvg does",
+    "accept": "they send what they got done, as FedProx has it",
+}
 STANDARDIZATIONS = {
     "federated": "mean and deviation of all clients' rows, from additive statistics in one query round",
     "local": "each client by its own mean and deviation (the server's rows by the pooled ones)",
@@ -76,6 +103,8 @@ TRACKING = {
 }
 
 
+#: FedProx's mu where a federation asks for FedProx and for no mu: one of the paper's grid {0.001, 0.01, 0.1, 1}.
+FEDPROX_MU = 0.1
 _SEED_MAX = 2**32 - 1
 _MAX_WIDTH, _MAX_LAYERS, _MAX_HIDDEN_WEIGHTS = 65536, 32, 10**8
 
@@ -172,13 +201,47 @@ class FederationConfig:
     climb_tolerance: float = setting(0.1, "excess loss that climb leaves a client", low=0, high=1e3)
     imbalance_options: str = setting("", "settings of the remedy, as a=1,b=2; of one of several, NAME.a=1")
     # -- the federation
-    strategy: str = setting(
-        "fedavg",
-        "the server's aggregation",
-        choices={"fedavg": "weighted average by rows (McMahan et al. 2017), summed in float64"},
+    strategy: str = setting("fedavg", "the server's aggregation", choices=STRATEGIES)
+    server_learning_rate: float = setting(
+        0.0,
+        "of the server's optimiser (0: 1 of fedavgm and scaffold, 0.1 of fedadagrad and fedadam, 0.01 of fedyogi)",
+        low=0,
+        high=1e3,
     )
+    server_momentum: float = share(0.9, "of fedavgm")
+    server_beta_1: float = share(0.9, "of fedadam and fedyogi: decay of the first moment")
+    server_beta_2: float = share(0.99, "of fedadam and fedyogi: decay of the second moment")
+    server_tau: float = positive(1e-3, "of fedadagrad, fedadam and fedyogi: smaller is more adaptive", high=1e3)
+    qfedavg_q: float = setting(0.1, "of qfedavg: 0 weighs clients alike, more those with a high loss", low=0, high=100)
+    # -- the edge
+    devices: str = setting("raspberry-pi-4", "what clients run on, for modelled time and energy; NAME:0.7,NAME:0.3")
+    device_profiles: str = setting("", "a TOML file of further devices, a table each (docs/edge.md)")
+    device_spread: float = setting(0.0, "SD of the log of clients' speeds and bandwidths; 0: alike", low=0, high=10)
+    availability: str = setting("", "a JSON file of when clients are there, in FedScale's form (empty: always)")
+    round_deadline: float = setting(0.0, "modelled seconds that a round may take; 0: as long as the slowest", low=0)
+    drop_out: float = setting(0.0, "share of the clients drawn that stop before they have sent anything", low=0, high=1)
+    stragglers: float = setting(0.0, "share of a round's clients that get through fewer local epochs", low=0, high=1)
+    partial_work: str = setting("drop", "what becomes of clients that do not finish", choices=PARTIAL_WORK)
+    selection: str = setting("uniform", "which clients a round is drawn from", choices=SELECTIONS)
+    selection_pool: float = setting(
+        2.0, "clients that power-of-choice looks at for each that it takes", low=1, high=1e6
+    )
+    compression: str = setting("none", "of the updates that clients send", choices=COMPRESSIONS)
+    top_k_share: float = setting(0.1, "share of an update that top-k sends", low=0, high=1, open_low=True)
     num_server_rounds: int = count(50, "rounds of federated training", high=100_000)
     fraction_train: float = positive(1.0, "share of the clients drawn for a round", high=1)
+    min_replies: int = setting(
+        0,
+        "good replies that a round needs; with fewer the run stops (0: it goes on, unchanged by a round without)",
+        low=0,
+    )
+    round_timeout: float = positive(600.0, "seconds that a round waits for devices (simulated clients are never late)")
+    max_update_norm: float = setting(
+        0.0, "largest L2 norm of a client's update; a longer one is refused (0: no bound)", low=0
+    )
+    malicious_share: float = setting(
+        0.2, "share of a round's replies that a robust strategy stands against", low=0, high=0.5, open_high=True
+    )
     evaluate_every: int = count(1, "rounds between evaluations (the last round is always evaluated)")
     checkpoint_every: int = setting(1, "rounds between checkpoints of a run that has a folder; 0: none", low=0)
     run_folder: str = setting("", "where a ServerApp keeps its run (empty: nowhere); --out on the command line")
@@ -213,6 +276,11 @@ class FederationConfig:
     def hidden_layers(self) -> tuple[int, ...]:
         """Widths of the hidden layers."""
         return tuple(int(width) for width in self.hidden.split("-")) if self.hidden else ()
+
+    @property
+    def pull(self) -> float:
+        """FedProx's mu: ``proximal-mu``, or under ``strategy=fedprox`` what it is where that is unset."""
+        return self.proximal_mu or (FEDPROX_MU if self.strategy == "fedprox" else 0.0)
 
     @property
     def split_stream(self) -> int:
@@ -388,6 +456,12 @@ def _check_together(config: FederationConfig) -> None:
         )
     if config.optimizer == "adam" and config.momentum:
         raise SettingsError(f"momentum={config.momentum:g} contradicts optimizer=adam: momentum is a setting of sgd")
+    if config.optimizer == "adam" and config.strategy in ("scaffold", "fednova"):
+        raise SettingsError(f"strategy={config.strategy} contradicts optimizer=adam: its equations are those of sgd")
+    if config.strategy == "scaffold" and config.compression == "top-k":
+        raise SettingsError(
+            "compression=top-k contradicts strategy=scaffold: the server forms control variates from whole updates"
+        )
     if config.dataset == "csv" and not config.data_path:
         raise SettingsError("dataset=csv needs data-path: the CSV file to read")
     if config.dataset != "csv":
@@ -399,11 +473,20 @@ def _check_together(config: FederationConfig) -> None:
                 )
     if config.partition == "natural" and config.dataset == "csv" and not config.client_column:
         raise SettingsError("partition=natural needs client-column: the CSV column that names each row's client")
+    if not config.device_profiles:
+        parsed_mixture = attribute("edgefed.edge.profiles:parsed_mixture")
+        parsed_mixture(config.devices, attribute("edgefed.edge.profiles:PROFILES"))
     losses = registry("edgefed.imbalance:REMEDIES")[config.imbalance].losses
     if config.loss not in losses:
         raise SettingsError(
             f"imbalance={config.imbalance} contradicts loss={config.loss}: it is defined for "
             f"{' and '.join(losses)} only"
+        )
+    cohort = max(1, round(config.fraction_train * config.num_clients))
+    if config.min_replies > cohort and config.partition != "natural":
+        raise SettingsError(
+            f"min-replies={config.min_replies}: a round asks {cohort} of num-clients={config.num_clients}, "
+            f"expected at most {cohort}"
         )
     _check_options(config)
 

@@ -50,15 +50,12 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
 
 
 def append(path: Path, text: str, *, durable: bool = True) -> None:
-    """Add text to the end of a file, on the disk when this returns (if durable)."""
-    new = not path.exists()
+    """Add text to the end of a file, on the disk when this returns (if durable; a new file's name is not yet)."""
     with path.open("a", encoding="utf-8", newline="\n") as file:
         file.write(text)
         if durable:
             file.flush()
             os.fsync(file.fileno())
-    if new and durable:
-        _settle(path.parent)
 
 
 def _settle(folder: Path) -> None:

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_SHOWN = 60
-"""Characters of a found value that a message quotes, and names that it lists."""
+"""Characters of a found value that a message quotes."""
+
+MOST_NAMES = 120
+"""Names that a message lists."""
 
 
 class SettingsError(ValueError):
@@ -37,8 +40,8 @@ def unknown(what: str, found: str, known: Iterable[str]) -> str:
     names = sorted(known)
     folded = {name.casefold(): name for name in names}
     near = difflib.get_close_matches(found.casefold()[:MOST_SHOWN], folded, n=1, cutoff=0.5)
-    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
-    hint = f"did you mean {folded[near[0]]}?" if near else f"known: {', '.join(names[:MOST_SHOWN])}{more}"
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    hint = f"did you mean {folded[near[0]]}?" if near else f"known: {', '.join(names[:MOST_NAMES])}{more}"
     return f"unknown {what} '{shown(found)}': {hint}"
 
 

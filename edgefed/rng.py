@@ -29,6 +29,12 @@ PURPOSES = {
     "sampling": 12,
     "noisy-counts": 13,
     "fcube": 14,
+    "devices": 20,
+    "stragglers": 21,
+    "drop-out": 22,
+    "selection": 23,
+    "compression": 24,
+    "fedprox-synthetic": 25,
 }
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

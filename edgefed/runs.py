@@ -289,14 +289,19 @@ class RunWriter:
 
     def rows(self, rounds: Sequence[Mapping[str, Any]], clients: Sequence[Sequence[Any]]) -> None:
         """Append rounds and their clients' rows (tuples in the order of ``CLIENT_COLUMNS``)."""
-        self.append(rounds, csv_lines(clients))
+        self.tell(rounds)
+        self.keep(csv_lines(clients))
 
-    def append(self, rounds: Sequence[Mapping[str, Any]], clients: str) -> None:
-        """Append rounds, and their clients' rows as CSV text: on the disk before a checkpoint makes them count."""
-        append(self.folder / "history.jsonl", history_lines(rounds), durable=self.durable)
+    def tell(self, rounds: Sequence[Mapping[str, Any]]) -> None:
+        """Append rounds for whoever looks on; :meth:`keep` puts them on the disk."""
+        append(self.folder / "history.jsonl", history_lines(rounds), durable=False)
+
+    def keep(self, clients: str) -> None:
+        """Append clients' rows as CSV text, on the disk with the rounds told so far: a checkpoint makes them count."""
         table = self.folder / "clients.csv"
         header = "" if table.exists() else csv_lines([CLIENT_COLUMNS])
         append(table, header + clients, durable=self.durable)
+        append(self.folder / "history.jsonl", "", durable=self.durable)
 
     def truncate(self, rounds: int) -> list[dict[str, Any]]:
         """Keep the first rounds only (what came after the last checkpoint is redone) and return them."""

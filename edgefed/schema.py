@@ -88,13 +88,18 @@ def names_of(spec: Field[Any]) -> Mapping[str, Any] | None:
 
 
 def registry(where: str) -> Registry[Any]:
-    """Return the registry that ``"module:NAME"`` points to.
+    """Return the registry that ``"module:NAME"`` points to."""
+    return cast("Registry[Any]", attribute(where))
+
+
+def attribute(where: str) -> Any:
+    """Return what ``"module:NAME"`` points to.
 
     Late binding on purpose: the settings stand below the registries whose names they check, and reading a
     registry must not be a cost of ``edgefed --help``.
     """
     module, _, name = where.partition(":")
-    return cast("Registry[Any]", getattr(import_module(module), name))
+    return getattr(import_module(module), name)
 
 
 def range_in_words(spec: Field[Any]) -> str:

@@ -8,6 +8,7 @@ from edgefed.engines.grid import InProcessGrid
 from edgefed.federation.clients import Clients, device_of, model_of
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.federation import Federation
+from edgefed.federation.participation import check_edge
 from edgefed.federation.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -19,15 +20,17 @@ if TYPE_CHECKING:
 def in_process(config: FederationConfig, data: FederatedData, engine: Engine) -> Federation:
     """Return a federation whose clients live in this process and are answered by ``engine``."""
     device_of(config)  # refused here, before anything is trained or written
+    check_edge(config)
     clients = Clients(config, data.shards)
     model = model_of(config, data.dataset.features.shape[1], data.dataset.num_classes)
     return Federation(
         config=config,
         grid=InProcessGrid(clients, engine),
-        strategy=STRATEGIES[config.strategy](model),
+        strategy=STRATEGIES[config.strategy](model, config),
         model=model,
         validation=HeldOut.of(data, "validation"),
         test=HeldOut.of(data, "test"),
         label_counts=data.class_counts,
         applied=clients.applied,
+        carried={"clients": clients.state},
     )

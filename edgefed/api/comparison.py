@@ -32,6 +32,7 @@ from edgefed.api.tracking import check_tracking, track_comparison
 from edgefed.config import FederationConfig, SettingsError
 from edgefed.engines import make_engine
 from edgefed.federation.clients import device_of
+from edgefed.federation.participation import check_edge
 from edgefed.runs import Run, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def compare(
         raise SettingsError("--resume needs --out: the folder of the comparison to go on with")
     elapsed = Elapsed()
     device_of(base)
+    check_edge(base)
     data = SeededData(base)
     for seed in work.seeds:
         data(seed)  # whatever is wrong with the data is said before a folder is made

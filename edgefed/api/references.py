@@ -227,7 +227,7 @@ def _scores(
     walks = []
     for place, (case, cohort) in enumerate(zip(cases, started, strict=True)):
         # No pull: there are no global weights that a training without a federation should stay near.
-        update = update_of(case.clients.config.replace(proximal_mu=0.0), case.clients.model)
+        update = update_of(case.clients.config.replace(proximal_mu=0.0, strategy="fedavg"), case.clients.model)
         walks.append((update, schedule_of(case.clients.config)))
         wanted.append(distinct.setdefault((walks[-1], _content(cohort)), place))
     alike: dict[Any, list[int]] = {}

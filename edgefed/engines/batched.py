@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import torch
 
-from edgefed.federation.clients import DTYPES, ROWS, Clients, schedule_of, update_of
+from edgefed.federation.clients import CONTROL, DTYPES, ROWS, Clients, schedule_of, update_of
+from edgefed.federation.compression import codec_of, packed_updates
 from edgefed.federation.messages import (
     ARRAYS,
     CONFIG,
     PARTITION_ID,
+    STEPS,
     Broadcast,
     CohortReplies,
+    read_epochs,
     read_guidance,
     to_flat,
 )
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from edgefed.engines.grid import InProcessGrid
     from edgefed.federation.clients import Guidance
     from edgefed.learning.local_update import ClientUpdate
+    from edgefed.learning.model import MLP
     from edgefed.learning.schedule import Schedule
     from edgefed.learning.training import Execution, Trained
 
@@ -51,10 +55,22 @@ class _Asked(NamedTuple):
     request: _Request
     guidance: Guidance
     weights: torch.Tensor
+    round_number: int
+    epochs: NDArray[np.int64] | None
+    control: torch.Tensor | None
 
     @classmethod
     def of(cls, request: _Request) -> _Asked:
-        return cls(request, read_guidance(request.content.config_records[CONFIG]), _weights(request))
+        clients, config = request.clients, request.content.config_records[CONFIG]
+        control = CONTROL in request.content.array_records
+        return cls(
+            request,
+            read_guidance(config),
+            _weights(request),
+            cast("int", config["server-round"]),
+            read_epochs(config, clients.shards.ids[request.nodes], clients.config.local_epochs),
+            _weights(request, CONTROL) if control else None,
+        )
 
 
 class BatchedEngine:
@@ -126,16 +142,20 @@ class BatchedEngine:
             trained = self._trained(update, schedule, cohort)
             stack = trained.params.numpy()
             start = 0
-            for place, (request, guidance, weights) in zip(places, asked, strict=True):
-                stop = start + len(request.nodes)
+            for place, one in zip(places, asked, strict=True):
+                request, clients = one.request, one.request.clients
+                part = slice(start, start + len(request.nodes))
                 columns = {
-                    ROWS: cohort.shard_rows[start:stop],
-                    "steps": trained.steps[start:stop],
-                    "train-loss": trained.loss[start:stop],
-                    **request.clients.asked_for(guidance, request.nodes, weights),
+                    ROWS: cohort.shard_rows[part],
+                    STEPS: trained.steps[part],
+                    "train-loss": trained.loss[part],
+                    **clients.asked_for(one.guidance, request.nodes, one.weights),
                 }
-                results[place] = _Result(request, stack[start:stop], columns)
-                start = stop
+                clients.remember(
+                    request.nodes, one.weights, one.control, stack[part], trained.steps[part], one.round_number
+                )
+                results[place] = _Result(request, stack[part], columns, _packed(one, stack[part]))
+                start = part.stop
         return [results[place] for place in range(len(requests))]
 
     def _trained(self, update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
@@ -143,12 +163,17 @@ class BatchedEngine:
 
     def _joined_cohort(self, asked: Sequence[_Asked]) -> Cohort:
         """Return the clients of several federations as one cohort over one feature matrix."""
-        parts = [request.clients.chosen(guidance, request.nodes) for request, guidance, _ in asked]
-        rounds = [cast("int", request.content.config_records[CONFIG]["server-round"]) for request, _, _ in asked]
+        parts = [one.request.clients.chosen(one.guidance, one.request.nodes) for one in asked]
         sizes = [len(part) for part in parts]
-        stack = torch.stack([weights for _, _, weights in asked])
+        stack = torch.stack([one.weights for one in asked])
         params = stack.repeat_interleave(torch.tensor(sizes, device=stack.device), dim=0)
-        return replace(self._join(parts), params=params, rounds=np.repeat(rounds, sizes))
+        return replace(
+            self._join(parts),
+            params=params,
+            rounds=np.repeat([one.round_number for one in asked], sizes),
+            epochs=_epochs(asked),
+            correction=_corrections(asked),
+        )
 
     def _join(self, parts: list[Cohort]) -> Cohort:
         """Join cohorts; where the same come back every round, as whole federations do, they are joined once."""
@@ -167,6 +192,32 @@ class _Result:
     request: _Request
     stack: NDArray[np.floating] | None
     columns: Mapping[str, NDArray[np.generic]]
+    packed: Mapping[str, NDArray[np.generic]] | None = None
+
+
+def _epochs(asked: Sequence[_Asked]) -> NDArray[np.int64] | None:
+    """Return each client's local epochs; None where everyone does its settings' own."""
+    if all(one.epochs is None for one in asked):
+        return None
+    usual = [np.full(len(one.request.nodes), one.request.clients.config.local_epochs) for one in asked]
+    return np.concatenate([own if one.epochs is None else one.epochs for one, own in zip(asked, usual, strict=True)])
+
+
+def _corrections(asked: Sequence[_Asked]) -> torch.Tensor | None:
+    """Return what is added to each client's gradients [clients, size]; None without SCAFFOLD, which splits a batch."""
+    found = [one.request.clients.correction(one.request.nodes, one.control) for one in asked]
+    return torch.cat([part for part in found if part is not None]) if found[0] is not None else None
+
+
+def _packed(one: _Asked, stack: NDArray[np.floating]) -> Mapping[str, NDArray[np.generic]] | None:
+    """Return what clients send in place of their weights, where updates are compressed."""
+    clients = one.request.clients
+    codec = codec_of(clients.config, clients.model.size)
+    if codec is None:
+        return None
+    nodes, ids = one.request.nodes, clients.shards.ids[one.request.nodes]
+    updates = stack - one.weights.cpu().numpy()
+    return packed_updates(codec, clients.config, updates, clients.state, nodes, ids, one.round_number)
 
 
 def _message_type(messages: Sequence[Message]) -> str:
@@ -193,9 +244,9 @@ def _requests(clients: Clients, messages: Sequence[Message]) -> list[_Request]:
     ]
 
 
-def _weights(request: _Request) -> torch.Tensor:
+def _weights(request: _Request, record: str = ARRAYS) -> torch.Tensor:
     clients = request.clients
-    flat = to_flat(clients.model, request.content.array_records[ARRAYS])
+    flat = to_flat(clients.model, request.content.array_records[record])
     return torch.tensor(flat, dtype=DTYPES[clients.config.dtype], device=clients.device)
 
 
@@ -206,7 +257,9 @@ def _replies(messages: Sequence[Message], group: Sequence[_Request], results: Se
     model = None if results[0].stack is None else group[0].clients.model
     if len(group) == 1:
         ids = group[0].clients.shards.ids[group[0].nodes]
-        return CohortReplies(messages, model, results[0].stack, {PARTITION_ID: ids, **results[0].columns})
+        return _cohort_replies(
+            messages, model, results[0].stack, {PARTITION_ID: ids, **results[0].columns}, results[0].packed
+        )
     columns: dict[str, NDArray[np.generic]] = {
         PARTITION_ID: np.concatenate([request.clients.shards.ids[request.nodes] for request in group])
     }
@@ -214,9 +267,27 @@ def _replies(messages: Sequence[Message], group: Sequence[_Request], results: Se
         columns[name] = np.concatenate([result.columns[name] for result in results])
     stack = None if model is None else np.concatenate([cast("Any", result.stack) for result in results])
     order = np.argsort(np.concatenate([request.places for request in group]), kind="stable")
-    return CohortReplies(
+    packed = None
+    if results[0].packed is not None:
+        parts = [cast("Any", result.packed) for result in results]
+        packed = {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+    return _cohort_replies(
         messages,
         model,
         None if stack is None else stack[order],
         {name: values[order] for name, values in columns.items()},
+        packed,
     )
+
+
+def _cohort_replies(
+    messages: Sequence[Message],
+    model: MLP | None,
+    stack: NDArray[np.floating] | None,
+    columns: Mapping[str, NDArray[np.generic]],
+    packed: Mapping[str, NDArray[np.generic]] | None,
+) -> CohortReplies:
+    """Return replies that carry the packed updates where there are any, else the weights."""
+    if packed is not None:
+        return CohortReplies(messages, None, None, columns, packed)
+    return CohortReplies(messages, model, stack, columns)

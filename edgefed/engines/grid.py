@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
@@ -33,6 +33,8 @@ class InProcessGrid(Grid):
     engine : Engine
         Shared by all grids that train in lockstep.
     """
+
+    answers_at_once: ClassVar[bool] = True
 
     def __init__(self, clients: Clients, engine: Engine) -> None:
         self.clients = clients

@@ -64,7 +64,7 @@ class RayEngine(BatchedEngine):
 
     def _trained(self, update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
         self._put(cohort)
-        steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
+        steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows, cohort.epochs)
         order = np.argsort(-steps, kind="stable")
         # Dealt like cards: every worker gets its share of the clients with many steps.
         parts = [order[place :: len(self._workers)] for place in range(min(len(self._workers), len(order)))]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from flwr.app import Context, Error, Message, RecordDict
 
 from edgefed.federation.client_app import make_client_app
+from edgefed.federation.client_state import ClientState
 from edgefed.federation.clients import Clients
 
 if TYPE_CHECKING:
@@ -49,7 +50,13 @@ class SequentialEngine:
             state=RecordDict(),
             run_config=everyone.config.to_mapping(),
         )
+        alone = everyone.state.one(node)
+        alone.save(context.state)
         try:
-            return app(message, context)
+            reply = app(message, context)
         except Exception as error:
             return Message(Error(CLIENT_APP_RAISED, f"{type(error).__name__}: {error}"), reply_to=message)
+        alone = ClientState(1)
+        alone.load(context.state)
+        everyone.state.take_back(node, alone)
+        return reply

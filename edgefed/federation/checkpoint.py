@@ -34,16 +34,15 @@ SETTINGS = "settings"
 
 @dataclass(frozen=True)
 class Commit:
-    """Rounds and their clients, and what the last of them carries on; None where a run ends with it."""
+    """Rounds' clients, and what the last of them carries on; None where a run ends with it."""
 
     last: int
-    rounds: Sequence[Mapping[str, Any]]
     clients: Sequence[ClientRows]
     state: Mapping[str, NDArray[Any]] | None
 
     def then(self, later: Commit) -> Commit:
-        """Return both as one: all of their rounds, the later state."""
-        return Commit(later.last, [*self.rounds, *later.rounds], [*self.clients, *later.clients], later.state)
+        """Return both as one: the clients of all their rounds, the later state."""
+        return Commit(later.last, [*self.clients, *later.clients], later.state)
 
 
 class WriteBehind:
@@ -186,20 +185,21 @@ class RunLog:
     def _put(self, last: int, state: Mapping[str, NDArray[Any]] | None) -> None:
         federation = self.federation
         clients = [entry for entry in federation.clients if self._handed < entry.round <= last]
-        commit = Commit(last, federation.history[self._handed : last], clients, state)
+        rounds, commit = federation.history[self._handed : last], Commit(last, clients, state)
         # What was written earlier need not stay in memory, round after round.
         federation.clients = [entry for entry in federation.clients if entry.round > self._handed]
         self._handed = last
         behind = self._behind = self._behind or WriteBehind(self._commit)
+        self._said(lambda: self.writer.tell(rounds))
         self._said(lambda: behind.put(commit))
 
     def _commit(self, commit: Commit) -> None:
         """Write rows first, then the state that makes them count."""
-        self.writer.append(commit.rounds, "".join(map(self._text, commit.clients)))
+        self.writer.keep("".join(map(self._text, commit.clients)))
         if commit.state is not None:
             self.writer.checkpoint(commit.last, {**commit.state, SETTINGS: settings_hash(self.federation.config)})
 
-    def _said(self, action: Callable[[], None]) -> None:
+    def _said(self, action: Callable[[], object]) -> None:
         try:
             action()
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -11,11 +12,14 @@ from flwr.clientapp import ClientApp
 
 from edgefed.config import FederationConfig
 from edgefed.data.shards import federate
-from edgefed.federation.clients import DTYPES, ROWS, Clients, schedule_of, update_of
+from edgefed.federation.clients import CONTROL, DTYPES, ROWS, Clients, schedule_of, update_of
+from edgefed.federation.compression import compression_mod
 from edgefed.federation.messages import (
     ARRAYS,
     CONFIG,
     PARTITION_ID,
+    STEPS,
+    read_epochs,
     read_guidance,
     reply_content,
     to_flat,
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 
 def make_client_app(clients_of: Callable[[Context], Clients], execution: Execution | None = None) -> ClientApp:
     """Return a ClientApp whose client is found by ``clients_of(context)``: a :class:`Clients` of one shard."""
-    app = ClientApp()
+    app = ClientApp(mods=[compression_mod])
 
     @app.query()
     def query(message: Message, context: Context) -> Message:
@@ -49,15 +53,24 @@ def make_client_app(clients_of: Callable[[Context], Clients], execution: Executi
         guidance = read_guidance(message.content.config_records[CONFIG])
         if not clients.shards.train.sizes[0]:
             raise ValueError("empty shard: nothing to train on")
-        cohort = clients.cohort(guidance, np.array([0]), params, round_number)
+        alone, control = np.array([0]), _control(message, clients)
+        clients.state.load(context.state)
+        cohort = replace(
+            clients.cohort(guidance, alone, params, round_number),
+            epochs=read_epochs(message.content.config_records[CONFIG], clients.shards.ids, clients.config.local_epochs),
+            correction=clients.correction(alone, control),
+        )
         trained = train(update_of(clients.config, clients.model), schedule_of(clients.config), cohort, execution)
         columns = {
             ROWS: clients.shards.train.sizes,
-            "steps": trained.steps,
+            STEPS: trained.steps,
             "train-loss": trained.loss,
-            **clients.asked_for(guidance, np.array([0]), params),
+            **clients.asked_for(guidance, alone, params),
         }
-        return _reply(message, clients, columns, trained.params[0].numpy())
+        weights = trained.params.numpy()
+        clients.remember(alone, params, control, weights, trained.steps, round_number)
+        clients.state.save(context.state)
+        return _reply(message, clients, columns, weights[0])
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
@@ -71,6 +84,14 @@ def make_client_app(clients_of: Callable[[Context], Clients], execution: Executi
 def _weights(message: Message, clients: Clients) -> torch.Tensor:
     flat = to_flat(clients.model, message.content.array_records[ARRAYS])
     # Copied: what Ray hands over must not be written to.
+    return torch.tensor(flat, dtype=DTYPES[clients.config.dtype], device=clients.device)
+
+
+def _control(message: Message, clients: Clients) -> torch.Tensor | None:
+    """Return SCAFFOLD's control variate [size]; None where the server sends none."""
+    if CONTROL not in message.content.array_records:
+        return None
+    flat = to_flat(clients.model, message.content.array_records[CONTROL])
     return torch.tensor(flat, dtype=DTYPES[clients.config.dtype], device=clients.device)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from edgefed.config import SettingsError
+from edgefed.federation.client_state import ClientState
 from edgefed.imbalance import REMEDIES
 from edgefed.imbalance.remedy import Draw
 from edgefed.learning.cohort import Cohort
-from edgefed.learning.local_update import ClientUpdate, Hyper
+from edgefed.learning.local_update import ClientUpdate, Hyper, gradient_weight
 from edgefed.learning.metrics import log_softmax
 from edgefed.learning.model import MLP
 from edgefed.learning.schedule import Schedule
@@ -37,6 +38,9 @@ MOMENTS_BLOCK = 4096
 #: Names of a reply's metrics: a client's training rows; its weight in the average where that is another; the loss of
 #: the weights that the round began with.
 ROWS, SAY, START_LOSS = "num-examples", "aggregation-weight", "start-loss"
+
+#: The array record that carries SCAFFOLD's control variate to the clients, and a client's own between rounds.
+CONTROL = "control"
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -76,8 +80,9 @@ def update_of(config: FederationConfig, model: MLP) -> ClientUpdate:
         config.optimizer,
         momentum=config.momentum > 0,
         decay=config.weight_decay > 0,
-        pull=config.proximal_mu > 0,
+        pull=config.pull > 0,
         focal=REMEDIES[config.imbalance].focuses,
+        corrects=config.strategy == "scaffold",
     )
 
 
@@ -106,9 +111,13 @@ class Clients:
 
     config: FederationConfig
     shards: Shards
+    state: ClientState = field(init=False)
     _prepared: tuple[bytes, Cohort] | None = field(default=None, repr=False)
     _chosen: tuple[Cohort, Ints, Cohort] | None = field(default=None, repr=False)
     _draws: list[Draw] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.state = ClientState(len(self.shards))
 
     @cached_property
     def model(self) -> MLP:
@@ -208,7 +217,7 @@ class Clients:
                 learning_rate=column(config.learning_rate),
                 momentum=column(config.momentum),
                 weight_decay=column(config.weight_decay),
-                proximal_mu=column(config.proximal_mu),
+                proximal_mu=column(config.pull),
                 focal_gamma=column(remedy.focusing()),
                 class_weights=by_class(remedy.class_weights(local, total)),
                 logit_scale=by_class(remedy.logit_scale(local, total)),
@@ -258,6 +267,47 @@ class Clients:
             rounds=np.full(len(chosen), round_number, np.int64),
         )
 
+    # ---- what is kept between rounds
+    def correction(self, which: Ints, control: torch.Tensor | None) -> torch.Tensor | None:
+        """Return what SCAFFOLD adds to some clients' gradients, c - c_k [which, size]; None without it.
+
+        ``control`` [size] is the server's control variate c.
+        """
+        if control is None:
+            return None
+        own = self.state.rows(CONTROL, which, self.model.size, self.config.dtype)
+        return control - torch.from_numpy(own).to(control)
+
+    def remember(
+        self,
+        which: Ints,
+        start: torch.Tensor,
+        control: torch.Tensor | None,
+        trained: NDArray[np.floating],
+        steps: Ints,
+        round_number: int,
+    ) -> None:
+        """Move some clients' control variates after a round: c_k <- c_k - c + (x - y_k) / (eta K).
+
+        Parameters
+        ----------
+        which : int64 ndarray [which]
+            Positions.
+        start, control : Tensor [size]
+            The weights that the round began with, and the server's control variate; None without SCAFFOLD.
+        trained : ndarray [which, size]
+        steps : int64 ndarray [which]
+        round_number : int
+        """
+        if control is None:
+            return
+        own = self.state.rows(CONTROL, which, self.model.size, self.config.dtype)
+        length = self.config.learning_rate * gradient_weight(steps, self.config)
+        x, c = start.cpu().numpy().astype(np.float64), control.cpu().numpy().astype(np.float64)
+        moved = own - c + (x - trained) / length[:, None]
+        self.state.put(CONTROL, which, moved.astype(own.dtype))
+        self.state.seen[which] = round_number
+
     def asked_for(self, guidance: Guidance, which: Ints, params: torch.Tensor) -> dict[str, NDArray[np.generic]]:
         """Return what the remedy asks of some clients' train replies beyond their weights, rows, steps and loss.
 
@@ -269,7 +319,7 @@ class Clients:
         if remedy.reweighs:
             local = self.shards.train.take(which).class_counts(self.shards.labels, self.shards.num_classes)
             sent[SAY] = remedy.say(local, guidance.class_counts)
-        if remedy.needs_loss:
+        if remedy.needs_loss or self.config.strategy == "qfedavg":
             no_shift = np.zeros(self.shards.num_classes)
             # In blocks, as the moments are: rows in float64 of all clients at once would set the peak of memory.
             parts = np.array_split(which, max(1, -(-len(which) // MOMENTS_BLOCK)))

@@ -11,8 +11,11 @@ import numpy as np
 from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 
+from edgefed.edge.ledger import Ledger
+from edgefed.federation.compression import codec_of
 from edgefed.federation.evaluation import by_label_shares
-from edgefed.federation.messages import to_record
+from edgefed.federation.messages import guidance_config, to_record
+from edgefed.federation.participation import Participation
 from edgefed.imbalance import REMEDIES
 from edgefed.rng import stream
 
@@ -22,8 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgefed.config import FederationConfig
+    from edgefed.edge.codecs import Codec
     from edgefed.federation.clients import Guidance
     from edgefed.federation.evaluation import HeldOut
+    from edgefed.federation.participation import Round
     from edgefed.imbalance import Remedy
     from edgefed.learning.model import MLP
 
@@ -54,21 +59,21 @@ class FederationError(RuntimeError):
     """A federation that cannot go on; the message is the one line that a person reads."""
 
 
-def through_grids(timeout: float | None = None) -> Exchange:
-    """Return an exchange that asks each grid in turn: Flower's own runtimes."""
-
-    def exchange(items: Sequence[tuple[Grid, Sequence[Message]]]) -> list[Iterable[Message]]:
-        return [grid.send_and_receive(messages, timeout=timeout) for grid, messages in items]
-
-    return exchange
-
-
 class CohortView(Grid):
-    """A grid that shows exactly one round's cohort, so that the loop and not the strategy draws it."""
+    """A grid that shows exactly one round's cohort, so that the loop and not the strategy draws it.
 
-    def __init__(self, grid: Grid, nodes: NDArray[np.uint64]) -> None:
+    Parameters
+    ----------
+    grid : Grid
+    nodes : uint64 ndarray [cohort]
+    holders : int
+        Clients of the whole federation that hold rows.
+    """
+
+    def __init__(self, grid: Grid, nodes: NDArray[np.uint64], holders: int) -> None:
         self._grid = grid
         self._nodes: list[int] = nodes.tolist()
+        self.holders = holders
 
     def get_node_ids(self) -> list[int]:
         """Return the cohort's nodes."""
@@ -161,14 +166,18 @@ class Federation:
     query_bytes: tuple[int, int] = (0, 0)
     dual: NDArray[np.float64] = field(init=False)
     """What the server keeps of each client between rounds [clients], where the remedy does."""
+    ledger: Ledger = field(init=False)
+    """What it all cost so far, modelled, and what the server remembers of each client."""
     _arrays: ArrayRecord = field(init=False)
     _config: ConfigRecord = field(init=False)
 
     def __post_init__(self) -> None:
         initial = self.model.initial(self.config.init_stream)
         self.set_weights(initial.astype(self.config.dtype))
+        self.ledger = Ledger(self.config.num_clients)
+        self.carried = {"ledger": self.ledger, **self.carried}
         if isinstance(self.strategy, Stateful):
-            self.carried = {"server": self.strategy, **self.carried}
+            self.carried["server"] = self.strategy
 
     def set_weights(self, weights: NDArray[np.floating]) -> None:
         """Set the global weights [size]."""
@@ -179,6 +188,23 @@ class Federation:
     def remedy(self) -> Remedy:
         """The remedy for imbalance that the settings name."""
         return REMEDIES[self.config.imbalance](self.config)
+
+    @cached_property
+    def participation(self) -> Participation:
+        """Who takes part in a round; known once the clients are."""
+        return Participation(self.config, self.model, self.rows, guidance_config(self.guidance), self.ledger)
+
+    @cached_property
+    def codec(self) -> Codec | None:
+        """What unpacks the clients' updates; None where they send their weights as they are."""
+        return codec_of(self.config, self.model.size)
+
+    @cached_property
+    def update_bytes(self) -> int:
+        """Bytes of the numbers in one client's update."""
+        if self.codec is None:
+            return self.model.size * np.dtype(self.config.dtype).itemsize
+        return sum(np.dtype(dtype).itemsize * length for dtype, length in self.codec.layout().values())
 
     @property
     def done(self) -> bool:
@@ -224,13 +250,23 @@ class Federation:
         self.set_weights(weights.astype(self.config.dtype))
         self.round = number
 
+    @cached_property
+    def holders(self) -> int:
+        """Number of clients that hold rows."""
+        return int((self.rows > 0).sum())
+
     @property
     def prediction_shift(self) -> NDArray[np.float64]:
         """What the remedy adds to the logits when predicting [classes]."""
         return self.remedy.prediction_shift(self.guidance.class_counts, self.model.classes)
 
+    def plan(self, round_number: int) -> Round:
+        """Return who takes part in a round, and how far each gets."""
+        size = max(1, round(self.config.fraction_train * len(self.nodes)))
+        return self.participation.plan(round_number, size, self.cohort(round_number))
+
     def cohort(self, round_number: int) -> NDArray[np.int64]:
-        """Return the partition ids drawn for a round, ascending; a share of all clients, at least one."""
+        """Return the partition ids that ``selection=uniform`` draws for a round, ascending; at least one."""
         clients = len(self.nodes)
         size = max(1, round(self.config.fraction_train * clients))
         if size == clients:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 PARTITION_ID = "partition-id"
+STEPS = "steps"
 
 
 class FlatRecord(ArrayRecord):
@@ -136,6 +137,28 @@ def guidance_config(guidance: Guidance) -> ConfigRecord:
     return config
 
 
+WORK_IDS, WORK_EPOCHS = "work-ids", "work-epochs"
+"""A train message's config: partition ids that do not do all local epochs, and how many each does."""
+
+
+def ask_for(config: ConfigRecord, ids: NDArray[np.int64], epochs: NDArray[np.int64], usual: int) -> None:
+    """Write into a train message's config who is asked for fewer local epochs than usual [ids], if anybody is."""
+    for name in (WORK_IDS, WORK_EPOCHS):
+        if name in config:
+            del config[name]
+    fewer = epochs < usual
+    if fewer.any():
+        config[WORK_IDS], config[WORK_EPOCHS] = ids[fewer].tolist(), epochs[fewer].tolist()
+
+
+def read_epochs(config: ConfigRecord, ids: NDArray[np.int64], usual: int) -> NDArray[np.int64] | None:
+    """Return how many local epochs clients are asked for [ids]; None where all do the usual number."""
+    if WORK_IDS not in config:
+        return None
+    asked = dict(zip(cast("list[int]", config[WORK_IDS]), cast("list[int]", config[WORK_EPOCHS]), strict=True))
+    return np.array([min(asked.get(identity, usual), usual) for identity in ids.tolist()], np.int64)
+
+
 def read_guidance(config: ConfigRecord) -> Guidance:
     """Return the guidance that a message's config carries."""
     counts = config.get("class-counts")
@@ -156,10 +179,15 @@ def reply_content(
     weights: NDArray[np.floating] | None,
     columns: Mapping[str, NDArray[np.generic]],
     client: int,
+    packed: Mapping[str, NDArray[np.generic]] | None = None,
 ) -> RecordDict:
-    """Return one client's reply: its metrics and, after training, its weights [size]."""
+    """Return one client's reply: its metrics and, after training, its weights [size] or its packed update."""
     content = RecordDict({METRICS: metric_record(columns, client)})
-    if model is not None and weights is not None:
+    if packed is not None:
+        content[ARRAYS] = ArrayRecord(
+            {name: Array(np.ascontiguousarray(values[client])) for name, values in packed.items()}
+        )
+    elif model is not None and weights is not None:
         content[ARRAYS] = to_record(model, weights)
     return content
 
@@ -208,6 +236,8 @@ class CohortReplies(Sequence[Message]):
         Names and shapes of the arrays; None where the replies carry none.
     stack : ndarray [replies, size] or None
     metrics : mapping of str to ndarray [replies, ...]
+    packed : mapping of str to ndarray [replies, ...], optional
+        Compressed updates, in place of the stack.
     """
 
     def __init__(
@@ -216,11 +246,13 @@ class CohortReplies(Sequence[Message]):
         model: MLP | None,
         stack: NDArray[np.floating] | None,
         metrics: Mapping[str, NDArray[np.generic]],
+        packed: Mapping[str, NDArray[np.generic]] | None = None,
     ) -> None:
         self.requests = requests
         self.model = model
         self.stack = stack
         self.metrics = metrics
+        self.packed = packed
 
     def __len__(self) -> int:
         return len(self.requests)
@@ -233,19 +265,24 @@ class CohortReplies(Sequence[Message]):
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
         weights = None if self.stack is None else self.stack[index]
-        content = reply_content(self.model, weights, self.metrics, index)
+        content = reply_content(self.model, weights, self.metrics, index, self.packed)
         return Message(content, reply_to=self.requests[index])
 
-    def ordered(self, order: NDArray[np.intp]) -> CohortReplies:
-        """Return the replies in another order."""
-        if (order == np.arange(len(self))).all():
+    def taken(self, order: NDArray[np.intp]) -> CohortReplies:
+        """Return chosen replies in an order."""
+        if len(order) == len(self) and (order == np.arange(len(self))).all():
             return self
         return CohortReplies(
             [self.requests[place] for place in order],
             self.model,
             None if self.stack is None else self.stack[order],
             {name: values[order] for name, values in self.metrics.items()},
+            None if self.packed is None else {name: values[order] for name, values in self.packed.items()},
         )
+
+    def with_stack(self, model: MLP, stack: NDArray[np.floating]) -> CohortReplies:
+        """Return the replies with weights in place of packed updates."""
+        return CohortReplies(self.requests, model, stack, self.metrics)
 
 
 def stacked_metrics(replies: Iterable[Message]) -> dict[str, NDArray[np.generic]]:
@@ -261,7 +298,8 @@ def stacked_metrics(replies: Iterable[Message]) -> dict[str, NDArray[np.generic]
 def with_metric(replies: Sequence[Message], name: str, values: NDArray[np.float64]) -> Sequence[Message]:
     """Return replies with one metric set [replies]: what a strategy weighs them by."""
     if isinstance(replies, CohortReplies):
-        return CohortReplies(replies.requests, replies.model, replies.stack, {**replies.metrics, name: values})
+        metrics = {**replies.metrics, name: values}
+        return CohortReplies(replies.requests, replies.model, replies.stack, metrics, replies.packed)
     for reply, value in zip(replies, values.tolist(), strict=True):
         reply.content.metric_records[METRICS][name] = value
     return replies

@@ -9,14 +9,13 @@ from flwr.app import ConfigRecord, MessageType, RecordDict
 
 from edgefed.federation.clients import ROWS, Guidance, merged, scale_of, total_counts
 from edgefed.federation.federation import Exchange, Federation, FederationError
-from edgefed.federation.messages import CONFIG, PARTITION_ID, Broadcast, guidance_config, stacked_metrics
-from edgefed.federation.replies import Failure, senders, sorted_replies
+from edgefed.federation.messages import CONFIG, PARTITION_ID, Broadcast, guidance_config
+from edgefed.federation.replies import Expected, senders
+from edgefed.federation.screening import Screened, expected_of_query, screen
 from edgefed.federation.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from flwr.app import Message
 
 
 def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence[Sequence[int]]) -> None:
@@ -38,9 +37,13 @@ def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence
     answers = exchange([(f.grid, messages) for f, messages in zip(federations, asked, strict=True)])
     traffic = Traffic()
     for federation, messages, replies in zip(federations, asked, answers, strict=True):
-        kept, failed = sorted_replies(replies)
-        federation.query_bytes = (traffic.received(kept), traffic.sent(messages))
-        _learn(federation, kept, failed)
+        found = screen(replies, _expected(federation))
+        federation.query_bytes = (traffic.received(found.kept), traffic.sent(messages))
+        _learn(federation, found)
+
+
+def _expected(federation: Federation) -> Expected:
+    return expected_of_query(federation, moments=_needs_moments(federation), class_counts=_needs_counts(federation))
 
 
 def _needs_moments(federation: Federation) -> bool:
@@ -51,18 +54,21 @@ def _needs_counts(federation: Federation) -> bool:
     return federation.remedy.needs_global_counts
 
 
-def _learn(federation: Federation, replies: Sequence[Message], failed: list[Failure]) -> None:
+def _learn(federation: Federation, screened: Screened) -> None:
     expected = federation.config.num_clients
-    found = stacked_metrics(replies)
+    found = screened.metrics
     ids = found.get(PARTITION_ID, np.empty(0, np.int64))
     if not np.array_equal(ids, np.arange(expected)):
         missing = sorted(set(range(expected)) - set(ids.tolist()))
-        reason = f" ({failed[0].reason})" if failed else ""
+        reasons = [failure.reason for failure in screened.failed] + [
+            f"client {client}: {why}" for client, why in screened.refused.items()
+        ]
+        reason = f" ({reasons[0]})" if reasons else ""
         raise FederationError(
             f"{len(ids)} of {expected} clients answered the query{reason}; missing or repeated partition ids: "
             f"{', '.join(map(str, missing[:5])) or 'repeated'}"
         )
-    federation.nodes = senders(replies)
+    federation.nodes = senders(screened.kept)
     federation.rows = found[ROWS].astype(np.int64)
     federation.held_out = found["num-held-out"].astype(np.int64)
     federation.dual = np.zeros(expected)

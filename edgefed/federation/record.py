@@ -111,6 +111,12 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
         "bytes": {
             "up": federation.query_bytes[0] + federation.bytes_up,
             "down": federation.query_bytes[1] + federation.bytes_down,
+            "payload_up": sum(row["payload"]["up"] for row in federation.history),
+            "payload_down": sum(row["payload"]["down"] for row in federation.history),
+        },
+        "modelled": {
+            "seconds": sum(row["modelled"]["seconds"] for row in federation.history),
+            "joules": sum(row["modelled"]["joules"] for row in federation.history),
         },
         "model_sha256": model_hash(weights),
     }
@@ -123,6 +129,7 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
         },
         "class_counts_asked": federation.guidance.class_counts is not None,
         "applied": _applied(federation, opening["classes"]),
+        "edge": federation.participation.summary(federation.round, federation.label_counts),
         "query_bytes": {"up": federation.query_bytes[0], "down": federation.query_bytes[1]},
         "summary": summary,
     }

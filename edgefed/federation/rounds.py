@@ -14,9 +14,18 @@ import numpy as np
 from edgefed.federation.clients import DTYPES, ROWS, SAY, START_LOSS
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
-from edgefed.federation.messages import PARTITION_ID, Broadcast, stacked_metrics, to_flat, with_metric
-from edgefed.federation.replies import Failure, sorted_replies
-from edgefed.federation.traffic import Traffic
+from edgefed.federation.messages import PARTITION_ID, STEPS, Broadcast, ask_for, to_flat, with_metric
+from edgefed.federation.quorum import check_quorum, what_became
+from edgefed.federation.screening import (
+    NOTHING,
+    Asked,
+    Screened,
+    answers_among,
+    expected_of_evaluation,
+    expected_of_training,
+    screen,
+)
+from edgefed.federation.traffic import Traffic, payload_of
 from edgefed.learning.training import torch_threads
 
 if TYPE_CHECKING:
@@ -24,6 +33,8 @@ if TYPE_CHECKING:
 
     from flwr.app import Message
     from numpy.typing import NDArray
+
+    from edgefed.federation.participation import Round
 
 
 def run_rounds(federations: Sequence[Federation], exchange: Exchange) -> None:
@@ -41,9 +52,10 @@ def _advance(
     begun = time.perf_counter()
     drawn, items = [], []
     for federation in federations:
-        cohort = federation.cohort(federation.round + 1)
-        cohort = cohort[federation.rows[cohort] > 0]  # an empty shard has no update to send
-        view = CohortView(federation.grid, federation.nodes[cohort])
+        plan = federation.plan(federation.round + 1)
+        cohort = plan.clients
+        ask_for(federation._config, cohort, plan.epochs[plan.asked], federation.config.local_epochs)
+        view = CohortView(federation.grid, federation.nodes[cohort], federation.holders)
         messages = (
             list_or_broadcast(
                 federation.strategy.configure_train(federation.round + 1, federation._arrays, federation._config, view)
@@ -51,12 +63,12 @@ def _advance(
             if len(cohort)
             else []
         )
-        drawn.append(cohort)
+        drawn.append(plan)
         items.append((federation.grid, messages))
     answers = exchange(items)
     rows = []
-    for federation, cohort, (_, messages), replies in zip(federations, drawn, items, answers, strict=True):
-        rows.append(_aggregate(federation, cohort, messages, replies, traffic))
+    for federation, plan, (_, messages), replies in zip(federations, drawn, items, answers, strict=True):
+        rows.append(_aggregate(federation, plan, messages, replies, traffic))
     due = [
         place
         for place, federation in enumerate(federations)
@@ -81,39 +93,61 @@ def list_or_broadcast(messages: Iterable[Message]) -> Sequence[Message]:
 
 def _aggregate(
     federation: Federation,
-    cohort: NDArray[np.int64],
+    plan: Round,
     messages: Sequence[Message],
     replies: Iterable[Message],
     traffic: Traffic,
 ) -> dict[str, Any]:
-    kept, failed = sorted_replies(replies) if len(messages) else ([], [])
-    federation.round += 1
-    row: dict[str, Any] = {"round": federation.round, "clients": len(kept)}
+    cohort = plan.clients
+    asked = Asked(cohort, federation.nodes[cohort])
+    answered = answers_among(replies) if len(messages) else []
     # Looked at before the strategy is: some of Flower's take the replies apart.
-    metrics = stacked_metrics(kept)
-    up, down = traffic.received(kept), traffic.sent(messages)
+    up, down = traffic.received(answered), traffic.sent(messages)
+    found = screen(replies, expected_of_training(federation), asked) if len(messages) else NOTHING
+    check_quorum(federation, cohort, found)
+    payload = {"up": len(found.kept) * federation.update_bytes, "down": payload_of(messages)}
+    federation.round += 1
+    kept, metrics = found.kept, found.metrics
+    row: dict[str, Any] = {"round": federation.round, "clients": len(kept)}
     if START_LOSS in metrics and federation.remedy.reweighs:
         kept = _reweighed(federation, kept, metrics)
-    if len(kept):
-        arrays, _ = federation.strategy.aggregate_train(federation.round, kept)
-        if arrays is not None:
-            federation.set_weights(to_flat(federation.model, arrays).astype(federation.config.dtype))
-        else:
-            row["note"] = "no client had any say: the round changed nothing"
-    else:
-        row["note"] = "no reply: the round changed nothing"
+    note = _averaged(federation, kept) if len(kept) else _nothing_because(found)
+    if note:
+        row["note"] = f"{note}: the round changed nothing"
     federation.client_updates += len(kept)
     federation.bytes_up += up
     federation.bytes_down += down
-    row |= {"bytes_up": up, "bytes_down": down}
-    if failed:
-        row["failed"] = [failure.reason for failure in failed]
+    row |= {"bytes_up": up, "bytes_down": down, "payload": payload, **what_became(found)}
     if len(kept):
-        weight = metrics[ROWS].astype(float)
-        row["train_loss"] = float(metrics["train-loss"].astype(float) @ weight / max(weight.sum(), 1.0))
-        row["steps"] = int(metrics["steps"].sum())
-    federation.clients.append(_client_rows(federation, cohort, metrics, failed))
+        weight, loss = metrics[ROWS].astype(float), metrics["train-loss"].astype(float)
+        told = ~np.isnan(loss)
+        row["train_loss"] = float(loss[told] @ weight[told] / max(weight[told].sum(), 1.0)) if told.any() else np.nan
+        row["steps"] = int(np.maximum(metrics[STEPS], 0).sum())
+    row["modelled"] = federation.participation.settle(
+        federation.round,
+        plan,
+        metrics.get(PARTITION_ID, np.empty(0)).astype(np.int64),
+        np.maximum(metrics.get(STEPS, np.empty(0)).astype(np.int64), 0),
+        metrics.get("train-loss", np.empty(0)).astype(np.float64),
+    )
+    federation.clients.append(_client_rows(federation, plan, found))
     return row
+
+
+def _averaged(federation: Federation, kept: Sequence[Message]) -> str | None:
+    """Set the weights to what the strategy makes of the replies, or return why they stay as they are."""
+    arrays, _ = federation.strategy.aggregate_train(federation.round, kept)
+    if arrays is None:
+        return "no client had any say"
+    weights = to_flat(federation.model, arrays).astype(federation.config.dtype)
+    if not np.isfinite(weights).all():
+        return "the average is not finite"
+    federation.set_weights(weights)
+    return None
+
+
+def _nothing_because(found: Screened) -> str:
+    return "every reply was refused" if found.refused else "no reply"
 
 
 def _reweighed(
@@ -128,15 +162,12 @@ def _reweighed(
     return with_metric(kept, SAY, metrics[SAY].astype(np.float64) * tilt)
 
 
-def _client_rows(
-    federation: Federation,
-    cohort: NDArray[np.int64],
-    metrics: dict[str, NDArray[np.generic]],
-    failed: list[Failure],
-) -> ClientRows:
+def _client_rows(federation: Federation, plan: Round, found: Screened) -> ClientRows:
+    metrics = found.metrics
     answered = metrics.get(PARTITION_ID, np.empty(0, np.int64)).astype(np.int64)
-    columns = [np.asarray(metrics.get(name, np.empty(0)), np.float64) for name in (ROWS, "steps", "train-loss")]
-    silent = np.setdiff1d(cohort, answered) if len(answered) < len(cohort) else cohort[:0]
+    columns = [np.asarray(metrics.get(name, np.empty(0)), np.float64) for name in (ROWS, STEPS, "train-loss")]
+    columns[1] = np.maximum(columns[1], 0)  # one that was not told
+    silent = np.setdiff1d(plan.cohort, answered) if len(answered) < len(plan.cohort) else plan.cohort[:0]
     if len(silent):
         answered = np.concatenate([answered, silent])
         columns = [
@@ -144,16 +175,21 @@ def _client_rows(
             for column, blank in zip(columns, (0, 0, np.nan), strict=True)
         ]
     rows, steps, loss = columns
-    verdicts = ["ok"] * (len(answered) - len(silent)) + _verdicts(federation, silent, failed)
+    verdicts = ["ok"] * (len(answered) - len(silent)) + _verdicts(federation, plan, silent, found)
     return ClientRows(federation.round, answered, rows.astype(np.int64), steps.astype(np.int64), loss, verdicts)
 
 
-def _verdicts(federation: Federation, silent: NDArray[np.int64], failed: list[Failure]) -> list[str]:
-    """Return why each silent client is: its own failure, or one that names no client of ours, or none."""
-    reasons = {failure.node: failure.reason for failure in failed}
+def _verdicts(federation: Federation, plan: Round, silent: NDArray[np.int64], found: Screened) -> list[str]:
+    """Return why each silent client is: as planned, what it sent, its own failure, one that names nobody, or none."""
+    reasons = {failure.node: failure.verdict for failure in found.failed}
     own = [reasons.pop(int(node), None) for node in federation.nodes[silent]]
-    nameless = f"failed: {next(iter(reasons.values()))}" if reasons else "no reply"
-    return [nameless if reason is None else f"failed: {reason}" for reason in own]
+    nameless = next(iter(reasons.values())) if reasons else "no reply"
+    planned = [plan.lost[place] for place in np.searchsorted(plan.cohort, silent)]
+    refused = [found.refused.get(client) for client in silent.tolist()]
+    return [
+        lost or (f"refused: {why}" if why else reason or nameless)
+        for lost, why, reason in zip(planned, refused, own, strict=True)
+    ]
 
 
 class _Evaluations:
@@ -202,7 +238,7 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
         holders = np.flatnonzero((federation.held_out > 0) & (federation.rows > 0))
         if not len(holders):
             continue
-        view = CohortView(federation.grid, federation.nodes[holders])
+        view = CohortView(federation.grid, federation.nodes[holders], federation.holders)
         messages = federation.strategy.configure_evaluate(
             federation.round, federation._arrays, federation._config, view
         )
@@ -211,13 +247,17 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
     if not items:
         return
     for (federation, row), (_, messages), replies in zip(asked, items, exchange(items), strict=True):
-        kept, _ = sorted_replies(replies)
+        holders = np.flatnonzero((federation.held_out > 0) & (federation.rows > 0))
+        found = screen(replies, expected_of_evaluation(federation), Asked(holders, federation.nodes[holders]))
+        kept = found.kept
+        row |= {f"evaluation_{name}": value for name, value in what_became(found).items()}
         up, down = traffic.received(kept), traffic.sent(messages)
         federation.bytes_up += up
         federation.bytes_down += down
         row["bytes_up"] += up
         row["bytes_down"] += down
+        row["payload"]["down"] += payload_of(messages)
         if len(kept):
             classes = federation.model.classes
-            confusion = stacked_metrics(kept)["confusion"].astype(np.int64).reshape(-1, classes, classes)
+            confusion = found.metrics["confusion"].astype(np.int64).reshape(-1, classes, classes)
             row["clients_test"] = by_held_out(confusion) | {"confusion": confusion.sum(0).tolist()}

@@ -14,7 +14,8 @@ from edgefed.data.shards import federate
 from edgefed.federation.checkpoint import RunLog
 from edgefed.federation.clients import Clients, model_of
 from edgefed.federation.evaluation import HeldOut
-from edgefed.federation.federation import Federation, FederationError, through_grids
+from edgefed.federation.exchange import through_grids
+from edgefed.federation.federation import Federation, FederationError
 from edgefed.federation.query import query
 from edgefed.federation.record import environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds
@@ -41,7 +42,7 @@ def main(grid: Grid, context: Context) -> None:
     federation = Federation(
         config=config,
         grid=grid,
-        strategy=STRATEGIES[config.strategy](model),
+        strategy=STRATEGIES[config.strategy](model, config),
         model=model,
         validation=HeldOut.of(data, "validation"),
         test=HeldOut.of(data, "test"),
@@ -65,7 +66,7 @@ def main(grid: Grid, context: Context) -> None:
         )
 
     federation.on_round = after_round
-    exchange = through_grids()
+    exchange = through_grids(config.round_timeout)
     query([federation], exchange, [_nodes(grid, config.num_clients)])
     begun = time.perf_counter()
     with writer or nullcontext():

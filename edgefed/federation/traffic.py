@@ -7,6 +7,7 @@ replies costs one look.
 
 from __future__ import annotations
 
+import math
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from flwr.app import Array, ArrayRecord, RecordDict
 from edgefed.federation.messages import Broadcast, CohortReplies, FlatRecord, reply_content
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from flwr.app import Message
     from numpy.typing import NDArray
@@ -33,6 +34,28 @@ def content_bytes(content: RecordDict) -> int:
         if isinstance(record, ArrayRecord):
             total += sum(_array_bytes(array) for array in record.values())
     return total
+
+
+def payload_bytes(content: RecordDict) -> int:
+    """Return the bytes of a content's arrays alone: their numbers, without names, shapes or headers."""
+    total = 0
+    for record in content.array_records.values():
+        if isinstance(record, FlatRecord) and record.flat is not None:
+            total += record.flat.nbytes
+        else:
+            total += sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in record.values())
+    return total
+
+
+def payload_of(messages: Sequence[Message]) -> int:
+    """Return the bytes of the arrays of messages that all carry as many: those of one round, one way."""
+    if not len(messages):
+        return 0
+    if isinstance(messages, CohortReplies):
+        parts = [*(messages.packed or {}).values(), *([] if messages.stack is None else [messages.stack])]
+        return sum(part.nbytes for part in parts)
+    first = messages.content if isinstance(messages, Broadcast) else messages[0].content
+    return len(messages) * payload_bytes(first)
 
 
 def _array_bytes(array: Array) -> int:
@@ -71,8 +94,10 @@ class Traffic:
         metrics, stack = replies.metrics, replies.stack
         whole = [values.reshape(len(replies), -1) for values in metrics.values() if values.dtype.kind == "i"]
         lengths = _varint_lengths(np.concatenate(whole, axis=1)) if whole else np.zeros((len(replies), 0), np.int64)
+        packed = replies.packed or {}
         structure = (
             None if stack is None else (replies.model, stack.dtype.str),
+            tuple((name, values.dtype.str, values.shape[1:]) for name, values in packed.items()),
             tuple((name, values.dtype.kind, values.shape[1:]) for name, values in metrics.items()),
         )
         # The same cohort comes back with numbers of the same lengths: known as a whole.
@@ -84,7 +109,8 @@ class Traffic:
                 one = (structure, kind.tobytes())
                 if one not in self._known:
                     weights = None if stack is None else stack[client]
-                    self._known[one] = content_bytes(reply_content(replies.model, weights, metrics, int(client)))
+                    reply = reply_content(replies.model, weights, metrics, int(client), replies.packed)
+                    self._known[one] = content_bytes(reply)
                 total += int(times) * self._known[one]
             if len(self._known) > MAX_KNOWN:
                 self._known.clear()

@@ -42,6 +42,10 @@ class Cohort:
         class; zeros for a client that walks through its rows. None where all walk.
     jitter, mixup : float64 ndarray [clients] or None
         SD of the noise on a step's rows, and alpha of the share that they are mixed by. None where all are 0.
+    epochs : int64 ndarray [clients] or None
+        Local epochs of each client in this round. None where all do the schedule's.
+    correction : Tensor [clients, size] or None
+        Added to every gradient of a client. None where nothing is.
     """
 
     params: Tensor
@@ -57,6 +61,8 @@ class Cohort:
     balance: Ints | None = None
     jitter: Floats | None = None
     mixup: Floats | None = None
+    epochs: Ints | None = None
+    correction: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,6 +83,8 @@ class Cohort:
             balance=None if self.balance is None else self.balance[which],
             jitter=None if self.jitter is None else self.jitter[which],
             mixup=None if self.mixup is None else self.mixup[which],
+            epochs=None if self.epochs is None else self.epochs[which],
+            correction=None if self.correction is None else self.correction[rows],
         )
 
 

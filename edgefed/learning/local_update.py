@@ -9,13 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
 from edgefed.learning.losses import LOSSES, focused
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
+    from edgefed.config import FederationConfig
     from edgefed.learning.model import MLP, Layers
 
 ADAM_BETAS = (0.9, 0.999)
@@ -65,9 +68,9 @@ class Batch(NamedTuple):
 class State(NamedTuple):
     """What each client carries from step to step.
 
-    ``layers``, the global weights ``start`` and the optimiser's moments ``first`` and ``second`` are layers with a
-    leading client dimension (None where the update has no use for them); ``steps`` is [clients, 1, 1]; ``loss``
-    [clients] sums the batches' mean losses, each as it was before its step.
+    ``layers``, the global weights ``start``, the optimiser's moments ``first`` and ``second`` and the ``correction`` of
+    every gradient are layers with a leading client dimension (None where the update has no use for them); ``steps`` is
+    [clients, 1, 1]; ``loss`` [clients] sums the batches' mean losses, each as it was before its step.
     """
 
     layers: Layers
@@ -76,6 +79,7 @@ class State(NamedTuple):
     second: Layers | None
     steps: Tensor
     loss: Tensor
+    correction: Layers | None = None
 
     def head(self, clients: int) -> State:
         """Return the first clients' state, sharing memory: a step on it is a step of theirs."""
@@ -90,6 +94,7 @@ class State(NamedTuple):
             part(self.second),
             self.steps[:clients],
             self.loss[:clients],
+            part(self.correction),
         )
 
 
@@ -99,11 +104,12 @@ class ClientUpdate:
 
     Gradient of one step, for a client with weights theta, global weights theta_0 and a batch of B rows:
 
-        g = (1 / B) sum_i w_{y_i} grad l(s f(x_i) + b - m_{y_i} e_{y_i}, y_i) + lambda theta + mu (theta - theta_0)
+        g = (1 / B) sum_i w_{y_i} grad l(s f(x_i) + b - m_{y_i} e_{y_i}, y_i) + lambda theta + mu (theta - theta_0) + d
 
     where w are class weights, s and b the remedy's scale and shift of the logits, m its margins, lambda the weight
-    decay, mu FedProx's pull (Li et al. 2020). ``sgd`` then does v <- m v + g, theta <- theta - eta v; ``adam`` is Adam
-    as in Kingma & Ba (2015), its moments fresh in each round.
+    decay, mu FedProx's pull (Li et al. 2020), d SCAFFOLD's correction c - c_k (Karimireddy et al. 2020). ``sgd`` then
+    does v <- m v + g, theta <- theta - eta v; ``adam`` is Adam as in Kingma & Ba (2015), its moments fresh in each
+    round.
 
     Parameters
     ----------
@@ -112,9 +118,9 @@ class ClientUpdate:
         A key of :data:`edgefed.learning.losses.LOSSES`.
     optimizer : str
         ``sgd`` or ``adam``.
-    momentum, decay, pull, focal : bool
-        Whether momentum, lambda, mu and the focal loss are used at all. They follow from a federation's own settings,
-        never from its company, so its bits do not either.
+    momentum, decay, pull, focal, corrects : bool
+        Whether momentum, lambda, mu, the focal loss and d are used at all. They follow from a federation's own
+        settings, never from its company, so its bits do not either.
     """
 
     model: MLP
@@ -124,9 +130,13 @@ class ClientUpdate:
     decay: bool = False
     pull: bool = False
     focal: bool = False
+    corrects: bool = False
 
-    def init(self, params: Tensor) -> State:
-        """Return the state before the first step, from the global weights [clients, size]."""
+    def init(self, params: Tensor, correction: Tensor | None = None) -> State:
+        """Return the state before the first step, from the global weights [clients, size].
+
+        ``correction`` [clients, size] is added to every gradient, where the update corrects.
+        """
         layers = self.model.unpack(params)
         adam = self.optimizer == "adam"
         return State(
@@ -136,6 +146,7 @@ class ClientUpdate:
             second=_zeros(layers) if adam else None,
             steps=params.new_zeros((len(params), 1, 1)),
             loss=params.new_zeros(len(params)),
+            correction=self.model.unpack(correction) if self.corrects and correction is not None else None,
         )
 
     def step(self, state: State, batch: Batch, hyper: Hyper, *, neutral_logits: bool = False) -> State:
@@ -158,7 +169,7 @@ class ClientUpdate:
         else:
             state.steps.add_(batch.active)
         error.mul_(batch.weight.unsqueeze(-1))
-        if self.optimizer == "sgd" and not (self.momentum or self.decay or self.pull):
+        if self.optimizer == "sgd" and not (self.momentum or self.decay or self.pull or self.corrects):
             error.mul_(hyper.learning_rate)
             model.descend(state.layers, inputs, model.deltas(state.layers, inputs, error))
             return state
@@ -169,6 +180,8 @@ class ClientUpdate:
                     slope.add_(hyper.weight_decay * value)
                 if state.start is not None:
                     slope.add_(hyper.proximal_mu * (value - state.start[place][kind]))
+                if state.correction is not None:
+                    slope.add_(state.correction[place][kind])
                 direction = self._direction(state, place, kind, slope, batch.active, hyper)
                 rate = hyper.learning_rate if batch.active is None else hyper.learning_rate * batch.active
                 value.sub_(rate * direction)
@@ -196,6 +209,29 @@ class ClientUpdate:
     def final(self, state: State) -> tuple[Tensor, Tensor]:
         """Return the trained weights [clients, size] and the mean loss over the steps [clients]."""
         return self.model.pack(state.layers), state.loss / state.steps.flatten().clamp(min=1)
+
+
+def gradient_weight(steps: NDArray[np.generic], config: FederationConfig) -> NDArray[np.float64]:
+    """Return ||a||_1 [...]: the weight that gradients of so many steps [...] have in theta_0 - theta, over eta.
+
+    theta_0 - theta = eta sum_t a_t g_t, where g_t leaves out the pull. For plain SGD a_t = 1 and the sum is the number
+    of steps; momentum m makes it sum_t (1 - m^t) / (1 - m), a pull mu less: sum_t (1 - eta mu)^(t - 1). With both it is
+    what the recursion of :class:`ClientUpdate` gives for gradients of one.
+
+    References
+    ----------
+    Wang, Liu, Liang, Joshi, Poor (2020), "Tackling the Objective Inconsistency Problem", NeurIPS, table 1 and its
+    appendix.
+    """
+    counts = np.asarray(steps, np.int64)
+    momentum, pull = config.momentum, config.learning_rate * config.pull
+    if not (momentum or pull):
+        return counts.astype(np.float64)
+    moved, velocity = np.zeros(int(counts.max(initial=0)) + 1), 0.0
+    for step in range(1, len(moved)):
+        velocity = momentum * velocity + 1 - pull * moved[step - 1]
+        moved[step] = moved[step - 1] + velocity
+    return moved[counts]
 
 
 def _where(active: Tensor | None, new: Tensor, old: Tensor) -> Tensor:

@@ -59,10 +59,13 @@ class Schedule:
         rounded: Ints = -(-rows // grain) * grain
         return np.minimum(rounded, self.batch_size) if self.batch_size else rounded
 
-    def steps(self, drawn_rows: Ints, shard_rows: Ints) -> Ints:
-        """Return the number of steps of each client; none for a client without rows."""
+    def steps(self, drawn_rows: Ints, shard_rows: Ints, epochs: Ints | None = None) -> Ints:
+        """Return the number of steps of each client; none for a client without rows.
+
+        ``epochs`` [clients] are each one's own where not all do ``local_epochs``.
+        """
         rows = np.where(drawn_rows > 0, shard_rows, 0) if self.match_steps else drawn_rows
-        return self.local_epochs * self.steps_per_epoch(rows)
+        return (self.local_epochs if epochs is None else epochs) * self.steps_per_epoch(rows)
 
 
 def _balanced(position: Ints, cohort: Cohort) -> Ints:

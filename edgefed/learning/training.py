@@ -133,7 +133,7 @@ def train(
         How many chunks train at once; no result depends on it. Neutral: one a core.
     """
     execution = execution or Execution.here()
-    steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
+    steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows, cohort.epochs)
     params = torch.empty_like(cohort.params, memory_format=torch.contiguous_format)
     loss = np.zeros(len(cohort))
     work: list[tuple[int, int]] = []
@@ -226,7 +226,7 @@ def _train_chunk(
 ) -> tuple[Tensor, Tensor, tuple[int, int]]:
     """Return the chunk's weights and losses, and how many rows lay in how many places of its batches."""
     rows, share = batches(schedule, cohort, steps)
-    state, hyper = update.init(cohort.params), cohort.hyper
+    state, hyper = update.init(cohort.params, cohort.correction), cohort.hyper
     neutral = bool((hyper.logit_scale == 1).all() and (hyper.logit_shift == 0).all() and (hyper.margin == 0).all())
     weighted = bool((hyper.class_weights != 1).any())
     most_steps, clients, width = rows.shape

@@ -12,7 +12,7 @@ from edgefed import runs
 from edgefed.config import SettingsError
 from edgefed.durable import read_sealed, write_sealed
 from edgefed.federation.checkpoint import Commit, RunLog, WriteBehind
-from edgefed.federation.federation import Federation, FederationError
+from edgefed.federation.federation import ClientRows, Federation, FederationError
 from edgefed.federation.messages import to_flat, to_record
 from edgefed.federation.rounds import run_rounds
 from edgefed.federation.strategies import StackedFedAvg
@@ -94,6 +94,7 @@ def test_the_names_in_a_checkpoint():
         "round",
         *(f"model/{name}" for name in federation.model.shapes),
         "dual",
+        *(f"ledger/{name}" for name in ("clock", "busy", "joules", "loss", "last", "counted", "asked")),
         "server/velocity",
     ]
     assert found["dual"].shape == (10,)
@@ -204,14 +205,15 @@ def test_an_interrupted_round_that_no_checkpoint_was_due_for_is_committed(tmp_pa
 
 # ---- behind the rounds
 def commit(number):
-    return Commit(number, [{"round": number}], [], {"round": np.array(number)})
+    nobody = np.empty(0, np.int64)
+    return Commit(number, [ClientRows(number, nobody, nobody, nobody, nobody, [])], {"round": np.array(number)})
 
 
 def test_one_write_is_in_flight_and_what_comes_meanwhile_waits_as_one():
     begun, go, written = threading.Event(), threading.Event(), []
 
     def write(found):
-        written.append((found.last, [row["round"] for row in found.rounds]))
+        written.append((found.last, [entry.round for entry in found.clients]))
         begun.set()
         assert go.wait(30)
 

@@ -169,12 +169,14 @@ def test_a_stack_reads_as_ordinary_messages():
     assert flat_of(MODEL, replies[-1]).tolist() == STACK[-1].tolist()
     with pytest.raises(IndexError):
         replies[3]
-    backwards = replies.ordered(np.array([2, 1, 0]))
+    backwards = replies.taken(np.array([2, 1, 0]))
     assert [flat_of(MODEL, reply).tolist() for reply in backwards] == STACK[::-1].tolist()
     assert [reply.metadata.src_node_id for reply in backwards] == [2, 1, 0]
 
 
 def test_every_strategy_of_the_settings_can_be_made():
     for name, make in STRATEGIES.items():
-        federation = after_training(make(MLP(4, (16,), 3)), "batched", settings(strategy=name, num_server_rounds=1))
+        federation = after_training(
+            make(MLP(4, (16,), 3), settings(strategy=name)), "batched", settings(strategy=name, num_server_rounds=1)
+        )
         assert federation.round == 1

@@ -8,8 +8,8 @@ from shards_by_hand import holding, one_round
 
 from edgefed.config import FederationConfig
 from edgefed.engines import make_engine
+from edgefed.federation.checkpoint import RunLog
 from edgefed.federation.clients import Clients, schedule_of, update_of
-from edgefed.federation.record import RunLog
 from edgefed.federation.rounds import run_rounds
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.training import train
@@ -120,7 +120,7 @@ def test_a_resumed_climb_goes_on_with_its_duals(tmp_path):
             raise KeyboardInterrupt
 
     begun.on_round = stop_after_four
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), log:
         run_rounds([begun], trainer.exchange)
     resumed, _ = queried(config, trainer, data)
     RunLog(resumed, RunWriter(tmp_path)).restore()

@@ -1,0 +1,1 @@
+"""Edge devices: profiles, the clock, energy, availability, and codecs of updates. Pure, and without Flower."""

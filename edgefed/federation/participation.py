@@ -1,0 +1,263 @@
+"""Who takes part in a round and how far each gets: selection, drop-out, stragglers, deadline, and what it all costs.
+
+Costs are modelled (see :mod:`edgefed.edge.clock`). Draws are named by seed and round, so engines agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefed.edge.availability import read_traces
+from edgefed.edge.clock import Times, joules, round_seconds, times, up_to
+from edgefed.edge.profiles import fleet
+from edgefed.edge.selection import SELECTIONS, Choice
+from edgefed.federation.clients import CONTROL, schedule_of
+from edgefed.federation.compression import codec_of
+from edgefed.federation.messages import ARRAYS, CONFIG, PARTITION_ID, STEPS, reply_content, to_record
+from edgefed.federation.traffic import content_bytes
+from edgefed.rng import counter_keys, stream, uniforms
+
+if TYPE_CHECKING:
+    from flwr.app import ConfigRecord
+    from numpy.typing import NDArray
+
+    from edgefed.config import FederationConfig
+    from edgefed.edge.availability import Availability
+    from edgefed.edge.ledger import Ledger
+    from edgefed.edge.profiles import Fleet
+    from edgefed.learning.model import MLP
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+DROPPED, LATE, SLOW = "dropped out", "late", "straggler"
+"""Verdicts of clients that were drawn and whose update does not count."""
+EXAMPLE_ROWS = 100
+"""Rows that a reply says in the message that stands for all when their transfer is modelled."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round as it is planned: ``cohort`` are the clients drawn, and ``asked`` those of them that will answer.
+
+    Attributes
+    ----------
+    cohort : int64 ndarray
+        Ascending.
+    asked : bool ndarray [cohort]
+    epochs : int64 ndarray [cohort]
+        Local epochs that each gets done.
+    lost : list of str [cohort]
+        Why a client does not answer; empty text where it does.
+    stopped : float64 ndarray [cohort]
+        Share of its round at which a client drops out; 1 where it does not.
+    """
+
+    cohort: Ints
+    asked: NDArray[np.bool_]
+    epochs: Ints
+    lost: list[str]
+    stopped: Floats
+
+    @property
+    def clients(self) -> Ints:
+        """Clients that are sent to."""
+        return self.cohort[self.asked]
+
+
+def check_edge(config: FederationConfig) -> None:
+    """Refuse devices or availability that cannot be used, before anything is trained or written.
+
+    Raises
+    ------
+    SettingsError
+        One line.
+    """
+    fleet(config.devices, 1, config.seed, config.device_spread, config.device_profiles)
+    read_traces(config.availability)
+
+
+class Participation:
+    """A federation's devices, and what the server remembers of them.
+
+    Parameters
+    ----------
+    config : FederationConfig
+    model : MLP
+    rows : int64 ndarray [clients]
+        Training rows of each.
+    config_record : ConfigRecord
+        What goes with every train message.
+    ledger : Ledger
+        Written to by :meth:`plan` and :meth:`settle`.
+    """
+
+    def __init__(
+        self, config: FederationConfig, model: MLP, rows: Ints, config_record: ConfigRecord, ledger: Ledger
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.rows = rows
+        self.ledger = ledger
+        self._schedule = schedule_of(config)
+        self._message = config_record
+
+    @cached_property
+    def devices(self) -> Fleet:
+        """Each client's device."""
+        config = self.config
+        return fleet(config.devices, len(self.rows), config.seed, config.device_spread, config.device_profiles)
+
+    @cached_property
+    def _traces(self) -> Availability | None:
+        return read_traces(self.config.availability)
+
+    @cached_property
+    def wire(self) -> tuple[int, int]:
+        """Bytes of a train message and of a reply, serialised: of one client's, which stands for all."""
+        from flwr.app import RecordDict
+
+        model, config = self.model, self.config
+        weights = np.zeros(model.size, config.dtype)
+        down = RecordDict({ARRAYS: to_record(model, weights), CONFIG: self._message})
+        if config.strategy == "scaffold":
+            down[CONTROL] = to_record(model, weights)
+        codec = codec_of(config, model.size)
+        packed = None
+        if codec is not None:
+            packed = {name: np.zeros((1, length), dtype) for name, (dtype, length) in codec.layout().items()}
+        columns: dict[str, NDArray[Any]] = {
+            PARTITION_ID: np.array([0]),
+            "num-examples": np.array([EXAMPLE_ROWS]),
+            STEPS: np.array([EXAMPLE_ROWS]),
+            "train-loss": np.array([0.0]),
+        }
+        return content_bytes(down), content_bytes(reply_content(model, weights, columns, 0, packed))
+
+    def summary(self, rounds: int, label_counts: Ints | None) -> dict[str, Any]:
+        """Return each client's device and modelled costs, and how often the holders of each class were in a round.
+
+        ``by_class`` [classes] is the mean over a class's rows of the share of rounds in which their client's update
+        counted; None where the server does not know who holds what.
+        """
+        ledger, by_class = self.ledger, None
+        if label_counts is not None:
+            held = np.maximum(label_counts.sum(0), 1)
+            by_class = ((ledger.counted / max(rounds, 1)) @ label_counts / held).tolist()
+        return {
+            "devices": list(self.devices.names),
+            "kind": self.devices.kind.tolist(),
+            "busy_seconds": ledger.busy.tolist(),
+            "joules": ledger.joules.tolist(),
+            "asked": ledger.asked.tolist(),
+            "counted": ledger.counted.tolist(),
+            "by_class": by_class,
+            "message_bytes": dict(zip(("down", "up"), self.wire, strict=True)),
+        }
+
+    # ---- before a round
+    def plan(self, number: int, size: int, uniform_cohort: Ints) -> Round:
+        """Return who takes part in a round.
+
+        Parameters
+        ----------
+        number : int
+            The round's, from 1.
+        size : int
+            Clients to draw.
+        uniform_cohort : int64 ndarray
+            What is drawn where everyone is there and the selection is uniform.
+        """
+        cohort = self._cohort(number, size, uniform_cohort)
+        self.ledger.asked[cohort] += 1
+        count, usual = len(cohort), self.config.local_epochs
+        asked, epochs = np.ones(count, bool), np.full(count, usual)
+        lost, stopped = [""] * count, np.ones(count)
+        if self.config.stragglers:
+            for place in self._slow_down(number, epochs).tolist():
+                if self.config.partial_work == "drop":
+                    asked[place], lost[place] = False, SLOW
+        if self.config.round_deadline:
+            self._cut(cohort, epochs)
+            late = (epochs < usual) if self.config.partial_work == "drop" else epochs < 1
+            for place in np.flatnonzero(late & asked).tolist():
+                asked[place], lost[place] = False, LATE
+        if self.config.drop_out:
+            keys = counter_keys(self.config.seed, "drop-out", number, cohort[:, None], np.arange(2))
+            drawn = uniforms(keys)
+            for place in np.flatnonzero(drawn[:, 0] < self.config.drop_out).tolist():
+                asked[place], lost[place], stopped[place] = False, DROPPED, drawn[place, 1]
+        return Round(cohort, asked, epochs, lost, stopped)
+
+    def _cohort(self, number: int, size: int, uniform_cohort: Ints) -> Ints:
+        ledger, devices = self.ledger, self.devices
+        flat = (devices.battery > 0) & (ledger.joules >= devices.battery)
+        if self.config.selection == "uniform" and self._traces is None and not flat.any():
+            return uniform_cohort[self.rows[uniform_cohort] > 0]  # an empty shard has no update to send
+        candidates = np.flatnonzero((self.rows > 0) & ~flat)
+        if self._traces is not None and len(candidates):
+            ledger.clock = max(ledger.clock, self._traces.first(candidates, ledger.clock))
+            candidates = candidates[self._traces.there(candidates, ledger.clock)]
+        size = min(size, len(candidates))
+        if not size:
+            return candidates
+        whole = self._times(np.arange(len(self.rows)), np.full(len(self.rows), self.config.local_epochs)).total
+        preferred = self.config.round_deadline or float(np.median(whole[candidates]))
+        choice = Choice(candidates, self.rows, whole, preferred, self.config.selection_pool, number)
+        rng = stream(self.config.seed, "selection", number)
+        return np.sort(SELECTIONS[self.config.selection](choice, size, ledger, rng))
+
+    def _slow_down(self, number: int, epochs: Ints) -> Ints:
+        """Give a share of the cohort fewer epochs than all, uniformly from 1 on (Li et al. 2020); return who."""
+        rng = stream(self.config.seed, "stragglers", number)
+        slow = rng.choice(len(epochs), round(self.config.stragglers * len(epochs)), replace=False)
+        epochs[slow] = rng.integers(1, max(self.config.local_epochs, 2), len(slow))
+        return slow
+
+    def _cut(self, cohort: Ints, epochs: Ints) -> None:
+        """Leave each client the whole epochs that fit before the deadline."""
+        one, none = (self._times(cohort, np.full(len(cohort), count)).total for count in (1, 0))
+        fits = np.floor((self.config.round_deadline - none) / np.maximum(one - none, 1e-12) + 1e-9)
+        np.minimum(epochs, np.clip(fits, 0, self.config.local_epochs).astype(np.int64), out=epochs)
+
+    def _times(self, which: Ints, epochs: Ints, steps: Floats | Ints | None = None) -> Times:
+        rows = self.rows[which]
+        if steps is None:
+            steps = epochs * self._schedule.steps_per_epoch(rows)
+        down, up = self.wire
+        return times(self.devices, which, steps=steps, rows=epochs * rows, weights=self.model.size, down=down, up=up)
+
+    # ---- after a round
+    def settle(self, number: int, plan: Round, ids: Ints, steps: Ints, loss: Floats) -> dict[str, float]:
+        """Note what a round cost and who was in it; return its modelled seconds and joules.
+
+        Parameters
+        ----------
+        number : int
+        plan : Round
+        ids, steps, loss : ndarray [counted]
+            Clients whose updates count, the steps they took and their training loss.
+        """
+        counted = np.isin(plan.cohort, ids)
+        taken = np.zeros(len(plan.cohort))
+        taken[np.searchsorted(plan.cohort, ids)] = steps
+        usual = plan.epochs * self._schedule.steps_per_epoch(self.rows[plan.cohort])
+        spent = self._times(plan.cohort, plan.epochs, np.where(counted, taken, usual))
+        if (plan.stopped < 1).any():
+            spent = up_to(spent, plan.stopped)
+        total = spent.total
+        until = round_seconds(total[counted], total[~counted], self.config.round_deadline)
+        if self.config.round_deadline:  # whoever is late stops there
+            spent = up_to(spent, np.minimum(1.0, until / np.maximum(total, 1e-12)))
+        drawn = joules(self.devices, plan.cohort, spent, until)
+        ledger = self.ledger
+        ledger.clock += until
+        ledger.busy[plan.cohort] += spent.total
+        ledger.joules[plan.cohort] += drawn
+        ledger.loss[ids], ledger.last[ids] = loss, number
+        ledger.counted[ids] += 1
+        return {"seconds": until, "joules": float(drawn.sum())}

@@ -1,0 +1,50 @@
+"""How many good replies a round needs, and what is said of those that were not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgefed.federation.federation import FederationError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgefed.federation.federation import Federation
+    from edgefed.federation.screening import Screened
+
+
+def check_quorum(federation: Federation, cohort: NDArray[np.int64], found: Screened) -> None:
+    """Stop a federation whose round got fewer good replies than ``min-replies``; nothing of it has changed yet.
+
+    Raises
+    ------
+    FederationError
+        One line: how many of how many, and why not the others.
+    """
+    needed = federation.config.min_replies
+    if len(found.kept) >= needed:
+        return
+    kinds = [failure.kind for failure in found.failed]
+    counts = {kind: kinds.count(kind) for kind in ("failed", "late", "refused")}
+    counts["refused"] += len(found.refused)
+    counts["silent"] = len(cohort) - len(found.kept) - sum(counts.values())
+    others = ", ".join(f"{count} {what}" for what, count in counts.items() if count > 0)
+    raise FederationError(
+        f"round {federation.round + 1}: {len(found.kept)} of {len(cohort)} clients gave a good reply"
+        f"{f' ({others})' if others else ''}, min-replies={needed}; the rounds before it stand"
+    )
+
+
+def what_became(found: Screened) -> dict[str, Any]:
+    """Return what a round's row says of replies that were not averaged: reasons of failures, counts of the others."""
+    failed = [failure.reason for failure in found.failed if failure.kind != "late"]
+    late = len(found.failed) - len(failed)
+    said: dict[str, Any] = {}
+    if failed:
+        said["failed"] = failed
+    if late:
+        said["late"] = late
+    if found.refused:
+        said["refused"] = {str(client): why for client, why in sorted(found.refused.items())}
+    return said

@@ -1,0 +1,115 @@
+"""SCAFFOLD against the paper's algorithm 1 (option II), written out with each client's own Delta c."""
+
+import numpy as np
+import pytest
+from federations import ENGINES, apart, figures, settings, trained
+from papers_by_hand import descended, plain, rows_of, trained_weights
+
+import edgefed
+from edgefed.config import SettingsError
+
+
+def papers(config, cohorts, start):
+    """Return the weights after each round; clients weigh by rows, c moves by |S| / N times their mean Delta c."""
+    rows = rows_of(config)
+    sizes = np.array([len(labels) for _, labels in rows], float)
+    rate, steps = config.learning_rate, config.local_epochs
+    x, c, own = start.copy(), np.zeros_like(start), np.zeros((len(rows), len(start)))
+    course = [x.copy()]
+    for cohort in cohorts:
+        shares = sizes[cohort] / sizes[cohort].sum()
+        delta_y, delta_c = np.zeros_like(x), np.zeros_like(x)
+        for share, client in zip(shares, cohort, strict=True):
+            y = descended(x, rows[client], steps, rate, extra=lambda _, k=client, c=c: c - own[k])
+            new = own[client] - c + (x - y) / (steps * rate)
+            delta_y += share * (y - x)
+            delta_c += share * (new - own[client])
+            own[client] = new
+        x = x + (config.server_learning_rate or 1.0) * delta_y
+        c = c + len(cohort) / len(rows) * delta_c
+        course.append(x.copy())
+    return np.array(course), c, own
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("changes", [{}, {"fraction_train": 0.4}, {"server_learning_rate": 0.7}], ids=str)
+def test_rounds_by_hand(engine, changes):
+    config = plain(strategy="scaffold", **changes)
+
+    course, federation = trained_weights(config, engine)
+
+    cohorts = [federation.cohort(number) for number in range(1, 5)]
+    expected, c, own = papers(config, cohorts, course[0])
+    np.testing.assert_allclose(course, expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(federation.strategy.control, c, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(federation.grid.clients.state.arrays["control"], own, rtol=0, atol=1e-12)
+    assert np.abs(c).max() > 1e-3
+
+
+def test_the_first_round_of_everyone_is_fedavgs_and_the_next_is_not():
+    fedavg, scaffold = (trained_weights(plain(strategy=name))[0] for name in ("fedavg", "scaffold"))
+
+    np.testing.assert_allclose(scaffold[1], fedavg[1], rtol=0, atol=1e-14)
+    assert np.abs(scaffold[2] - fedavg[2]).max() > 1e-4
+
+
+def test_the_servers_control_variate_is_the_mean_of_the_clients():
+    """With everyone in every round, c = sum_k p_k c_k, which is what the paper keeps."""
+    config = plain(strategy="scaffold", partition="dirichlet")
+
+    _, federation = trained_weights(config)
+
+    shares = federation.rows / federation.rows.sum()
+    mean = shares @ federation.grid.clients.state.arrays["control"]
+    np.testing.assert_allclose(federation.strategy.control, mean, rtol=0, atol=1e-12)
+
+
+def test_momentum_divides_by_the_weight_of_the_gradients():
+    """With momentum m, (x - y) / (eta ||a||_1) is a mean of gradients; with c = c_k = 0 that mean is the new c_k."""
+    config = plain(strategy="scaffold", momentum=0.5, num_server_rounds=1)
+
+    course, federation = trained_weights(config)
+
+    y, slopes, velocity = course[0].copy(), [], 0
+    rows = rows_of(config)[0]
+    from papers_by_hand import gradient
+
+    for _ in range(3):
+        slopes.append(gradient(y, *rows))
+        velocity = 0.5 * velocity + slopes[-1]
+        y = y - 0.3 * velocity
+    weights = np.array([1.75, 1.5, 1.0])  # (1 - m^3) / (1 - m), ...
+    expected = weights @ np.array(slopes) / weights.sum()
+    np.testing.assert_allclose(federation.grid.clients.state.arrays["control"][0], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_engines_agree_to_the_bit(dtype):
+    config = settings(strategy="scaffold", dtype=dtype, fraction_train=0.6, momentum=0.5, num_server_rounds=4)
+
+    (batched, rows), (sequential, others) = (trained(config, engine) for engine in ENGINES)
+
+    assert apart(batched, sequential) == 0
+    assert figures(batched) == figures(sequential)
+    assert rows == others
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
+    """Both the server's control variate and the clients' own come back."""
+    config = settings(strategy="scaffold", fraction_train=0.5, num_server_rounds=6)
+    whole = edgefed.run(config, progress=False)
+
+    def stop(federation):
+        if federation.round == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        edgefed.run(config, progress=False, out=tmp_path / "run", on_round=stop)
+    resumed = edgefed.run(config, progress=False, out=tmp_path / "run", resume=True)
+
+    assert resumed.summary["model_sha256"] == whole.summary["model_sha256"]
+
+
+def test_adam_is_refused():
+    with pytest.raises(SettingsError, match="strategy=scaffold contradicts optimizer=adam"):
+        settings(strategy="scaffold", optimizer="adam")
