@@ -433,7 +433,7 @@ def _parse_options(text: str) -> dict[tuple[str, str], float]:
 
 
 def _meant_for(spec: dataclasses.Field[Any], value: Any) -> str:
-    """Return the hint that a name is one of another setting's, as ``strategy=focal`` is a remedy; empty if it is none's."""
+    """Return a hint where a name is one of another setting's, as ``strategy=focal`` is a remedy; else empty text."""
     for other in dataclasses.fields(FederationConfig):
         if other.name != spec.name and value != "none" and isinstance(value, str) and value in (names_of(other) or ()):
             return f" ({key_of(other.name)}={shown(value)} is there)"
