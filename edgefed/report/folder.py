@@ -80,6 +80,19 @@ class ComparisonFolder:
         return next((arm for arm in self.arms if arm["name"] == CONTROL), None)
 
     @property
+    def references(self) -> dict[str, dict[str, Any]]:
+        """The references that are measured as the remedies are: another measure has no place on their axis.
+
+        Without a tail, rows before the tail thinned them are the same rows: that reference is left out.
+        """
+        known: dict[str, dict[str, Any]] = self.result.get("references") or {}
+        found = {name: figure for name, figure in known.items() if figure.get("measure", RANKED) == RANKED}
+        twin, pooled = found.get("pooled-before-tail"), found.get("pooled")
+        if twin is not None and pooled is not None and twin.get("values") == pooled.get("values"):
+            del found["pooled-before-tail"]
+        return found
+
+    @property
     def seeds(self) -> list[int]:
         """The seeds, in the order of every arm's values."""
         return [int(seed) for seed in self.result["seeds"]]

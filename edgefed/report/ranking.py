@@ -149,8 +149,7 @@ def _reference_rows(found: ComparisonFolder) -> list[_Row]:
             marker="s",
             reference=True,
         )
-        for name, score in (found.result.get("references") or {}).items()
-        if score.get("measure", RANKED) == RANKED  # another measure has no place on this axis
+        for name, score in found.references.items()
     ]
 
 
@@ -314,6 +313,6 @@ def _words(found: ComparisonFolder, arms: Sequence[_Row], compared: bool) -> str
             f"permutation tests, p adjusted by Holm's method for {family} contrast{'s' if family > 1 else ''}; the "
             "intervals are not adjusted. The order is not a finding."
         )
-    if found.result.get("references"):
+    if found.references:
         parts.append("Squares: references, not federations.")
     return " ".join([*parts, found.scope])

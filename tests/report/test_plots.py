@@ -203,3 +203,14 @@ def test_pictures_need_neither_torch_nor_flower_nor_a_display(comparison: Path, 
     command = [sys.executable, "-c", code, str(comparison), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_without_a_tail_the_rows_before_it_are_no_reference_of_their_own(tmp_path: Path) -> None:
+    write_comparison(tmp_path / "level", {"none": 0.0, "post-hoc": 0.1}, seeds=3)
+    result = json.loads((tmp_path / "level" / "comparison.json").read_text())
+    assert "pooled-before-tail" in ComparisonFolder.read(tmp_path / "level").references
+
+    result["references"]["pooled-before-tail"] = result["references"]["pooled"]
+    (tmp_path / "level" / "comparison.json").write_text(json.dumps(result))
+
+    assert list(ComparisonFolder.read(tmp_path / "level").references) == ["pooled", "local-only"]

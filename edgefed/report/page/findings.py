@@ -66,7 +66,7 @@ def tiers(found: ComparisonFolder) -> Section:
             groups.append((title, rows))
     arms = [row for _, rows in groups for row in rows]
     left = reach([row.strips[0] for row in arms if row.strips[0]])
-    references = [_reference_row(name, figure) for name, figure in on_the_axis(found).items()]
+    references = [_reference_row(name, figure) for name, figure in found.references.items()]
     # A reference widens the axis only a little; one that is far away is named at the edge.
     span = left[1] - left[0]
     near = [row.strips[0] for row in references if row.strips[0] and abs(row.strips[0].mean - sum(left) / 2) < span]
@@ -127,12 +127,6 @@ def _row(arm: dict[str, Any], base: Any) -> Row:
 def _strip(figure: dict[str, Any], dots: Any, note: str = "") -> Strip:
     mean, low, high = (100 * number(figure.get(key)) for key in ("mean", "low", "high"))
     return Strip(mean, low, high, dots, note)
-
-
-def on_the_axis(found: ComparisonFolder) -> dict[str, Any]:
-    """Return the references that are measured as the remedies are."""
-    known = found.result.get("references") or {}
-    return {name: figure for name, figure in known.items() if figure.get("measure", RANKED) == RANKED}
 
 
 def _reference_row(name: str, figure: dict[str, Any]) -> Row:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgefed.report.folder import RANKED, number
 from edgefed.report.page import words
 from edgefed.report.page.blocks import Cell, Column, Line, Section, Table, Text, figure_cell, number_cell
-from edgefed.report.page.findings import line_of, on_the_axis
+from edgefed.report.page.findings import line_of
 
 if TYPE_CHECKING:
     from edgefed.report.folder import ComparisonFolder
@@ -36,7 +36,7 @@ def references(found: ComparisonFolder) -> Section:
     """Return what training without a federation reaches."""
     base = number(found.control[RANKED]["mean"]) if found.control else math.nan
     lines = []
-    for name, figure in on_the_axis(found).items():
+    for name, figure in found.references.items():
         gap = number(figure.get("mean")) - base
         lines.append(
             Line(
