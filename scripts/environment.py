@@ -32,7 +32,12 @@ STATE = "edgefed-environment.json"
 LOG = "edgefed-environment.log"
 
 # Distributions whose module has another name.
-MODULES = {"imbalanced-learn": "imblearn", "import-linter": "importlinter", "scikit-learn": "sklearn"}
+MODULES = {
+    "imbalanced-learn": "imblearn",
+    "import-linter": "importlinter",
+    "pytest-xdist": "xdist",
+    "scikit-learn": "sklearn",
+}
 
 # Prints which modules are not there. edgefed must be installed, from `home` where one is given: a folder that
 # happens to be on the path has no console command and no Flower app.

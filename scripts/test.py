@@ -3,8 +3,8 @@
     python scripts/test.py [--quick] [arguments of pytest]
 
 ruff (lint and format), mypy, import-linter and pytest run one after the other, all of them even if one
-fails, and the exit code says whether any did. `--quick` leaves out the tests that start Flower's own
-runtimes. The tests that open pages need a browser: on Debian and Ubuntu apt-get installs chromium where it
+fails, and the exit code says whether any did. pytest shares its files out to the cores (`-n 1` does not).
+`--quick` leaves out the tests that start Flower's own runtimes. The tests that open pages need a browser: on Debian and Ubuntu apt-get installs chromium where it
 is missing and that takes no password; elsewhere they skip. Paths are relative to the checkout. The
 interpreter that runs this is used where it has this checkout and every tool; otherwise an
 environment is made in `.venv`, once.
@@ -32,6 +32,9 @@ VARIABLES = {
     "PYTHONUNBUFFERED": "1",
 }
 
+MOST_PROCESSES = 4
+"""Of pytest's: each holds PyTorch and Flower, half a gigabyte."""
+
 
 def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
@@ -40,6 +43,9 @@ def main(arguments: list[str]) -> int:
     quick = "--quick" in arguments
     chosen = ["-m", "not runtime"] if quick else []
     chosen += [argument for argument in arguments if argument != "--quick"]
+    if not {"-n", "--numprocesses", "--pdb", "-s"} & set(chosen):
+        # A file's tests stay together: they share what is slow to make.
+        chosen += ["-n", str(min(os.cpu_count() or 1, MOST_PROCESSES)), "--dist", "loadfile"]
     started = time.monotonic()
     python = ready_python(("dev", "simulation"), this_checkout=True)
     ensure_browser()
