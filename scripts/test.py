@@ -4,10 +4,10 @@
 
 ruff (lint and format), mypy, import-linter and pytest run one after the other, all of them even if one
 fails, and the exit code says whether any did. pytest shares its files out to the cores (`-n 1` does not).
-`--quick` leaves out the tests that start Flower's own runtimes. The tests that open pages need a browser: on Debian and Ubuntu apt-get installs chromium where it
-is missing and that takes no password; elsewhere they skip. Paths are relative to the checkout. The
-interpreter that runs this is used where it has this checkout and every tool; otherwise an
-environment is made in `.venv`, once.
+`--quick` leaves out the tests that start Flower's own runtimes. The tests that open pages need a browser: on
+Debian and Ubuntu apt-get installs chromium where it is missing and that takes no password; elsewhere they skip.
+Paths are relative to the checkout. The interpreter that runs this is used where it has this checkout and every
+tool; otherwise an environment is made in `.venv`, once.
 """
 
 import os
