@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 MOST_SHOWN = 60
 """Characters of a found value that a message quotes."""
 
-MOST_NAMES = 120
+MOST_NAMES = 40
 """Names that a message lists."""
 
 
@@ -41,6 +41,7 @@ def unknown(what: str, found: str, known: Iterable[str]) -> str:
     folded = {name.casefold(): name for name in names}
     near = difflib.get_close_matches(found.casefold()[:MOST_SHOWN], folded, n=1, cutoff=0.5)
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    more += " (edgefed list settings)" if what == "setting" and more else ""
     hint = f"did you mean {folded[near[0]]}?" if near else f"known: {', '.join(names[:MOST_NAMES])}{more}"
     return f"unknown {what} '{shown(found)}': {hint}"
 

@@ -129,7 +129,8 @@ def _say_too_few(work: Plan, resume: bool) -> None:
 
     contrasts = len(work.arms) - 1
     if not resume and contrasts and len(work.seeds) < (needed := seeds_needed(contrasts)):
-        note(f"{contrasts} contrasts need at least {needed} seeds to tell anything from none: --seeds {needed} or more")
+        what = "one contrast needs" if contrasts == 1 else f"{contrasts} contrasts need"
+        note(f"{what} at least {needed} seeds to tell anything from none: --seeds {needed} or more")
 
 
 def _show_grid(found: GridComparison, output: Format) -> None:
