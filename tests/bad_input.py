@@ -65,7 +65,11 @@ BAD_SETTINGS = [
     # ---- keys
     BadInput("unknown key", r"unknown setting 'nmu-clients': did you mean num-clients\?", ("nmu-clients=4",)),
     BadInput("underscores", r"unknown setting 'num_clients': did you mean num-clients\?", ("num_clients=4",)),
-    BadInput("key like no other", r"unknown setting 'qqqq': known: activation, alpha, .*weight-decay", ("qqqq=1",)),
+    BadInput(
+        "key like no other",
+        r"unknown setting 'qqqq': known: activation, alpha, .* more \(edgefed list settings\)",
+        ("qqqq=1",),
+    ),
     BadInput("no equals sign", r"setting 'alpha': expected key=value", ("alpha",)),
     BadInput("no key", r"unknown setting '': known: ", ("=3",)),
     # ---- types

@@ -1,9 +1,16 @@
-"""What all tests share: warnings are errors, but not those of other packages' imports; one thread for torch."""
+"""What all tests share: warnings are errors, but not those of other packages' imports; one thread for torch.
+
+Hypothesis' examples have no deadline: how long one takes says how busy the machine is.
+"""
 
 import gc
 import warnings
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("edgefed", deadline=None)
+hypothesis.settings.load_profile("edgefed")
 
 with warnings.catch_warnings():
     # typer imports names that a newer click has deprecated; Flower imports typer.
