@@ -105,6 +105,7 @@ class Participation:
         self.ledger = ledger
         self._schedule = schedule_of(config)
         self._message = config_record
+        self._message["server-round"] = 1
 
     @cached_property
     def devices(self) -> Fleet:
