@@ -146,7 +146,8 @@ def screen(replies: Iterable[Message], expected: Expected, asked: Asked | None =
                 refused[client] = " ".join(reason.split())[:200]
             continue
         if flat is not None and expected.model is not None:
-            put_record(reply.content, ARRAYS, FlatRecord(expected.model, flat))  # what was looked at is what is averaged
+            # What was looked at is what is averaged.
+            put_record(reply.content, ARRAYS, FlatRecord(expected.model, flat))
         answered.append(reply)
         parts.append((flat, metrics))
     if not parts:

@@ -145,8 +145,8 @@ def timeline_figure(run: Run, title: str, number: int | None = None) -> Figure |
     )
     caption(
         figure,
-        f"Round {found.round} ends after {found.seconds:.3g} modelled seconds (dashed); {shown} that were drawn for it. Training "
-        "is real, its time is not measured but modelled from device profiles: see docs/edge.md.",
+        f"Round {found.round} ends after {found.seconds:.3g} modelled seconds (dashed); {shown} that were drawn "
+        "for it. Training is real, its time is not measured but modelled from device profiles: see docs/edge.md.",
     )
     settle(figure)
     return figure
