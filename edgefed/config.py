@@ -140,6 +140,7 @@ class FederationConfig:
             "mean": "the feature's federated mean: the mean of the training rows that have it",
         },
     )
+    synthetic: str = setting("1,1", "alpha,beta of dataset=fedprox-synthetic, or iid")
     test_fraction: float = share(0.2, "share of the rows held out by the server as test set", open_low=True)
     validation_fraction: float = share(0.2, "share held out by the server for tuning and convergence only")
     client_test_fraction: float = setting(
@@ -281,6 +282,11 @@ class FederationConfig:
     def pull(self) -> float:
         """FedProx's mu: ``proximal-mu``, or under ``strategy=fedprox`` what it is where that is unset."""
         return self.proximal_mu or (FEDPROX_MU if self.strategy == "fedprox" else 0.0)
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether clients keep arrays from round to round: SCAFFOLD's control variates, what top-k left out."""
+        return self.strategy == "scaffold" or self.compression == "top-k"
 
     @property
     def split_stream(self) -> int:
@@ -444,6 +450,7 @@ def _check_together(config: FederationConfig) -> None:
     """Refuse settings that contradict each other."""
     _check_hidden(config.hidden)
     _check_lists(config)
+    synthetic_parameters(config.synthetic)
     if config.test_fraction + config.validation_fraction >= 1:
         raise SettingsError(
             f"test-fraction={config.test_fraction:g} and validation-fraction={config.validation_fraction:g} "
@@ -507,6 +514,25 @@ def _check_options(config: FederationConfig) -> None:
             raise SettingsError(f"{given}: expected {name} from {low:g} to {high:g}")
         if not whose and (owner, name) in options:
             raise SettingsError(f"{given}: '{name}' and '{owner}.{name}' are one option, expected once")
+
+
+def synthetic_parameters(text: str) -> tuple[float, float]:
+    """Return alpha and beta of ``synthetic``; zeros for ``iid``.
+
+    Raises
+    ------
+    SettingsError
+    """
+    if text == "iid":
+        return 0.0, 0.0
+    parts = listed(text)
+    try:
+        alpha, beta = (float(part) for part in parts)
+    except ValueError:
+        alpha = beta = -1.0
+    if not (0 <= alpha <= 100 and 0 <= beta <= 100):
+        raise SettingsError(f"synthetic={shown(text)}: expected alpha,beta from 0 to 100 each, as 1,1; or iid")
+    return alpha, beta
 
 
 def _check_hidden(hidden: str) -> None:

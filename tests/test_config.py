@@ -91,6 +91,7 @@ OTHERS: dict[str, Any] = {
     "drop-columns": "c",
     "classes": "u,v",
     "missing": "mean",
+    "synthetic": "0.5,0.5",
     "test-fraction": 0.25,
     "validation-fraction": 0.125,
     "client-test-fraction": 0.5,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefed.config import listed
+from edgefed.config import listed, synthetic_parameters
 from edgefed.data.csv_file import read_csv
 from edgefed.errors import SettingsError, shown, unknown
 from edgefed.plugins import Registry
@@ -110,6 +110,52 @@ def fcube(config: FederationConfig) -> Dataset:
     )
 
 
+#: Features and classes of Synthetic(alpha, beta), and how many clients it has.
+_SYNTHETIC_FEATURES, _SYNTHETIC_CLASSES, _SYNTHETIC_CLIENTS = 60, 10, 30
+
+
+def fedprox_synthetic(config: FederationConfig) -> Dataset:
+    """30 clients' points of 60 features, 10 classes; synthetic=1,1 or iid; use partition=natural (Li et al. 2020).
+
+    Synthetic(alpha, beta) of FedProx. Client k has n_k = int(lognormal(4, 2)) + 50 rows and, with u_k ~ N(0, alpha)
+    and B_k ~ N(0, beta), second arguments standard deviations as in the authors' code:
+
+        v_k ~ N(B_k, 1)^60,  x ~ N(v_k, Sigma) with Sigma_jj = j^-1.2,
+        W_k [60, 10], b_k [10] ~ N(u_k, 1),  y = argmax(x W_k + b_k)
+
+    ``iid`` shares one W, b ~ N(0, 1) and v = 0. The rows are the same under every seed, which varies their split.
+
+    References
+    ----------
+    Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith (2020), "Federated optimization in heterogeneous networks", MLSys.
+    """
+    alpha, beta = synthetic_parameters(config.synthetic)
+    iid = config.synthetic == "iid"
+    rng = stream(0, "fedprox-synthetic")
+    sizes = rng.lognormal(4, 2, _SYNTHETIC_CLIENTS).astype(np.int64) + 50
+    spread = np.sqrt(np.arange(1, _SYNTHETIC_FEATURES + 1) ** -1.2)
+    shape = (_SYNTHETIC_FEATURES, _SYNTHETIC_CLASSES)
+    shared = rng.normal(0, 1, shape), rng.normal(0, 1, _SYNTHETIC_CLASSES)
+    features, labels = [], []
+    for size in sizes.tolist():
+        # Drawn whatever the parameters are, so that they alone make two sets differ.
+        centre, shift = beta * rng.normal(), alpha * rng.normal()
+        mean = np.zeros(_SYNTHETIC_FEATURES) if iid else centre + rng.normal(0, 1, _SYNTHETIC_FEATURES)
+        own = shift + rng.normal(0, 1, shape), shift + rng.normal(0, 1, _SYNTHETIC_CLASSES)
+        weights, bias = shared if iid else own
+        rows = mean + spread * rng.normal(0, 1, (size, _SYNTHETIC_FEATURES))
+        features.append(rows)
+        labels.append((rows @ weights + bias).argmax(1))
+    return Dataset(
+        features=np.concatenate(features).astype(np.float32),
+        labels=np.concatenate(labels).astype(np.int64),
+        feature_names=tuple(f"x{place}" for place in range(1, _SYNTHETIC_FEATURES + 1)),
+        class_names=tuple(str(label) for label in range(_SYNTHETIC_CLASSES)),
+        clients=np.repeat(np.arange(_SYNTHETIC_CLIENTS), sizes),
+        client_names=tuple(f"client {place}" for place in range(_SYNTHETIC_CLIENTS)),
+    )
+
+
 def csv(config: FederationConfig) -> Dataset:
     """Your own CSV file: data-path, label-column, client-column, drop-columns."""
     table = read_csv(
@@ -139,6 +185,7 @@ DATASETS: Registry[Callable[[FederationConfig], Dataset]] = Registry(
         "breast-cancer": breast_cancer,
         "digits": digits,
         "fcube": fcube,
+        "fedprox-synthetic": fedprox_synthetic,
         "csv": csv,
     },
 )

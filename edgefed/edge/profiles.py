@@ -275,12 +275,13 @@ def _profile(path: str, name: str, table: Any) -> Profile:
     values: dict[str, float] = {}
     for key, attribute in wanted.items():
         value = table.get(key, 0 if attribute == "battery" else None)
-        least = "0" if attribute in ("battery", "latency", "idle", "step_seconds") else "more than 0"
+        may_be_none = attribute in ("battery", "latency", "idle", "step_seconds")
+        least = "at least 0" if may_be_none else "more than 0"
         if value is None:
-            raise SettingsError(f"{path} [{shown(name)}]: {key} is missing; expected a number, at least {least}")
+            raise SettingsError(f"{path} [{shown(name)}]: {key} is missing; expected a number, {least}")
         good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-        if not good or (value == 0 and least != "0"):
-            raise SettingsError(f"{path} [{shown(name)}]: {key}={shown(value)}: expected a number, at least {least}")
+        if not good or (value == 0 and not may_be_none):
+            raise SettingsError(f"{path} [{shown(name)}]: {key}={shown(value)}: expected a number, {least}")
         values[attribute] = float(value)
     return Profile(**values, source=str(table.get("source", path)))
 

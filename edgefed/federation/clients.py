@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 MOMENTS_BLOCK = 4096
 
 #: Names of a reply's metrics: a client's training rows; its weight in the average where that is another; the loss of
-#: the weights that the round began with.
-ROWS, SAY, START_LOSS = "num-examples", "aggregation-weight", "start-loss"
+#: the weights that the round began with; the last round that its own state is from.
+ROWS, SAY, START_LOSS, STATE_ROUND = "num-examples", "aggregation-weight", "start-loss", "state-round"
 
 #: The array record that carries SCAFFOLD's control variate to the clients, and a client's own between rounds.
 CONTROL = "control"
@@ -312,10 +312,13 @@ class Clients:
         """Return what the remedy asks of some clients' train replies beyond their weights, rows, steps and loss.
 
         ``aggregation-weight`` [chosen], the client's say in the average, where the remedy reweighs; ``start-loss``
-        [chosen], the mean log-loss of the weights that the round began with on its training rows.
+        [chosen], the mean log-loss of the weights that the round began with on its training rows; ``state-round``
+        [chosen], the last round that a client's own state is from (0: it has none), where it keeps any.
         """
         remedy = REMEDIES[self.config.imbalance](self.config)
         sent: dict[str, NDArray[np.generic]] = {}
+        if self.config.keeps_state:
+            sent[STATE_ROUND] = self.state.seen[which]
         if remedy.reweighs:
             local = self.shards.train.take(which).class_counts(self.shards.labels, self.shards.num_classes)
             sent[SAY] = remedy.say(local, guidance.class_counts)

@@ -15,7 +15,7 @@ from edgefed.edge.availability import read_traces
 from edgefed.edge.clock import Times, joules, round_seconds, times, up_to
 from edgefed.edge.profiles import fleet
 from edgefed.edge.selection import SELECTIONS, Choice
-from edgefed.federation.clients import CONTROL, schedule_of
+from edgefed.federation.clients import CONTROL, STATE_ROUND, schedule_of
 from edgefed.federation.compression import codec_of
 from edgefed.federation.messages import ARRAYS, CONFIG, PARTITION_ID, STEPS, reply_content, to_record
 from edgefed.federation.traffic import content_bytes
@@ -105,6 +105,7 @@ class Participation:
         self.ledger = ledger
         self._schedule = schedule_of(config)
         self._message = config_record
+        self._message["server-round"] = 1
 
     @cached_property
     def devices(self) -> Fleet:
@@ -125,7 +126,7 @@ class Participation:
         weights = np.zeros(model.size, config.dtype)
         down = RecordDict({ARRAYS: to_record(model, weights), CONFIG: self._message})
         if config.strategy == "scaffold":
-            down[CONTROL] = to_record(model, weights)
+            down[CONTROL] = to_record(model, weights + 1)  # Flower names two equal records once
         codec = codec_of(config, model.size)
         packed = None
         if codec is not None:
@@ -136,6 +137,8 @@ class Participation:
             STEPS: np.array([EXAMPLE_ROWS]),
             "train-loss": np.array([0.0]),
         }
+        if config.keeps_state:
+            columns[STATE_ROUND] = np.array([1])
         return content_bytes(down), content_bytes(reply_content(model, weights, columns, 0, packed))
 
     def summary(self, rounds: int, label_counts: Ints | None) -> dict[str, Any]:

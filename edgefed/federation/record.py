@@ -111,9 +111,8 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
         "bytes": {
             "up": federation.query_bytes[0] + federation.bytes_up,
             "down": federation.query_bytes[1] + federation.bytes_down,
-            "payload_up": sum(row["payload"]["up"] for row in federation.history),
-            "payload_down": sum(row["payload"]["down"] for row in federation.history),
         },
+        "payload_bytes": {way: sum(row["payload"][way] for row in federation.history) for way in ("up", "down")},
         "modelled": {
             "seconds": sum(row["modelled"]["seconds"] for row in federation.history),
             "joules": sum(row["modelled"]["joules"] for row in federation.history),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.federation.clients import DTYPES, ROWS, SAY, START_LOSS
+from edgefed.federation.clients import DTYPES, ROWS, SAY, START_LOSS, STATE_ROUND
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
 from edgefed.federation.messages import PARTITION_ID, STEPS, Broadcast, ask_for, to_flat, with_metric
@@ -123,6 +123,7 @@ def _aggregate(
         told = ~np.isnan(loss)
         row["train_loss"] = float(loss[told] @ weight[told] / max(weight[told].sum(), 1.0)) if told.any() else np.nan
         row["steps"] = int(np.maximum(metrics[STEPS], 0).sum())
+    clients = _client_rows(federation, plan, found)
     row["modelled"] = federation.participation.settle(
         federation.round,
         plan,
@@ -130,7 +131,7 @@ def _aggregate(
         np.maximum(metrics.get(STEPS, np.empty(0)).astype(np.int64), 0),
         metrics.get("train-loss", np.empty(0)).astype(np.float64),
     )
-    federation.clients.append(_client_rows(federation, plan, found))
+    federation.clients.append(clients)
     return row
 
 
@@ -175,8 +176,20 @@ def _client_rows(federation: Federation, plan: Round, found: Screened) -> Client
             for column, blank in zip(columns, (0, 0, np.nan), strict=True)
         ]
     rows, steps, loss = columns
-    verdicts = ["ok"] * (len(answered) - len(silent)) + _verdicts(federation, plan, silent, found)
+    kept = answered[: len(answered) - len(silent)]
+    verdicts = _answered(federation, kept, found.metrics) + _verdicts(federation, plan, silent, found)
     return ClientRows(federation.round, answered, rows.astype(np.int64), steps.astype(np.int64), loss, verdicts)
+
+
+def _answered(federation: Federation, kept: NDArray[np.int64], metrics: dict[str, NDArray[np.generic]]) -> list[str]:
+    """Return what is said of each client whose update counts: it may have lost what it kept from earlier rounds."""
+    verdicts = ["ok"] * len(kept)
+    if STATE_ROUND in metrics:
+        # Before this round is entered in the ledger: a state that is older than the client's last update is a loss.
+        older = metrics[STATE_ROUND].astype(np.int64) < federation.ledger.last[kept]
+        for place in np.flatnonzero(older).tolist():
+            verdicts[place] = "ok, state lost"
+    return verdicts
 
 
 def _verdicts(federation: Federation, plan: Round, silent: NDArray[np.int64], found: Screened) -> list[str]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.federation.clients import ROWS, SAY, START_LOSS
+from edgefed.federation.client_state import put_record
+from edgefed.federation.clients import ROWS, SAY, START_LOSS, STATE_ROUND
 from edgefed.federation.messages import ARRAYS, PARTITION_ID, CohortReplies, FlatRecord
 from edgefed.federation.replies import MOST_EXAMPLES, Column, Expected, Failure, failure_of, opened
 
@@ -66,6 +67,8 @@ def expected_of_training(federation: Federation) -> Expected:
         columns[SAY] = Column(low=0, high=MOST_SAY)
     if federation.remedy.needs_loss or federation.config.strategy == "qfedavg":
         columns[START_LOSS] = Column(finite=False)
+    if federation.config.keeps_state:
+        columns[STATE_ROUND] = Column(whole=True, low=0)
     bound = federation.config.max_update_norm
     return Expected(
         columns,
@@ -143,7 +146,8 @@ def screen(replies: Iterable[Message], expected: Expected, asked: Asked | None =
                 refused[client] = " ".join(reason.split())[:200]
             continue
         if flat is not None and expected.model is not None:
-            reply.content[ARRAYS] = FlatRecord(expected.model, flat)  # what was looked at is what is averaged
+            # What was looked at is what is averaged.
+            put_record(reply.content, ARRAYS, FlatRecord(expected.model, flat))
         answered.append(reply)
         parts.append((flat, metrics))
     if not parts:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgefed.report import confusion, panels
+from edgefed.report.costs import comparison_costs, run_costs
 from edgefed.report.curves import run_curves
 from edgefed.report.folder import ComparisonFolder
 from edgefed.report.ranking import ranking_figure
 from edgefed.report.shards import plot_shards
 from edgefed.report.style import save
+from edgefed.report.timeline import timeline_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
 
 def plot_run(run: Run, folder: Path) -> list[Path]:
-    """Draw a run and return the files: who holds what, learning curves, confusion matrix, each as PNG and SVG.
+    """Draw a run and return the files, each as PNG and SVG.
+
+    Who holds what, learning curves, confusion matrix, accuracy against cost, and a round on its devices.
 
     A picture whose figures the run does not have is left out.
 
@@ -42,6 +46,8 @@ def plot_run(run: Run, folder: Path) -> list[Path]:
         *_shards(run, folder / "shards", f"{run.config.data_name}, {run.config.partition}, seed {run.config.seed}"),
         *_saved(run_curves(run, f"Learning curves: {name}"), folder / "learning-curves"),
         *_saved(confusion.run_confusion(run, f"Confusion: {name}"), folder / "confusion"),
+        *_saved(run_costs(run, f"Accuracy against cost: {name}"), folder / "accuracy-by-cost"),
+        *_saved(timeline_figure(run, f"A round on its devices: {name}"), folder / "round-timeline"),
     ]
 
 
@@ -49,8 +55,8 @@ def plot_comparison(folder: Path, out: Path | None = None) -> list[Path]:
     """Draw a comparison and return the files, each picture as PNG and SVG.
 
     The ranking; balanced accuracy, difference to none and validation loss by round; confusion matrices of the
-    control and the best remedy; who holds what under the first seed. A picture whose figures the comparison does
-    not have is left out: a control alone has no differences.
+    control and the best remedy; accuracy against bytes, seconds and joules; who holds what under the first seed. A
+    picture whose figures the comparison does not have is left out: a control alone has no differences.
 
     Parameters
     ----------
@@ -72,6 +78,7 @@ def plot_comparison(folder: Path, out: Path | None = None) -> list[Path]:
         "learning-curves": panels.accuracy_by_round(found),
         "difference-by-round": panels.difference_by_round(found),
         "validation-loss": panels.loss_by_round(found),
+        "accuracy-by-cost": comparison_costs(found),
         "confusion": confusion.arms_confusion(found),
         "confusion-by-rarity": confusion.rarity_confusion(found),
     }

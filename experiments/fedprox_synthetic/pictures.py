@@ -1,0 +1,52 @@
+"""Curves of test accuracy by round: a row a share of stragglers, a column a set."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+STYLES = {
+    "fedavg": ("#000000", "-", "FedAvg, stragglers dropped"),
+    "fedprox, mu=0": ("#E69F00", "--", "partial work taken, mu = 0"),
+    "fedprox, mu=1": ("#0072B2", "-.", "FedProx, mu = 1"),
+}
+
+
+def draw(results: Path, picture: Path) -> None:
+    """Draw the curves of a results file: the mean over seeds, and each seed as a thin line."""
+    kept = json.loads(results.read_text(encoding="utf-8"))
+    sets, rounds = kept["sets"], kept["rounds"]
+    shares = list(next(iter(sets.values())))
+    figure, axes = plt.subplots(
+        len(shares), len(sets), figsize=(2.9 * len(sets), 2.1 * len(shares)), sharex=True, sharey=True, squeeze=False
+    )
+    for column, (name, by_share) in enumerate(sets.items()):
+        for row, share in enumerate(shares):
+            axis = axes[row, column]
+            for arm, (color, dash, label) in STYLES.items():
+                curves = np.array(by_share[share][arm]["curves"])
+                axis.plot(rounds, curves.T, color=color, linestyle=dash, linewidth=0.4, alpha=0.4)
+                axis.plot(rounds, curves.mean(0), color=color, linestyle=dash, linewidth=1.6, label=label)
+            axis.grid(alpha=0.25, linewidth=0.5)
+            if row == 0:
+                axis.set_title(f"Synthetic({name})" if name != "iid" else "Synthetic iid", fontsize=10)
+            if row == len(shares) - 1:
+                axis.set_xlabel("round")
+            if column == 0:
+                axis.set_ylabel(f"{float(share):.0%} stragglers\ntest accuracy")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False)
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    figure.savefig(picture, dpi=150)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]), Path(sys.argv[2]))
