@@ -42,8 +42,9 @@ def show_run(run: Run) -> None:
     table.add_column("", justify="right")
     for name in ("balanced_accuracy", "accuracy", "macro_f1", "worst_recall", "g_mean", "log_loss", "brier"):
         value = summary["test"][name]
-        # Null stands in a folder for the log-loss of a model that diverged.
-        table.add_row(name.replace("_", " "), "inf" if value is None else f"{value:.4f}")
+        # Null stands in a folder for the log-loss of a model that diverged, and for what devices do not tell.
+        missing = "inf" if name == "log_loss" else "-"
+        table.add_row(name.replace("_", " "), missing if value is None else f"{value:.4f}")
     for name, value in zip(run.manifest["classes"], summary["test"]["recall"], strict=True):
         table.add_row(f"recall of {name}", "no rows" if value is None else f"{value:.4f}")
     show(table)

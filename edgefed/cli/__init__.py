@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from edgefed.cli.compare import compare
 from edgefed.cli.look import list_names, partition, plot, predict, report
 from edgefed.cli.run import run
+from edgefed.cli.shards import shards
 from edgefed.config import SettingsError
 from edgefed.terminal import note
 
@@ -24,6 +25,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "compare": compare,
     "partition": partition,
+    "shards": shards,
     "plot": plot,
     "report": report,
     "predict": predict,
