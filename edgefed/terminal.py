@@ -58,6 +58,22 @@ def show_run(run: Run) -> None:
     note(f"folder: {run.folder}; edgefed plot {run.folder} draws it")
 
 
+def show_rehearsal(found: dict[str, Any]) -> None:
+    """Print what devices and simulation came to, side by side, to stdout; what it cost to stderr."""
+    table = Table(title=f"{found['devices']} devices, {found['rounds']} rounds", box=None)
+    for title in ("test measure", "devices", "simulation"):
+        table.add_column(title, justify="left" if title == "test measure" else "right")
+    for name in ("balanced_accuracy", "accuracy", "macro_f1", "worst_recall", "log_loss"):
+        values = (found["test"][name], found["simulation"]["test"][name])
+        table.add_row(name.replace("_", " "), *("-" if value is None else f"{value:.4f}" for value in values))
+    table.add_row("largest difference in a weight", f"{found['max_weight_difference']:.1e}", "")
+    table.add_row("seconds a round", f"{found['seconds_per_round']:.2f}", "")
+    show(table)
+    took, memory = found["seconds"], found["megabytes_a_device"]
+    held = "" if memory is None else f"; {memory:.0f} MB a device"
+    note(f"start {took['start']:.0f} s, run {took['run']:.0f} s, stop {took['stop']:.0f} s{held}")
+
+
 def show_comparison(result: dict[str, Any]) -> None:
     """Print a comparison's table to stdout, what to beware of and what it cost to stderr."""
     note(f"setting: {result['setting']}")

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgefed.cli.compare import compare
+from edgefed.cli.deploy import launch, launch_device, launch_server, provision, rehearse
 from edgefed.cli.look import list_names, partition, plot, predict, report
 from edgefed.cli.run import run
 from edgefed.cli.shards import shards
@@ -29,6 +30,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "plot": plot,
     "report": report,
     "predict": predict,
+    "provision": provision,
+    "launch-server": launch_server,
+    "launch-device": launch_device,
+    "launch": launch,
+    "rehearse": rehearse,
     "list": list_names,
 }
 
