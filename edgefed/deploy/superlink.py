@@ -134,11 +134,12 @@ def _keep_keys(serve: Serve, deployment: Deployment, terminal: IO[str], path: Pa
     """Register and take out keys as the deployment's file says, now and whenever it changes."""
     from edgefed.deploy.control import Control
 
-    control = Control(deployment.port, None if serve.insecure else deployment.server / "ca.crt")
     seen, told = 0, False
     while True:
         stamp = (deployment.folder / "deployment.json").stat().st_mtime_ns
         if stamp != seen:
+            # Not kept open: a server that stops waits half a minute for an idle connection over TLS.
+            control = Control(deployment.port, None if serve.insecure else deployment.server / "ca.crt")
             try:
                 deployment = Deployment.read(deployment.folder)
                 if not serve.insecure:
@@ -150,6 +151,8 @@ def _keep_keys(serve: Serve, deployment: Deployment, terminal: IO[str], path: Pa
                 log.debug("keys: %s", error)
                 time.sleep(0.2)
                 continue
+            finally:
+                control.close()
             if not told:
                 told = True
                 where = f"{'http' if serve.insecure else 'https'}://{deployment.address}"
