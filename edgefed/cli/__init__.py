@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from edgefed.cli.compare import compare
 from edgefed.cli.deploy import launch, launch_device, launch_server, provision, rehearse
+from edgefed.cli.export import export
 from edgefed.cli.look import list_names, partition, plot, predict, report
 from edgefed.cli.run import run
 from edgefed.cli.shards import shards
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "plot": plot,
     "report": report,
     "predict": predict,
+    "export": export,
     "provision": provision,
     "launch-server": launch_server,
     "launch-device": launch_device,

@@ -12,7 +12,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgefed.deploy.certificates import make_device_key
 from edgefed.deploy.folder import DeviceIdentity
@@ -32,6 +32,8 @@ log = logging.getLogger("edgefed")
 
 TRY_AGAIN = 2.0
 """Seconds until a server that did not answer is tried again."""
+GRACE = 3.0
+"""Seconds that a server which has just come up is given to register its keys."""
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 IDLE, QUICK, PATIENT = 1.0, 0.1, 10.0
 """Flower sleeps longer than IDLE seconds only where it has nothing to do; a look at the server after QUICK seconds, or
@@ -81,6 +83,25 @@ class Pace:
             time.sleep(min(seconds, max(QUICK, (time.monotonic() - self._last) / PATIENT)))
 
 
+class Dismissal:
+    """Stands in for ``os`` where the SuperNode stops itself, since the server does not know it any more.
+
+    A server that was started again has forgotten all nodes, and knows their keys: the device joins again, or is told
+    that its key was revoked.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def kill(self, process: int, number: int) -> None:
+        """Write it down, and do it."""
+        self.came = True
+        os.kill(process, number)
+
+
 def run_device(start: Start) -> None:
     """Take part until stopped: connect, and answer the server's messages.
 
@@ -99,7 +120,7 @@ def run_device(start: Start) -> None:
     if authority is not None and not (start.folder / "device.key").is_file():
         make_device_key(start.folder)
         raise FederationError(_bring_key(start.folder, identity))
-    _wait_for_server(identity, authority)
+    _wait_for_server(identity, authority, start.folder / "device.key")
     os.environ.update(QUIET)
     path, last_error = keep_logs(start.folder, identity.name)
     note(f"edgefed: {identity.name} joins {identity.server} with {data}; log: {path}")
@@ -109,17 +130,29 @@ def run_device(start: Start) -> None:
         secret = Path(temporary) / "secret"
         secret.write_bytes(secrets.token_bytes(32))
         port = _free_port()
-        pace = Pace()
+        pace, dismissal = Pace(), Dismissal()
         worker = _worker(f"127.0.0.1:{port}", secret.read_bytes(), pace)
         arguments = _arguments(start, identity, data, authority, port, secret)
         try:
-            _supernode(arguments, pace, worker.start)
+            _supernode(arguments, pace, dismissal, worker.start)
         except SystemExit as stop:
-            if stop.code:
+            if stop.code and "activat" not in last_error.message.lower():
                 raise FederationError(_in_words(last_error.message, identity)) from None
+            # Its key is known, so it counts as connected from before, until the server has missed its heartbeats.
+            dismissal.came |= bool(stop.code)
         finally:
             worker.stop()
+            os.dup2(terminal.fileno(), 2)
             terminal.close()
+    if dismissal.came:
+        log.warning("%s is joining again", identity.name)
+        time.sleep(TRY_AGAIN)
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "edgefed", *_same_again(start)])
+
+
+def _same_again(start: Start) -> list[str]:
+    options = ["--insecure"] * start.insecure + ["--on-network"] * start.on_network
+    return ["launch-device", str(start.folder), "--data", str(start.data), *options]
 
 
 def _authority(start: Start, identity: DeviceIdentity) -> Path | None:
@@ -144,13 +177,23 @@ def _bring_key(folder: Path, identity: DeviceIdentity) -> str:
     )
 
 
-def _wait_for_server(identity: DeviceIdentity, authority: Path | None) -> None:
+def _wait_for_server(identity: DeviceIdentity, authority: Path | None, key: Path) -> None:
     """Wait until the server answers, and refuse what waiting does not mend."""
-    said = ""
+    from edgefed.deploy.admission import key_is_known
+
+    said, grace = "", 0.0
     while True:
         try:
             shake_hands(identity.host, identity.port, authority)
-            return
+            if authority is None or key_is_known(identity.server, authority, key):
+                return
+            grace = grace or time.monotonic() + GRACE
+            if time.monotonic() > grace:
+                raise FederationError(
+                    f"the server does not know the key of {identity.name}: it was revoked, or never registered; on the "
+                    f"server: edgefed provision --out FOLDER --public-key device.pub --device {identity.name}"
+                )
+            time.sleep(GRACE / 4)
         except HandshakeError as error:
             raise FederationError(str(error)) from None
         except UnreachableError as error:
@@ -184,12 +227,15 @@ def _worker(address: str, secret: bytes, pace: Pace) -> Worker:
     return Worker(address, secret, pace.arrived, pace.answered)
 
 
-def _supernode(arguments: list[str], pace: Pace, ready: Callable[[], None]) -> None:
+def _supernode(arguments: list[str], pace: Pace, dismissal: Dismissal, ready: Callable[[], None]) -> None:
     """Run Flower's own ``flower-supernode`` in this process, until it ends."""
+    import flwr.supercore.retry.http_retry as retry
+    import flwr.supernode.fleet_http_connection as connection
     import flwr.supernode.start_client_internal as loop
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
     vars(loop)["time"] = pace
+    vars(connection)["os"] = vars(retry)["os"] = dismissal
     sys.argv = ["flower-supernode", *arguments]
     ready()
     flower_supernode()
@@ -203,11 +249,6 @@ def _free_port() -> int:
 
 def _in_words(message: str, identity: DeviceIdentity) -> str:
     """Return why Flower's SuperNode ended, in one line that says what to do."""
-    if "[code:" in message or "401" in message or "activat" in message.lower():
-        return (
-            f"the server does not know the key of {identity.name}: it was revoked, or never registered; on the server: "
-            f"edgefed provision --out FOLDER --public-key device.pub --device {identity.name}"
-        )
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith(("Exit Code", "For more information"))]
     return f"{identity.name} stopped: {' '.join(told) or 'no reason given; see its log'}"
