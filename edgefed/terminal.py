@@ -58,6 +58,19 @@ def show_run(run: Run) -> None:
     note(f"folder: {run.folder}; edgefed plot {run.folder} draws it")
 
 
+def show_devices(rows: Sequence[dict[str, Any]]) -> None:
+    """Print a row a device to stdout."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("device", "id", "key", "connected", "last seen", "rows", "rounds", "last error"):
+        table.add_column(title, justify="right" if title in ("id", "rows", "rounds") else "left")
+    for row in rows:
+        seen = "never" if row["seen"] is None else f"{row['seen']:.0f} s ago"
+        held = "" if row["rows"] is None else str(row["rows"])
+        told = ("yes" if row["connected"] else "no", seen, held, str(row["rounds"]), row["error"])
+        table.add_row(row["name"], str(row["partition-id"]), row["state"], *told)
+    show(table)
+
+
 def show_rehearsal(found: dict[str, Any]) -> None:
     """Print what devices and simulation came to, side by side, to stdout; what it cost to stderr."""
     table = Table(title=f"{found['devices']} devices, {found['rounds']} rounds", box=None)

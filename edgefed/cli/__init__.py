@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgefed.cli.compare import compare
-from edgefed.cli.deploy import launch, launch_device, launch_server, provision, rehearse
+from edgefed.cli.deploy import doctor, launch, launch_device, launch_server, provision, rehearse, status
 from edgefed.cli.export import export
 from edgefed.cli.look import list_names, partition, plot, predict, report
 from edgefed.cli.run import run
@@ -36,6 +36,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "launch-server": launch_server,
     "launch-device": launch_device,
     "launch": launch,
+    "status": status,
+    "doctor": doctor,
     "rehearse": rehearse,
     "list": list_names,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from edgefed.cli.options import Format, Out, OutputFormat, Resume, Settings
 from edgefed.config import SettingsError, read_settings
-from edgefed.terminal import note, print_json, show_rehearsal, show_run
+from edgefed.terminal import note, print_json, show_devices, show_rehearsal, show_run
 
 AGREE_WITHIN = 1e-5
 """Largest difference in a weight between devices and simulation, in float32."""
@@ -131,4 +132,37 @@ def rehearse(
         show_rehearsal(found)
     if found["max_weight_difference"] > AGREE_WITHIN:
         note(f"edgefed: devices and simulation differ by more than {AGREE_WITHIN:g}")
+        raise typer.Exit(1)
+
+
+def status(folder: Folder, insecure: Insecure = False, output: OutputFormat = Format.text) -> None:
+    """List a deployment's devices: connected, last seen, rows, rounds taken part in, last error."""
+    from edgefed.deploy.folder import Deployment
+    from edgefed.deploy.status import devices_of
+
+    rows = devices_of(Deployment.read(folder), insecure=insecure)
+    if output is Format.json:
+        print_json({"devices": rows})
+    else:
+        show_devices(rows)
+
+
+def doctor(
+    folder: Annotated[Path | None, typer.Argument(help="A deployment's folder, or a device's own.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A device's rows.", metavar="FILE.csv")] = None,
+    output: OutputFormat = Format.text,
+) -> None:
+    """Check this machine, and the server or device whose folder it is; each line says what mends it."""
+    from edgefed.deploy.doctor import BAD, examine
+
+    findings = []
+    for finding in examine(folder, data):
+        findings.append(finding)
+        if output is Format.text:
+            mark = {"ok": "ok     ", "warning": "beware ", BAD: "PROBLEM"}[finding.state]
+            typer.echo(f"{mark} {finding.check}: {finding.found}{f'  ->  {finding.mend}' if finding.mend else ''}")
+    bad = sum(finding.state == BAD for finding in findings)
+    if output is Format.json:
+        print_json({"well": not bad, "findings": [asdict(finding) for finding in findings]})
+    if bad:
         raise typer.Exit(1)

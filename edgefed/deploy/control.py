@@ -61,7 +61,7 @@ class Control:
         self._client.close()
 
     def nodes(self) -> list[dict[str, Any]]:
-        """Return each registered node: its id, public key, status and the moments that Flower writes down."""
+        """Return each node: id, public key, status, until when it counts as online, its heartbeat's seconds."""
         with self._answering():
             found = self._client.ListNodes(ListNodesRequest()).nodes_info
         return [
@@ -70,10 +70,7 @@ class Control:
                 "public-key": bytes(node.public_key),
                 "status": node.status,
                 "online-until": node.online_until,
-                "registered": node.registered_at,
-                "connected": node.last_activated_at,
-                "left": node.last_deactivated_at,
-                "name": node.name,
+                "heartbeat": node.heartbeat_interval,
             }
             for node in found
         ]

@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -59,6 +60,14 @@ def rounds_of(folder):
     return rounds
 
 
+def answered(*words):
+    """Run a command that prints JSON; return what it prints."""
+    command = [sys.executable, "-P", "-m", "edgefed", *map(str, words), "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
 def other_device(deployment, folder, *, server=None):
     """Copy the last device's folder, under another name and perhaps another server."""
     shutil.copytree(deployment.device_folder("device-2"), folder)
@@ -105,12 +114,23 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
         late = here.start("late", "launch-device", deployment.device_folder("device-2"), "--data", files.clients[2])
         fence = _fenced(port)
         run.until(lambda: len(rounds_of(tmp_path / "run").get(2, ())) > 1)
+        seen = {row["name"]: row for row in answered("status", deployment.folder)["devices"]}
+        healthy = [answered("doctor", deployment.folder)]
+        healthy.append(answered("doctor", deployment.device_folder("device-0"), "--data", files.clients[0]))
+        ill = answered("doctor", unregistered)
         run.process.send_signal(signal.SIGINT)
         assert run.ended() == 130
         # A revoked key is refused within seconds, and the device says so.
         revoke(Deployment.read(deployment.folder), "device-2")
         assert late.ended() == 1
 
+    assert all(row["connected"] and row["registered"] and row["seen"] < 60 for row in seen.values())
+    assert [row["rows"] for row in seen.values()] == data.shards.train.sizes.tolist()
+    assert seen["device-0"]["rounds"] > seen["device-2"]["rounds"] >= 2
+    assert [report["well"] for report in healthy] == [True, True], healthy
+    problems = [finding for finding in ill["findings"] if finding["state"] == "problem"]
+    assert [finding["check"] for finding in problems] == ["key"]
+    assert "--public-key device.pub --device unregistered" in problems[0]["mend"]
     assert codes == dict.fromkeys(refused, 1)
     assert "does not know the key of unregistered" in refused["unregistered"].said
     assert "signed by another authority than ca.crt" in refused["misled"].said
