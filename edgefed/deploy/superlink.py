@@ -18,6 +18,7 @@ from edgefed.deploy.instructions import states
 from edgefed.deploy.logs import keep_logs, keep_output
 from edgefed.errors import SettingsError
 from edgefed.federation.federation import FederationError
+from edgefed.schema import as_toml
 
 if TYPE_CHECKING:
     from edgefed.deploy.control import Control
@@ -93,6 +94,7 @@ def run_server(serve: Serve) -> None:
     # Its state stays in memory: in a file, each of a round's hundred writes waits for the disk, and a run does not
     # outlive its server either way. The keys are in the deployment's own file.
     arguments = ["--host", host, "--port", str(port), *trust]
+    _for_flowers_command(home, port, insecure=serve.insecure)
     try:
         _superlink(arguments, keeper)
     except SystemExit as stop:
@@ -100,6 +102,15 @@ def run_server(serve: Serve) -> None:
             raise FederationError(f"the server stopped: {last_error.message or f'see {path}'}") from None
     finally:
         terminal.close()
+
+
+def _for_flowers_command(home: Path, port: int, *, insecure: bool) -> None:
+    """Write the file by which Flower's own command finds this server: ``FLWR_HOME=server/flwr flwr ls edgefed``."""
+    trust = "insecure = true" if insecure else f"root-certificates = {as_toml(str(home / 'ca.crt'))}"
+    (home / "flwr").mkdir(exist_ok=True, mode=0o700)
+    (home / "flwr" / "config.toml").write_text(
+        f'[superlink.edgefed]\naddress = "127.0.0.1:{port}"\n{trust}\n', encoding="utf-8"
+    )
 
 
 def _superlink(arguments: list[str], keeper: threading.Thread) -> None:
