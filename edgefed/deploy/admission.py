@@ -47,7 +47,7 @@ def key_is_known(server: str, authority: Path, key: Path) -> bool:
     client = FleetHttpClient.from_server_address(
         server,
         insecure=False,
-        root_certificates=str(authority),
+        root_certificates=authority.read_bytes(),
         interceptors=(
             RuntimeVersionHttpInterceptor(component_name="edgefed"),
             NodeAuthHttpInterceptor(private, public),

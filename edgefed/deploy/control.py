@@ -52,7 +52,7 @@ class Control:
         self._client = ControlHttpClient.from_server_address(
             server_address=f"127.0.0.1:{port}",
             insecure=authority is None,
-            root_certificates=None if authority is None else str(authority),
+            root_certificates=None if authority is None else authority.read_bytes(),
             interceptors=[RuntimeVersionHttpInterceptor(component_name="edgefed")],
         )
 

@@ -116,7 +116,7 @@ def settings_for(deployment: Deployment, given: Mapping[str, Any]) -> Federation
 def _as_kept(home: Path, config: FederationConfig) -> FederationConfig:
     """Return settings with what the devices' files turned out to be, as the run's folder has it."""
     kept = read_settings(home / "config.toml")
-    found = ("classes", "feature-columns", "label-column", "partition")
+    found = ("classes", "feature-columns", "label-column")
     return FederationConfig.from_mapping({**config.to_mapping(), **{key: kept[key] for key in found}})
 
 

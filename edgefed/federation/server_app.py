@@ -131,7 +131,7 @@ def _of_devices(config: FederationConfig, fleet: Fleet) -> tuple[FederationConfi
 
     The server holds the rows of ``test-path``, or none: then the devices' held-out rows stand in for them.
     """
-    config = config.replace(dataset="devices", partition="natural", data_path="")
+    config = config.replace(dataset="devices", data_path="")
     table = read_device_file(config.test_path, config) if config.test_path else None
     told = fleet.agree(table.class_names if table is not None else ())
     config = FederationConfig.from_mapping({**config.to_mapping(), **told})

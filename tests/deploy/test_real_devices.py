@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -17,6 +18,7 @@ from edgefed.config import FederationConfig
 from edgefed.data.device_file import write_shards
 from edgefed.data.shards import federate
 from edgefed.deploy.certificates import make_authority, make_device_key
+from edgefed.deploy.control import Control
 from edgefed.deploy.folder import Deployment, DeviceIdentity
 from edgefed.deploy.provision import provision, revoke
 
@@ -25,9 +27,10 @@ pytestmark = pytest.mark.runtime
 SCRIPTS = Path(edgefed.__file__).parents[1] / "scripts"
 
 
-def test_the_rehearsal_ends_where_the_simulation_ends():
+def test_the_rehearsal_ends_where_the_simulation_ends(tmp_path):
     """Float32, three rounds, over TLS with keys; everything that it started is gone when it ends."""
-    command = [SCRIPTS / "rehearse.sh", "--devices", "3", "--rounds", "3", "--format", "json"]
+    kept = tmp_path / "rehearsal"
+    command = [SCRIPTS / "rehearse.sh", "--devices", "3", "--rounds", "3", "--format", "json", "--out", kept]
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
 
@@ -38,7 +41,7 @@ def test_the_rehearsal_ends_where_the_simulation_ends():
     assert found["test"]["recall"] == pytest.approx(found["simulation"]["test"]["recall"])
     assert found["seconds_per_round"] > 0
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert "edgefed-rehearsal-" not in listed
+    assert str(kept) not in listed
 
 
 def addresses_of_this_machine():
@@ -58,6 +61,12 @@ def rounds_of(folder):
         number, client = map(int, line.split(",")[:2])
         rounds.setdefault(client, []).append(number)
     return rounds
+
+
+def online(deployment):
+    """Return the nodes that the server counts as connected."""
+    with closing(Control(deployment.port, deployment.server / "ca.crt")) as control:
+        return [node for node in control.nodes() if node["status"] == "online"]
 
 
 def answered(*words):
@@ -123,6 +132,12 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
         # A revoked key is refused within seconds, and the device says so.
         revoke(Deployment.read(deployment.folder), "device-2")
         assert late.ended() == 1
+        # A server that is started again has forgotten its nodes, and knows their keys: devices join again.
+        server.process.terminate()
+        server.ended()
+        again = here.start("again", "launch-server", deployment.folder, "--host", "0.0.0.0")
+        again.until(lambda: "2 devices may join" in again.said)
+        again.until(lambda: len(online(deployment)) == 2)
 
     assert all(row["connected"] and row["registered"] and row["seen"] < 60 for row in seen.values())
     assert [row["rows"] for row in seen.values()] == data.shards.train.sizes.tolist()
