@@ -131,7 +131,8 @@ class FederationConfig:
 
     # -- data
     dataset: str = setting("iris", "what to learn from", choices="edgefed.data.datasets:DATASETS")
-    data_path: str = setting("", "the CSV file of dataset=csv")
+    data_path: str = setting("", "the CSV file of dataset=csv; a device's own is in its node config")
+    test_path: str = setting("", "the server's CSV of test rows, for dataset=devices (empty: clients test)")
     label_column: str = setting("", "the CSV's label column (empty: the last one)")
     client_column: str = setting("", "the CSV column that names each row's client, for partition=natural")
     feature_columns: str = setting("", "CSV columns to learn from, comma-separated (empty: all others)")
@@ -150,7 +151,8 @@ class FederationConfig:
     validation_fraction: float = share(0.2, "share held out by the server for tuning and convergence only")
     client_test_fraction: float = setting(
         -1.0,
-        "share of each client's own rows that it never trains on (-1: 0.2 where a CSV's column names clients, else 0)",
+        "share of each client's own rows that it never trains on (-1: 0.2 on devices and where a CSV's column names "
+        "clients, else 0)",
         low=-1,
         high=1,
         open_high=True,
@@ -251,6 +253,7 @@ class FederationConfig:
     evaluate_every: int = count(1, "rounds between evaluations (the last round is always evaluated)")
     checkpoint_every: int = setting(1, "rounds between checkpoints of a run that has a folder; 0: none", low=0)
     run_folder: str = setting("", "where a ServerApp keeps its run (empty: nowhere); --out on the command line")
+    wait_for_clients: float = positive(60.0, "seconds that a run on Flower's runtimes waits for its clients", high=1e6)
     tracking: str = setting("none", "where results go beside the run's folder", choices=TRACKING)
     # -- numbers
     dtype: str = setting("float32", "of weights and arithmetic", choices=DTYPES)
@@ -464,7 +467,7 @@ def _check_together(config: FederationConfig) -> None:
     if -1 < config.client_test_fraction < 0:
         raise SettingsError(
             f"client-test-fraction={config.client_test_fraction:g}: expected a number, at least 0 and less than 1 "
-            "(or -1: 0.2 where a CSV's column names clients, else 0)"
+            "(or -1: 0.2 on devices and where a CSV's column names clients, else 0)"
         )
     if config.optimizer == "adam" and config.momentum:
         raise SettingsError(f"momentum={config.momentum:g} contradicts optimizer=adam: momentum is a setting of sgd")
@@ -476,13 +479,7 @@ def _check_together(config: FederationConfig) -> None:
         )
     if config.dataset == "csv" and not config.data_path:
         raise SettingsError("dataset=csv needs data-path: the CSV file to read")
-    if config.dataset != "csv":
-        for name in ("data_path", "label_column", "client_column", "feature_columns", "drop_columns"):
-            if getattr(config, name):
-                raise SettingsError(
-                    f"{key_of(name)}={shown(getattr(config, name))} contradicts dataset={config.dataset}: "
-                    "it is a setting of dataset=csv"
-                )
+    _check_columns(config)
     if config.partition == "natural" and config.dataset == "csv" and not config.client_column:
         raise SettingsError("partition=natural needs client-column: the CSV column that names each row's client")
     if not config.device_profiles:
@@ -501,6 +498,20 @@ def _check_together(config: FederationConfig) -> None:
             f"expected at most {cohort}"
         )
     _check_options(config)
+
+
+def _check_columns(config: FederationConfig) -> None:
+    """Refuse settings of files where the dataset has none."""
+    files = {"data_path", "label_column", "client_column", "feature_columns", "drop_columns"}
+    belong = {"csv": files, "devices": files | {"test_path"}}.get(config.dataset, set())
+    for spec in dataclasses.fields(config):
+        name, value = spec.name, getattr(config, spec.name)
+        if name in files | {"test_path"} and name not in belong and value:
+            whose = "devices" if name == "test_path" else "csv"
+            raise SettingsError(
+                f"{key_of(name)}={shown(value)} contradicts dataset={config.dataset}: "
+                f"it is a setting of dataset={whose}"
+            )
 
 
 def _check_options(config: FederationConfig) -> None:

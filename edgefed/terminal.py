@@ -42,8 +42,9 @@ def show_run(run: Run) -> None:
     table.add_column("", justify="right")
     for name in ("balanced_accuracy", "accuracy", "macro_f1", "worst_recall", "g_mean", "log_loss", "brier"):
         value = summary["test"][name]
-        # Null stands in a folder for the log-loss of a model that diverged.
-        table.add_row(name.replace("_", " "), "inf" if value is None else f"{value:.4f}")
+        # Null stands in a folder for the log-loss of a model that diverged, and for what devices do not tell.
+        missing = "inf" if name == "log_loss" else "-"
+        table.add_row(name.replace("_", " "), missing if value is None else f"{value:.4f}")
     for name, value in zip(run.manifest["classes"], summary["test"]["recall"], strict=True):
         table.add_row(f"recall of {name}", "no rows" if value is None else f"{value:.4f}")
     show(table)
@@ -55,6 +56,35 @@ def show_run(run: Run) -> None:
     if config.long_tail > 1:
         note("accuracy, macro F1, log loss and brier stand at the data's own class mix, before the long tail")
     note(f"folder: {run.folder}; edgefed plot {run.folder} draws it")
+
+
+def show_devices(rows: Sequence[dict[str, Any]]) -> None:
+    """Print a row a device to stdout."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("device", "id", "key", "connected", "last seen", "rows", "rounds", "last error"):
+        table.add_column(title, justify="right" if title in ("id", "rows", "rounds") else "left")
+    for row in rows:
+        seen = "never" if row["seen"] is None else f"{row['seen']:.0f} s ago"
+        held = "" if row["rows"] is None else str(row["rows"])
+        told = ("yes" if row["connected"] else "no", seen, held, str(row["rounds"]), row["error"])
+        table.add_row(row["name"], str(row["partition-id"]), row["state"], *told)
+    show(table)
+
+
+def show_rehearsal(found: dict[str, Any]) -> None:
+    """Print what devices and simulation came to, side by side, to stdout; what it cost to stderr."""
+    table = Table(title=f"{found['devices']} devices, {found['rounds']} rounds", box=None)
+    for title in ("test measure", "devices", "simulation"):
+        table.add_column(title, justify="left" if title == "test measure" else "right")
+    for name in ("balanced_accuracy", "accuracy", "macro_f1", "worst_recall", "log_loss"):
+        values = (found["test"][name], found["simulation"]["test"][name])
+        table.add_row(name.replace("_", " "), *("-" if value is None else f"{value:.4f}" for value in values))
+    table.add_row("largest difference in a weight", f"{found['max_weight_difference']:.1e}", "")
+    table.add_row("seconds a round", f"{found['seconds_per_round']:.2f}", "")
+    show(table)
+    took, memory = found["seconds"], found["megabytes_a_device"]
+    held = "" if memory is None else f"; {memory:.0f} MB a device"
+    note(f"start {took['start']:.0f} s, run {took['run']:.0f} s, stop {took['stop']:.0f} s{held}")
 
 
 def show_comparison(result: dict[str, Any]) -> None:

@@ -11,8 +11,11 @@ import typer
 from typer.core import TyperGroup
 
 from edgefed.cli.compare import compare
+from edgefed.cli.deploy import doctor, launch, launch_device, launch_server, provision, rehearse, status
+from edgefed.cli.export import export
 from edgefed.cli.look import list_names, partition, plot, predict, report
 from edgefed.cli.run import run
+from edgefed.cli.shards import shards
 from edgefed.config import SettingsError
 from edgefed.terminal import note
 
@@ -24,9 +27,18 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "compare": compare,
     "partition": partition,
+    "shards": shards,
     "plot": plot,
     "report": report,
     "predict": predict,
+    "export": export,
+    "provision": provision,
+    "launch-server": launch_server,
+    "launch-device": launch_device,
+    "launch": launch,
+    "status": status,
+    "doctor": doctor,
+    "rehearse": rehearse,
     "list": list_names,
 }
 

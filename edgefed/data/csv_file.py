@@ -39,6 +39,7 @@ class Table:
     class_names: tuple[str, ...]
     clients: NDArray[np.int64] | None
     client_names: tuple[str, ...]
+    label_name: str = ""
 
 
 def read_csv(
@@ -50,6 +51,7 @@ def read_csv(
     drop: Sequence[str] = (),
     classes: Sequence[str] = (),
     allow_missing: bool = False,
+    partial: bool = False,
 ) -> Table:
     """Read a comma-separated file with a header line.
 
@@ -67,6 +69,8 @@ def read_csv(
         Labels in order; empty takes the sorted union (numbers in numeric order).
     allow_missing : bool
         Read an empty feature cell as NaN instead of refusing it.
+    partial : bool
+        The file is one client's part of the data: one class will do, and so will no row at all.
 
     Raises
     ------
@@ -75,18 +79,18 @@ def read_csv(
         found, what would do.
     """
     path = Path(path)
-    header, rows = _records(path, fewest_columns=2)
+    header, rows = _records(path, fewest_columns=2, fewest_rows=0 if partial else 1)
     columns = _columns(path, header, label, client, features, drop)
     values = _features(path, header, rows, columns.features, allow_missing, drop)
     for place, column in enumerate(columns.features):
-        if np.isnan(values[:, place]).all():
+        if not partial and np.isnan(values[:, place]).all():
             _refuse(path, f"column '{shown(header[column])}': every cell is empty; drop it with drop-columns")
     label_name, labels = header[columns.label], [row[columns.label].strip() for _, row in rows]
     if label_name in labels:
         _refuse(path, f"row 1: '{shown(label_name)}' is a label too, expected a header line with column names")
     lines = [line for line, _ in rows]
     try:
-        names = class_names(label_name, lines, labels, classes)
+        names = class_names(label_name, lines, labels, classes, partial=partial)
     except SettingsError as error:
         _refuse(path, str(error))
     index = {name: position for position, name in enumerate(names)}
@@ -98,6 +102,7 @@ def read_csv(
         class_names=names,
         clients=clients,
         client_names=client_names,
+        label_name=label_name,
     )
 
 
@@ -110,7 +115,7 @@ def read_feature_rows(path: str | Path, names: Sequence[str], *, allow_missing: 
         One line, as :func:`read_csv`.
     """
     path = Path(path)
-    header, rows = _records(path, fewest_columns=1)
+    header, rows = _records(path, fewest_columns=1, fewest_rows=1)
     for name in names:
         if name not in header:
             _refuse(path, f"no column '{shown(name)}', which the model learned from")
@@ -121,7 +126,7 @@ def _refuse(path: Path, line: str) -> NoReturn:
     raise SettingsError(f"{path}: {line}") from None
 
 
-def _records(path: Path, fewest_columns: int) -> tuple[list[str], list[Row]]:
+def _records(path: Path, fewest_columns: int, fewest_rows: int) -> tuple[list[str], list[Row]]:
     """Return the header and the rows, all of one width."""
     records = _parsed(path, read_utf8(path, "CSV text"))
     while records and not any(cell.strip() for cell in records[-1][1]):
@@ -131,7 +136,7 @@ def _records(path: Path, fewest_columns: int) -> tuple[list[str], list[Row]]:
     header = [name.strip() for name in records[0][1]]
     _check_header(path, header, fewest_columns)
     rows = records[1:]
-    if not rows:
+    if len(rows) < fewest_rows:
         _refuse(path, "a header line but no rows")
     for line, row in rows:
         if len(row) != len(header):

@@ -177,6 +177,14 @@ def csv(config: FederationConfig) -> Dataset:
     )
 
 
+def devices(config: FederationConfig) -> Dataset:
+    """Rows that real devices hold, each its own file: edgefed launch trains on them there."""
+    raise SettingsError(
+        "dataset=devices: the rows lie on the devices, and edgefed launch trains on them there; "
+        "a simulation needs a dataset of its own, as dataset=csv data-path=FILE.csv"
+    )
+
+
 DATASETS: Registry[Callable[[FederationConfig], Dataset]] = Registry(
     "edgefed.datasets",
     {
@@ -187,6 +195,7 @@ DATASETS: Registry[Callable[[FederationConfig], Dataset]] = Registry(
         "fcube": fcube,
         "fedprox-synthetic": fedprox_synthetic,
         "csv": csv,
+        "devices": devices,
     },
 )
 

@@ -35,7 +35,9 @@ def natural_order(name: str) -> tuple[int, float, str]:
     return (1, 0.0, name) if number is None or not math.isfinite(number) else (0, number, name)
 
 
-def class_names(column: str, rows: Sequence[int], labels: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+def class_names(
+    column: str, rows: Sequence[int], labels: Sequence[str], wanted: Sequence[str], *, partial: bool = False
+) -> tuple[str, ...]:
     """Return the classes of a label column: those wanted, or the sorted union of its labels.
 
     Parameters
@@ -46,6 +48,8 @@ def class_names(column: str, rows: Sequence[int], labels: Sequence[str], wanted:
     labels : sequence of str [rows]
     wanted : sequence of str
         Classes in order; empty takes what the column holds.
+    partial : bool
+        The rows are a part of the data: one class, or none, will do.
 
     Raises
     ------
@@ -64,7 +68,7 @@ def class_names(column: str, rows: Sequence[int], labels: Sequence[str], wanted:
             raise SettingsError(f"{where}: {found}; remove the row, or {instead}")
         raise SettingsError(f"{where}: not in classes={shown(','.join(wanted))}: {unknown('class', text, wanted)}")
     found_names = sorted(set(labels), key=natural_order)
-    if len(found_names) < 2:
+    if len(found_names) < 2 and not partial:
         raise SettingsError(f"column '{shown(column)}': one class only ('{shown(labels[0])}'), expected at least two")
     if not wanted:
         _check_unasked(column, found_names, len(labels))

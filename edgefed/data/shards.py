@@ -94,13 +94,14 @@ def federate(config: FederationConfig, dataset: Dataset | None = None) -> tuple[
     parts = split(dataset, config)
     clients = None if dataset.clients is None else dataset.clients[parts.pool]
     shared = partition(dataset.labels[parts.pool], config, clients).mapped(parts.pool)
-    train, held_out = _hold_out(shared, dataset, config)
+    ids = np.arange(len(shared))
+    train, held_out = hold_out(shared, dataset.labels, ids, config)
     shards = Shards(
         features=dataset.features,
         labels=dataset.labels,
         train=train,
         held_out=held_out,
-        ids=np.arange(len(shared)),
+        ids=ids,
         num_classes=dataset.num_classes,
     )
     return config, FederatedData(dataset, parts, shards)
@@ -121,19 +122,24 @@ def _natural_settings(config: FederationConfig, dataset: Dataset) -> FederationC
     return config.replace(num_clients=found, client_test_fraction=own_rows if asked < 0 else asked)
 
 
-def _hold_out(shared: Partition, dataset: Dataset, config: FederationConfig) -> tuple[Partition, Partition]:
-    """Split each shard into rows to train on and rows that the client never trains on, by class."""
+def hold_out(
+    shared: Partition, labels: NDArray[np.int64], ids: NDArray[np.int64], config: FederationConfig
+) -> tuple[Partition, Partition]:
+    """Split each shard into rows to train on and rows that the client never trains on, by class.
+
+    A client's draws are named by its partition id (``ids`` [clients]): a device alone holds out the same rows.
+    """
     fraction = max(config.client_test_fraction, 0.0)
     if not fraction:
         return shared, Partition(np.zeros_like(shared.offsets), np.empty(0, np.int64))
     owner = np.repeat(np.arange(len(shared)), shared.sizes)
     place = np.arange(len(owner)) - shared.offsets[owner]
-    seed = config.split_stream
+    seed, named = config.split_stream, ids[owner]
     # A client's rows by class, shuffled within; then every 1/fraction-th is held out, from a random first one on,
     # so classes keep their shares.
-    keys = counter_keys(seed, "client-test", 0, owner, place)
-    order = np.lexsort((keys, dataset.labels[shared.indices], owner))
-    first = counter_keys(seed, "client-test", 1, owner, 0) / 2.0**64
+    keys = counter_keys(seed, "client-test", 0, named, place)
+    order = np.lexsort((keys, labels[shared.indices], owner))
+    first = counter_keys(seed, "client-test", 1, named, 0) / 2.0**64
     taken = np.floor((place + 1) * fraction + first) > np.floor(place * fraction + first)
     # At least one row is left to train on.
     everything = np.bincount(owner, taken, minlength=len(shared)) == shared.sizes

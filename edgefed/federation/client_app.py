@@ -1,4 +1,8 @@
-"""The ClientApp: one client's answers to query, train and evaluate messages."""
+"""The ClientApp: one client's answers to query, train and evaluate messages.
+
+A node whose node config has ``data-path`` is a device with rows of its own: it trains on that file. Any other node
+takes its partition of the run's dataset, as in a simulation.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,15 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
-from flwr.app import Message
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from edgefed.config import FederationConfig
+from edgefed.data.device_file import device_shards, read_device_file
 from edgefed.data.shards import federate
 from edgefed.federation.clients import CONTROL, DTYPES, ROWS, Clients, schedule_of, update_of
 from edgefed.federation.compression import compression_mod
+from edgefed.federation.introduction import DATA_PATH, INTRODUCE, TOLD, introduction
 from edgefed.federation.messages import (
     ARRAYS,
     CONFIG,
@@ -29,7 +35,6 @@ from edgefed.learning.training import train
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from flwr.app import Context
     from numpy.typing import NDArray
 
     from edgefed.learning.training import Execution
@@ -39,16 +44,20 @@ def make_client_app(clients_of: Callable[[Context], Clients], execution: Executi
     """Return a ClientApp whose client is found by ``clients_of(context)``: a :class:`Clients` of one shard."""
     app = ClientApp(mods=[compression_mod])
 
+    @app.query(INTRODUCE)
+    def introduce(message: Message, context: Context) -> Message:
+        return Message(introduction(context), reply_to=message)
+
     @app.query()
     def query(message: Message, context: Context) -> Message:
-        clients = clients_of(context)
+        clients = clients_of(_informed(context, message))
         asked = message.content.config_records[CONFIG]
         columns = clients.statistics(moments=bool(asked["moments"]), class_counts=bool(asked["class-counts"]))
         return _reply(message, clients, columns)
 
     @app.train()
     def train_round(message: Message, context: Context) -> Message:
-        clients = clients_of(context)
+        clients = clients_of(_informed(context, message))
         params, round_number = _weights(message, clients), _round(message)
         guidance = read_guidance(message.content.config_records[CONFIG])
         if not clients.shards.train.sizes[0]:
@@ -74,11 +83,26 @@ def make_client_app(clients_of: Callable[[Context], Clients], execution: Executi
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        clients = clients_of(context)
+        clients = clients_of(_informed(context, message))
         guidance = read_guidance(message.content.config_records[CONFIG])
         return _reply(message, clients, clients.evaluate(guidance, np.array([0]), _weights(message, clients)))
 
     return app
+
+
+def _informed(context: Context, message: Message) -> Context:
+    """Return the context with what the server found out from all devices: order of classes, of feature columns."""
+    told = message.content.config_records[CONFIG]
+    settings = {key: cast("str", told[key]) for key in TOLD if key in told}
+    if not settings:
+        return context
+    return Context(
+        run_id=context.run_id,
+        node_id=context.node_id,
+        node_config=context.node_config,
+        state=context.state,
+        run_config={**context.run_config, **settings},
+    )
 
 
 def _weights(message: Message, clients: Clients) -> torch.Tensor:
@@ -110,6 +134,26 @@ def _reply(
     return Message(reply_content(model, weights, columns, 0), reply_to=message)
 
 
+def clients_of_node(context: Context) -> Clients:
+    """Return a node's client: its own file's rows where its node config has ``data-path``, else its partition."""
+    if DATA_PATH in context.node_config:
+        return clients_of_device(context)
+    return clients_of_partition(context)
+
+
+def clients_of_device(context: Context) -> Clients:
+    """Return the client whose rows are the file that the node's config names by ``data-path``.
+
+    Raises
+    ------
+    SettingsError
+        One line, for a file that cannot be used.
+    """
+    config = FederationConfig.from_mapping({**context.run_config, "dataset": "devices"})
+    table = read_device_file(str(context.node_config[DATA_PATH]), config)
+    return Clients(config, device_shards(table, config, int(context.node_config["partition-id"])))
+
+
 def clients_of_partition(context: Context) -> Clients:
     """Return the client that a node's config names by ``partition-id``, from the run's settings alone.
 
@@ -122,4 +166,4 @@ def clients_of_partition(context: Context) -> Clients:
     return Clients(config, data.shards.one(position))
 
 
-app = make_client_app(clients_of_partition)
+app = make_client_app(clients_of_node)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from edgefed.learning.metrics import balanced_accuracy, measures
+from edgefed.learning.metrics import balanced_accuracy, measures, measures_of_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,3 +157,23 @@ def by_label_shares(recall: Sequence[float], class_counts: NDArray[np.int64]) ->
 def by_held_out(confusion: NDArray[np.int64]) -> dict[str, Any]:
     """Summarise clients by balanced accuracy over the classes they hold, from confusion [clients, C, C]."""
     return client_summary(balanced_accuracy(confusion), "held out: rows that the client never trains on")
+
+
+def by_sums(confusion: NDArray[np.int64], loss: Floats, rows: Floats) -> dict[str, Any]:
+    """Return a test's measures from what clients say of their held-out rows, summed: the pooled rows' own.
+
+    Parameters
+    ----------
+    confusion : int64 ndarray [clients, classes, classes]
+    loss : float64 ndarray [clients]
+        Mean log-loss of each client's rows.
+    rows : float64 ndarray [clients]
+
+    Returns
+    -------
+    dict
+        As :class:`StackedEvaluation` gives; ``brier`` is None, which no client tells.
+    """
+    listed = {name: values.tolist() for name, values in measures_of_counts(confusion.sum(0)).items()}
+    total = rows.sum()
+    return listed | {"log_loss": float(loss @ rows / total) if total else None, "brier": None}

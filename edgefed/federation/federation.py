@@ -139,6 +139,10 @@ class Federation:
     carried : mapping of str to Stateful, optional
         Whatever else goes from a round to the next, by the name that its arrays have in a checkpoint (a prefix of
         theirs). A strategy that is :class:`Stateful` is ``server``.
+    before_round : callable, optional
+        Called before each round with the federation: devices come and go.
+    told : dict of str to str
+        Settings that every client is told with each message. Neutral: none, as clients know the run's.
     """
 
     config: FederationConfig
@@ -151,6 +155,8 @@ class Federation:
     applied: Callable[[Guidance], dict[str, list[Any]]] | None = None
     on_round: Callable[[Federation], None] | None = None
     carried: dict[str, Stateful] = field(default_factory=dict)
+    before_round: Callable[[Federation], None] | None = None
+    told: dict[str, str] = field(default_factory=dict)
 
     round: int = 0
     weights: NDArray[np.floating] = field(init=False)
@@ -158,6 +164,8 @@ class Federation:
     nodes: NDArray[np.uint64] = field(init=False)
     rows: NDArray[np.int64] = field(init=False)
     held_out: NDArray[np.int64] = field(init=False)
+    present: NDArray[np.bool_] | None = None
+    """Which clients are connected [clients]; None where none can be gone."""
     history: list[dict[str, Any]] = field(default_factory=list)
     clients: list[ClientRows] = field(default_factory=list)
     client_updates: int = 0
@@ -261,9 +269,16 @@ class Federation:
         return self.remedy.prediction_shift(self.guidance.class_counts, self.model.classes)
 
     def plan(self, round_number: int) -> Round:
-        """Return who takes part in a round, and how far each gets."""
+        """Return who takes part in a round, and how far each gets; devices that are gone do not."""
         size = max(1, round(self.config.fraction_train * len(self.nodes)))
-        return self.participation.plan(round_number, size, self.cohort(round_number))
+        plan = self.participation.plan(round_number, size, self.cohort(round_number))
+        return plan if self.present is None else plan.of(self.present[plan.cohort])
+
+    @property
+    def testers(self) -> NDArray[np.int64]:
+        """Clients that hold rows out, and can be reached."""
+        there = (self.held_out > 0) & (self.rows > 0)
+        return np.flatnonzero(there if self.present is None else there & self.present)
 
     def cohort(self, round_number: int) -> NDArray[np.int64]:
         """Return the partition ids that ``selection=uniform`` draws for a round, ascending; at least one."""

@@ -129,9 +129,11 @@ def to_flat(model: MLP, record: ArrayRecord) -> NDArray[np.floating]:
     return model.flat({name: array.numpy() for name, array in record.items()})
 
 
-def guidance_config(guidance: Guidance) -> ConfigRecord:
-    """Return the config that goes with every train and evaluate message."""
+def guidance_config(guidance: Guidance, told: Mapping[str, str] | None = None) -> ConfigRecord:
+    """Return the config that goes with every train and evaluate message; ``told`` are settings for devices."""
     config = ConfigRecord({"feature-mean": guidance.mean.tolist(), "feature-scale": guidance.scale.tolist()})
+    for key, value in (told or {}).items():
+        config[key] = value
     if guidance.class_counts is not None:
         config["class-counts"] = guidance.class_counts.tolist()
     return config

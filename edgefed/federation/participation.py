@@ -68,6 +68,11 @@ class Round:
         """Clients that are sent to."""
         return self.cohort[self.asked]
 
+    def of(self, kept: NDArray[np.bool_]) -> Round:
+        """Return the round of a part of its cohort [cohort]."""
+        lost = [why for why, there in zip(self.lost, kept.tolist(), strict=True) if there]
+        return Round(self.cohort[kept], self.asked[kept], self.epochs[kept], lost, self.stopped[kept])
+
 
 def check_edge(config: FederationConfig) -> None:
     """Refuse devices or availability that cannot be used, before anything is trained or written.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flwr.app import ConfigRecord, MessageType, RecordDict
@@ -26,14 +26,7 @@ def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence
     FederationError
         When clients are missing, or none has a row to train on.
     """
-    asked = [
-        Broadcast(
-            RecordDict({CONFIG: ConfigRecord({"moments": _needs_moments(f), "class-counts": _needs_counts(f)})}),
-            np.asarray(ids, np.uint64),
-            MessageType.QUERY,
-        )
-        for f, ids in zip(federations, nodes, strict=True)
-    ]
+    asked = [_question(f, ids) for f, ids in zip(federations, nodes, strict=True)]
     answers = exchange([(f.grid, messages) for f, messages in zip(federations, asked, strict=True)])
     traffic = Traffic()
     for federation, messages, replies in zip(federations, asked, answers, strict=True):
@@ -44,6 +37,41 @@ def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence
 
 def _expected(federation: Federation) -> Expected:
     return expected_of_query(federation, moments=_needs_moments(federation), class_counts=_needs_counts(federation))
+
+
+def admit(federation: Federation, exchange: Exchange, nodes: Sequence[int]) -> None:
+    """Ask devices that came after the query round how many rows they hold, and let them take part.
+
+    The scaler and the classes' totals stay those of the devices that the run began with: the model has learned on
+    them.
+    """
+    messages = _question(federation, nodes)
+    (replies,) = exchange([(federation.grid, messages)])
+    screened = screen(replies, _expected(federation))
+    traffic = Traffic()
+    up, down = federation.query_bytes
+    federation.query_bytes = (up + traffic.received(screened.kept), down + traffic.sent(messages))
+    if len(screened.kept):
+        _enter(federation, screened)
+        vars(federation).pop("holders", None)  # counted anew
+
+
+def _question(federation: Federation, nodes: Sequence[int]) -> Broadcast:
+    asked: dict[str, Any] = {
+        "moments": _needs_moments(federation),
+        "class-counts": _needs_counts(federation),
+        **federation.told,
+    }
+    return Broadcast(RecordDict({CONFIG: ConfigRecord(asked)}), np.asarray(nodes, np.uint64), MessageType.QUERY)
+
+
+def _enter(federation: Federation, screened: Screened) -> None:
+    """Write down where each client is and how many rows it holds."""
+    found = screened.metrics
+    ids = found[PARTITION_ID].astype(np.int64)
+    federation.nodes[ids] = senders(screened.kept)
+    federation.rows[ids] = found[ROWS].astype(np.int64)
+    federation.held_out[ids] = found["num-held-out"].astype(np.int64)
 
 
 def _needs_moments(federation: Federation) -> bool:
@@ -57,8 +85,10 @@ def _needs_counts(federation: Federation) -> bool:
 def _learn(federation: Federation, screened: Screened) -> None:
     expected = federation.config.num_clients
     found = screened.metrics
-    ids = found.get(PARTITION_ID, np.empty(0, np.int64))
-    if not np.array_equal(ids, np.arange(expected)):
+    ids = found.get(PARTITION_ID, np.empty(0)).astype(np.int64)
+    # Devices may come later; the clients of a simulation are there from the start.
+    unknown = len(np.unique(ids)) < len(ids) or bool((ids >= expected).any())
+    if unknown or len(ids) < (1 if federation.told else expected):
         missing = sorted(set(range(expected)) - set(ids.tolist()))
         reasons = [failure.reason for failure in screened.failed] + [
             f"client {client}: {why}" for client, why in screened.refused.items()
@@ -68,9 +98,9 @@ def _learn(federation: Federation, screened: Screened) -> None:
             f"{len(ids)} of {expected} clients answered the query{reason}; missing or repeated partition ids: "
             f"{', '.join(map(str, missing[:5])) or 'repeated'}"
         )
-    federation.nodes = senders(screened.kept)
-    federation.rows = found[ROWS].astype(np.int64)
-    federation.held_out = found["num-held-out"].astype(np.int64)
+    federation.nodes = np.zeros(expected, np.uint64)
+    federation.rows, federation.held_out = np.zeros(expected, np.int64), np.zeros(expected, np.int64)
+    _enter(federation, screened)
     federation.dual = np.zeros(expected)
     if not federation.rows.sum():
         raise FederationError("no client has a row to train on")
@@ -81,4 +111,4 @@ def _learn(federation: Federation, screened: Screened) -> None:
         scale = scale_of(count, mean, m2)
     counts = total_counts(federation.config, found["class-counts"]) if "class-counts" in found else None
     federation.guidance = Guidance(mean, scale, counts)
-    federation._config = guidance_config(federation.guidance)
+    federation._config = guidance_config(federation.guidance, federation.told)

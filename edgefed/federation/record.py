@@ -97,6 +97,8 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
     """Return the finished run's manifest: how to predict with the model, and the summary."""
     weights = federation.model.state_dict(federation.weights)
     last = federation.history[-1]
+    # Devices that were all gone in the last round were tested in an earlier one.
+    tested: dict[str, Any] = next((row["test"] for row in reversed(federation.history) if "test" in row), {})
     shift = federation.prediction_shift
     summary = {
         "run": name,
@@ -105,7 +107,7 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
         "clients": len(federation.nodes),
         "client_updates": federation.client_updates,
         "seconds": round(seconds, 6),
-        "test": {key: value for key, value in last["test"].items() if key != "confusion"},
+        "test": {key: value for key, value in tested.items() if key != "confusion"},
         "validation": {key: value for key, value in last.get("validation", {}).items() if key != "confusion"},
         "clients_test": clients_test(federation),
         "bytes": {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.federation.clients import DTYPES, ROWS, SAY, START_LOSS, STATE_ROUND
-from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out
+from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out, by_sums
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
 from edgefed.federation.messages import PARTITION_ID, STEPS, ask_for, in_sequence, to_flat, with_metric
 from edgefed.federation.quorum import check_quorum, what_became
@@ -52,6 +52,8 @@ def _advance(
     begun = time.perf_counter()
     drawn, items = [], []
     for federation in federations:
+        if federation.before_round is not None:
+            federation.before_round(federation)
         plan = federation.plan(federation.round + 1)
         cohort = plan.clients
         ask_for(federation._config, cohort, plan.epochs[plan.asked], federation.config.local_epochs)
@@ -243,7 +245,7 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
     """Ask clients that hold rows out for their measures, and add them and what moved to the round's row."""
     items, asked = [], []
     for federation, row in due:
-        holders = np.flatnonzero((federation.held_out > 0) & (federation.rows > 0))
+        holders = federation.testers
         if not len(holders):
             continue
         view = CohortView(federation.grid, federation.nodes[holders], federation.holders)
@@ -257,7 +259,7 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
     for (federation, row), (_, messages), answers in zip(asked, items, exchange(items), strict=True):
         replies = in_sequence(answers)
         up, down = traffic.received(answers_among(replies)), traffic.sent(messages)
-        holders = np.flatnonzero((federation.held_out > 0) & (federation.rows > 0))
+        holders = federation.testers
         found = screen(replies, expected_of_evaluation(federation), Asked(holders, federation.nodes[holders]))
         kept = found.kept
         row |= {f"evaluation_{name}": value for name, value in what_became(found).items()}
@@ -268,5 +270,8 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
         row["payload"]["down"] += payload_of(messages)
         if len(kept):
             classes = federation.model.classes
-            confusion = found.metrics["confusion"].astype(np.int64).reshape(-1, classes, classes)
+            metrics = found.metrics
+            confusion = metrics["confusion"].astype(np.int64).reshape(-1, classes, classes)
             row["clients_test"] = by_held_out(confusion) | {"confusion": confusion.sum(0).tolist()}
+            if "test" not in row:  # the server holds no test rows: the clients' together stand in for them
+                row["test"] = by_sums(confusion, metrics["loss"].astype(np.float64), metrics[ROWS].astype(np.float64))

@@ -93,7 +93,8 @@ def expected_of_evaluation(federation: Federation) -> Expected:
     """Return what an evaluate reply must hold."""
     counts = Column((federation.model.classes**2,), whole=True, low=0, high=MOST_EXAMPLES)
     rows = Column(whole=True, low=1, high=MOST_EXAMPLES)
-    columns = {PARTITION_ID: IDENTITY, ROWS: rows, "confusion": counts}
+    loss = Column(low=0, finite=False, required=False)
+    columns = {PARTITION_ID: IDENTITY, ROWS: rows, "loss": loss, "confusion": counts}
     return Expected(columns, told=federation.held_out)
 
 

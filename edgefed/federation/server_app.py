@@ -1,21 +1,32 @@
-"""The ServerApp: the same round loop over whatever grid Flower hands it."""
+"""The ServerApp: the same round loop over whatever grid Flower hands it.
+
+Its clients are simulated (each finds its partition by itself) or devices (each has a file of its own, which its node
+config names): they say which when they introduce themselves.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from flwr.serverapp import ServerApp
 
 from edgefed.config import FederationConfig
-from edgefed.data.shards import federate
+from edgefed.data.datasets import Dataset
+from edgefed.data.device_file import read_device_file
+from edgefed.data.partition import Partition
+from edgefed.data.shards import FederatedData, Shards, federate
+from edgefed.data.split import Split
 from edgefed.federation.checkpoint import RunLog
 from edgefed.federation.clients import Clients, model_of
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.exchange import through_grids
 from edgefed.federation.federation import Federation, FederationError
+from edgefed.federation.fleet import Fleet
 from edgefed.federation.query import query
 from edgefed.federation.record import environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds
@@ -23,11 +34,10 @@ from edgefed.federation.strategies import STRATEGIES
 from edgefed.runs import RunWriter, new_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flwr.app import Context
     from flwr.serverapp import Grid
-
-WAIT_FOR_NODES = 60.0
-"""Seconds that a run waits for its clients to be there."""
 
 app = ServerApp()
 log = logging.getLogger("flwr")
@@ -36,9 +46,12 @@ log = logging.getLogger("flwr")
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run one federation by the run config; ``run-folder`` says where it is kept."""
-    config, data = federate(FederationConfig.from_mapping(context.run_config))
+    config = settings_of(context.run_config)
+    exchange = through_grids(config.round_timeout)
+    fleet = Fleet(grid, exchange, config)
+    fleet.gather()
+    config, data, told = _of_devices(config, fleet) if fleet.of_devices else (*federate(config), {})
     model = model_of(config, data.dataset.features.shape[1], data.dataset.num_classes)
-    folder = new_folder(config.run_folder, "") if config.run_folder else None
     federation = Federation(
         config=config,
         grid=grid,
@@ -46,13 +59,17 @@ def main(grid: Grid, context: Context) -> None:
         model=model,
         validation=HeldOut.of(data, "validation"),
         test=HeldOut.of(data, "test"),
-        label_counts=data.class_counts,
-        applied=Clients(config, data.shards).applied,
+        label_counts=None if told else data.class_counts,
+        applied=None if told else Clients(config, data.shards).applied,
+        before_round=fleet.before_round if told else None,
+        told=told,
     )
+    query([federation], exchange, [fleet.nodes])
     opening = opening_manifest(config, data, "flower", environment())
-    writer = RunLog(federation, RunWriter(folder)) if folder is not None else None
-    if writer is not None:
-        writer.writer.begin(config, opening)
+    if told:
+        opening |= _devices(federation, fleet, opening)
+    folder = Path(config.run_folder) if config.run_folder else None
+    writer = _begun(federation, folder, opening)
 
     def after_round(federation: Federation) -> None:
         if writer is not None:
@@ -66,36 +83,86 @@ def main(grid: Grid, context: Context) -> None:
         )
 
     federation.on_round = after_round
-    exchange = through_grids(config.round_timeout)
-    query([federation], exchange, [_nodes(grid, config.num_clients)])
     begun = time.perf_counter()
     with writer or nullcontext():
         run_rounds([federation], exchange)
-    done = finished_run(federation, opening, folder.name if folder else "flower", time.perf_counter() - begun, folder)
+    seconds = time.perf_counter() - begun + (writer.earlier_seconds if writer is not None else 0.0)
+    if told:
+        opening |= _devices(federation, fleet, opening)  # those that came late as well
+    done = finished_run(federation, opening, folder.name if folder else "flower", seconds, folder)
     if writer is not None:
         writer.writer.end(done.weights, done.manifest)
     log.info("finished: %s", done.summary)
 
 
-def _nodes(grid: Grid, expected: int) -> list[int]:
-    """Return the ids of the nodes once all are there.
+def settings_of(run_config: Mapping[str, Any]) -> FederationConfig:
+    """Return a run's settings; a ``test-path`` says that it is one of devices."""
+    devices = {"dataset": "devices"} if run_config.get("test-path") else {}
+    return FederationConfig.from_mapping({**run_config, **devices})
 
-    Raises
-    ------
-    FederationError
-        When too few have come within :data:`WAIT_FOR_NODES` seconds, or there are too many.
-    """
-    deadline = time.monotonic() + WAIT_FOR_NODES
-    while len(nodes := list(grid.get_node_ids())) < expected:
-        if time.monotonic() > deadline:
-            raise FederationError(
-                f"{len(nodes)} of {expected} clients are connected after {WAIT_FOR_NODES:.0f} s; "
-                "start the others, or set num-clients (in a simulation num-supernodes) to what there is"
-            )
-        time.sleep(0.5)
-    if len(nodes) > expected:
-        raise FederationError(
-            f"{len(nodes)} nodes are connected, num-clients={expected}: set num-clients (in a simulation "
-            "num-supernodes) to the same number"
+
+def _begun(federation: Federation, folder: Path | None, opening: dict[str, Any]) -> RunLog | None:
+    """Return the log of a run that has a folder: made new, or one that was stopped and goes on."""
+    if folder is None:
+        return None
+    if (folder / "config.toml").is_file() and not (folder / "model.npz").exists():
+        _check_same_settings(folder, federation.config)
+        writer = RunLog(federation, RunWriter(folder))
+        writer.restore()
+        return writer
+    writer = RunLog(federation, RunWriter(new_folder(folder, "")))
+    writer.writer.begin(federation.config, opening)
+    return writer
+
+
+def _check_same_settings(folder: Path, config: FederationConfig) -> None:
+    kept = (folder / "config.toml").read_text(encoding="utf-8")
+    if kept != config.to_toml():
+        key = next(
+            (new for old, new in zip(kept.splitlines(), config.to_toml().splitlines(), strict=False) if old != new),
+            "other settings",
         )
-    return nodes
+        raise FederationError(f"run-folder={folder} began with other settings ({key}): give another folder")
+
+
+# ------------------------------------------------------------------------------------------------ devices
+def _of_devices(config: FederationConfig, fleet: Fleet) -> tuple[FederationConfig, FederatedData, dict[str, str]]:
+    """Return the settings as they turn out on devices, what the server holds, and what every device is told.
+
+    The server holds the rows of ``test-path``, or none: then the devices' held-out rows stand in for them.
+    """
+    config = config.replace(dataset="devices", data_path="")
+    table = read_device_file(config.test_path, config) if config.test_path else None
+    told = fleet.agree(table.class_names if table is not None else ())
+    config = FederationConfig.from_mapping({**config.to_mapping(), **told})
+    features, classes = tuple(told["feature-columns"].split(",")), tuple(told["classes"].split(","))
+    if config.test_path:
+        table = read_device_file(config.test_path, config)  # in the devices' order of columns and classes
+    elif config.client_test_fraction == 0:
+        raise FederationError("nothing to test on: give test-path, or a client-test-fraction of more than 0")
+    x = np.empty((0, len(features)), np.float32) if table is None else table.features
+    y = _none() if table is None else table.labels
+    nowhere = Partition(np.zeros(1, np.int64), _none())
+    split = Split(pool=_none(), validation=_none(), test=np.arange(len(y)), dropped=_none())
+    shards = Shards(x, y, nowhere, nowhere, _none(), len(classes))
+    return config, FederatedData(Dataset(x, y, features, classes), split, shards), told
+
+
+def _none() -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.empty(0, np.int64)
+
+
+def _devices(federation: Federation, fleet: Fleet, opening: dict[str, Any]) -> dict[str, Any]:
+    """Return what the manifest says of devices: who they are and how many rows each holds."""
+    return {
+        "rows": opening["rows"] | {"train": int(federation.rows.sum()), "held_out": int(federation.held_out.sum())},
+        "devices": [
+            {
+                "partition-id": member.partition_id,
+                "name": member.name,
+                "rows": int(federation.rows[member.partition_id]),
+                "held-out": int(federation.held_out[member.partition_id]),
+            }
+            for _, member in sorted(fleet.members.items())
+        ],
+    }

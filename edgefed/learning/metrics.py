@@ -171,6 +171,19 @@ def measures(
     }
 
 
+def measures_of_counts(confusion: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return the measures that a confusion matrix [..., classes, classes] alone gives, and itself."""
+    return {
+        "accuracy": accuracy(confusion),
+        "balanced_accuracy": balanced_accuracy(confusion),
+        "macro_f1": macro_f1(confusion),
+        "worst_recall": worst_recall(confusion),
+        "g_mean": g_mean(confusion),
+        "recall": recall(confusion),
+        "confusion": confusion,
+    }
+
+
 def log_softmax(logits: Floats) -> Floats:
     """Return log softmax over the last axis, in float64."""
     shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)

@@ -34,7 +34,7 @@ def test_a_built_in_dataset_is_scikit_learns(name: str) -> None:
 
 
 def test_every_other_dataset_has_tests_of_its_own() -> None:
-    assert set(DATASETS.own) == {*ROWS_OF_CLASSES, "fcube", "csv"}
+    assert set(DATASETS.own) == {*ROWS_OF_CLASSES, "fcube", "fedprox-synthetic", "csv", "devices"}
 
 
 def test_fishers_first_flower() -> None:

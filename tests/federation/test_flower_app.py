@@ -65,12 +65,11 @@ def test_the_server_app_runs_the_same_federation(tmp_path, changes):
     assert len(lines) == 1 + deployed.summary["client_updates"]
 
 
-def test_the_server_app_refuses_other_numbers_of_nodes(monkeypatch):
-    config, data = federate(settings(num_clients=4))
+def test_the_server_app_refuses_other_numbers_of_nodes():
+    config, data = federate(settings(num_clients=4, wait_for_clients=0.001))
     grid = InProcessGrid(Clients(config, data.shards), make_engine("sequential"))
-    monkeypatch.setattr("edgefed.federation.server_app.WAIT_FOR_NODES", 0)
 
-    with pytest.raises(FederationError, match=r"4 of 5 clients are connected after 0 s; .*num-supernodes"):
+    with pytest.raises(FederationError, match=r"4 of 5 clients are connected after 0.001 s; .*num-supernodes"):
         server_app(grid, context_of(config.replace(num_clients=5).to_mapping()))
     with pytest.raises(FederationError, match=r"4 nodes are connected, num-clients=3"):
         server_app(grid, context_of(config.replace(num_clients=3).to_mapping()))

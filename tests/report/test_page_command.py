@@ -6,6 +6,8 @@ from pathlib import Path
 
 from made_folders import write_run
 
+from edgefed.report.page.repeat import run_command
+
 
 def report(*folders: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "edgefed", "report", *map(str, folders)]
@@ -26,3 +28,8 @@ def test_a_folder_without_a_run_is_one_line(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert "is a run folder" in done.stderr or "a run folder?" in done.stderr
+
+
+def test_a_run_on_devices_is_repeated_by_launching_it() -> None:
+    settings = {"dataset": "devices", "num-clients": 3, "run-folder": "there", "alpha": 0.3}
+    assert run_command(settings) == "edgefed launch DEPLOYMENT -s num-clients=3"

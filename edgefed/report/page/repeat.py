@@ -43,7 +43,9 @@ def compare_command(settings: Mapping[str, Any], plan: Mapping[str, Any]) -> str
 
 
 def run_command(settings: Mapping[str, Any]) -> str:
-    """Return the command that makes a run again, for a POSIX shell."""
+    """Return the command that makes a run again, for a POSIX shell; on devices, of the deployment in DEPLOYMENT."""
+    if settings.get("dataset") == "devices":
+        return shlex.join(["edgefed", "launch", "DEPLOYMENT", *_options(settings, {"run-folder", "dataset"})])
     return shlex.join(
         ["edgefed", "run", *_source(settings), *_options(settings, {"run-folder", "dataset", "data-path"})]
     )

@@ -1,0 +1,37 @@
+"""``edgefed shards``: a simulation's rows as files, to be carried to devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgefed.cli.options import Client, Label, Settings, Source, settings_of
+from edgefed.terminal import note
+
+
+def shards(
+    out: Annotated[Path, typer.Option(help="The folder of the files, made new.")],
+    source: Source = None,
+    settings: Settings = None,
+    label: Label = "",
+    client: Client = "",
+) -> None:
+    """Write each simulated client's rows as a CSV file, the server's test.csv, and settings.toml to launch with."""
+    from edgefed.config import FederationConfig
+    from edgefed.data.device_file import write_shards
+    from edgefed.data.shards import federate
+    from edgefed.runs import new_folder
+
+    config, data = federate(FederationConfig.from_mapping(settings_of(source, settings, label, client)))
+    files = write_shards(config, data, new_folder(out, ""))
+    for path in (*files.clients, files.test, files.settings):
+        typer.echo(str(path))
+    if len(data.split.dropped):
+        note(
+            "note: accuracy, macro F1, log loss and brier of a simulation with a long tail stand at the data's own "
+            "class mix; on devices they stand at that of test.csv"
+        )
+    note(f"a device takes its file: edgefed launch-device FOLDER --data {files.clients[0].name}")
+    note(f"the server takes the settings: edgefed launch FOLDER {files.settings}")

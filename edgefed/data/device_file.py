@@ -1,0 +1,149 @@
+"""One client's rows as a file: what a device reads, and what a simulation writes to be carried to devices."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgefed.config import listed
+from edgefed.data.csv_file import Table, read_csv
+from edgefed.data.partition import Partition
+from edgefed.data.shards import Shards, hold_out
+from edgefed.errors import SettingsError, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgefed.config import FederationConfig
+    from edgefed.data.shards import FederatedData
+
+DEVICE_TEST_FRACTION = 0.2
+"""Share of its rows that a device never trains on, where nobody says otherwise."""
+
+
+def read_device_file(path: str | Path, config: FederationConfig) -> Table:
+    """Read one device's rows: a part of the data, so one class will do, and so will no row.
+
+    Raises
+    ------
+    SettingsError
+        One line, as :func:`~edgefed.data.csv_file.read_csv`.
+    """
+    return read_csv(
+        path,
+        label=config.label_column,
+        client=config.client_column,
+        features=listed(config.feature_columns),
+        drop=listed(config.drop_columns),
+        classes=listed(config.classes),
+        allow_missing=config.missing == "mean",
+        partial=True,
+    )
+
+
+def device_shards(table: Table, config: FederationConfig, partition_id: int) -> Shards:
+    """Return a device's rows as shards of one client; classes by ``config.classes`` where it names them.
+
+    Which rows it never trains on follows from the seed and its partition id, as in a simulation.
+    """
+    if config.client_test_fraction < 0:
+        config = config.replace(client_test_fraction=DEVICE_TEST_FRACTION)
+    ids = np.array([partition_id])
+    everything = Partition(np.array([0, len(table.labels)]), np.arange(len(table.labels)))
+    train, held_out = hold_out(everything, table.labels, ids, config)
+    return Shards(table.features, table.labels, train, held_out, ids, len(table.class_names))
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """What :func:`write_shards` wrote: a file a client, the server's test rows, and the settings to launch with."""
+
+    clients: tuple[Path, ...]
+    test: Path
+    settings: Path
+
+
+def write_shards(config: FederationConfig, data: FederatedData, folder: Path) -> ShardFiles:
+    """Write each client's rows, the server's test and validation rows and ``settings.toml`` into a folder.
+
+    Numbers are written so that they read back to the same float32 bits. A client's rows stand in their own order, so
+    that devices draw the same batches as a simulation of the same seed.
+
+    Raises
+    ------
+    SettingsError
+        For names that a comma-separated setting cannot hold, or a folder that cannot be written to.
+    """
+    dataset = data.dataset
+    for what, names in (("class", dataset.class_names), ("column", dataset.feature_names)):
+        for name in names:
+            if "," in name or name != name.strip():
+                raise SettingsError(f"the {what} '{shown(name)}' holds a comma or outer spaces: rename it first")
+    label = config.label_column or "label"
+    while label in dataset.feature_names:
+        label += "_"
+    header, classes = [*dataset.feature_names, label], np.array(dataset.class_names)
+
+    def write(name: str, rows: NDArray[np.int64]) -> Path:
+        lines = ([*map(_cell, dataset.features[row]), classes[dataset.labels[row]]] for row in rows)
+        return _write_csv(folder / name, header, lines)
+
+    digits = len(str(len(data.shards) - 1))
+    shards = data.shards
+    try:
+        clients = tuple(
+            write(f"client-{client:0{digits}}.csv", np.sort(_rows_of(shards, client))) for client in range(len(shards))
+        )
+        test = write("test.csv", data.split.test)
+        if len(data.split.validation):
+            write("validation.csv", data.split.validation)
+        settings = folder / "settings.toml"
+        settings.write_text(_carried(config, label, dataset.class_names).to_toml(), encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{folder}: cannot be written to ({error.strerror})") from None
+    return ShardFiles(clients, test, settings)
+
+
+def _rows_of(shards: Shards, client: int) -> NDArray[np.int64]:
+    return np.concatenate([shards.train.rows(client), shards.held_out.rows(client)])
+
+
+def _carried(config: FederationConfig, label: str, classes: tuple[str, ...]) -> FederationConfig:
+    """Return the settings under which devices that hold these files do what the simulation does."""
+    return config.replace(
+        dataset="devices",
+        data_path="",
+        test_path="test.csv",
+        label_column=label,
+        client_column="",
+        feature_columns="",
+        drop_columns="",
+        classes=",".join(classes),
+        # Done already: the rows that a tail took are in test.csv, and what a client holds out follows from the seed.
+        long_tail=1.0,
+        long_tail_order="rotate",
+        partition="iid",
+        client_test_fraction=max(config.client_test_fraction, 0.0),
+        run_folder="",
+    )
+
+
+def _cell(value: np.float32) -> str:
+    return "" if math.isnan(value) else str(value)  # the shortest text that reads back to the same float32
+
+
+def _write_csv(path: Path, header: list[str], lines: Iterable[list[str]]) -> Path:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    return path

@@ -1,0 +1,237 @@
+"""What is wrong on this machine: each check is a line, and a line that is not well says what mends it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgefed.config import FederationConfig
+from edgefed.data.device_file import read_device_file
+from edgefed.deploy.certificates import expires, names_in
+from edgefed.deploy.folder import Deployment, DeviceIdentity
+from edgefed.deploy.handshake import HandshakeError, UnreachableError, connect, resolve, shake_hands
+from edgefed.errors import SettingsError
+from edgefed.federation.federation import FederationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GOOD, WARN, BAD = "ok", "warning", "problem"
+PACKAGES = ("edgefed", "flwr", "torch", "numpy", "scikit-learn", "imbalanced-learn", "cryptography")
+LEAST_PYTHON = (3, 11)
+MEMORY_MB, DISK_MB = 500, 500
+"""What a device process and its logs need at least."""
+MOST_SKEW = 5.0
+"""Seconds by which clocks may differ: Flower refuses signatures that are older than a few."""
+SOON_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: how it went, what was found, and the command that mends it."""
+
+    check: str
+    state: str
+    found: str
+    mend: str = ""
+
+
+def examine(folder: Path | None, data: Path | None = None) -> Iterator[Finding]:
+    """Yield a finding for each check of this machine and of a deployment's or a device's folder.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        A deployment's folder (on the server) or a device's own.
+    data : Path, optional
+        A device's rows.
+
+    Raises
+    ------
+    SettingsError
+        For a folder that is neither.
+    """
+    yield from _machine(folder or Path.cwd())
+    if folder is None:
+        pass
+    elif (folder / "device.json").is_file():
+        yield from _device(folder)
+    elif (folder / "deployment.json").is_file() or folder.name == "server":
+        yield from _server(Deployment.read(folder))
+    else:
+        raise SettingsError(
+            f"{folder}: neither a deployment (deployment.json) nor a device (device.json); edgefed provision makes both"
+        )
+    if data is not None:
+        yield _rows(data)
+
+
+# ------------------------------------------------------------------------------------------------ the machine
+def _machine(folder: Path) -> Iterator[Finding]:
+    python, where = platform.python_version(), f"{platform.system()} {platform.machine()}"
+    if sys.version_info[:2] < LEAST_PYTHON:
+        yield Finding("python", BAD, f"{python} on {where}; 3.11 or later is needed", "uv python install 3.12")
+    elif sys.maxsize < 2**32:
+        yield Finding("python", BAD, f"{python}, 32 bit: torch has no wheels for it", "install a 64-bit system")
+    else:
+        yield Finding("python", GOOD, f"{python} on {where}")
+    yield from _packages()
+    yield from _memory()
+    free = shutil.disk_usage(folder).free / 1e6
+    if free < DISK_MB:
+        yield Finding("disk", BAD, f"{free:.0f} MB free in {folder}, {DISK_MB} are needed", f"df -h {folder}")
+    else:
+        yield Finding("disk", GOOD, f"{free / 1e3:.1f} GB free in {folder}")
+
+
+def _packages() -> Iterator[Finding]:
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        yield Finding("packages", BAD, f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+    elif not version("flwr").startswith("1.41"):
+        yield Finding("packages", BAD, f"flwr {version('flwr')}; 1.41 is needed", "pip install 'flwr>=1.41,<1.42'")
+    else:
+        yield Finding("packages", GOOD, ", ".join(found))
+
+
+def _memory() -> Iterator[Finding]:
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) / 1e3
+    except (OSError, KeyError, ValueError):
+        yield Finding("memory", GOOD, "this system does not tell")
+        return
+    if free < MEMORY_MB:
+        yield Finding(
+            "memory", BAD, f"{free:.0f} MB are free, about {MEMORY_MB} are needed", "free -m; stop what is not needed"
+        )
+    else:
+        yield Finding("memory", GOOD, f"{free / 1e3:.1f} GB free")
+
+
+# ------------------------------------------------------------------------------------------------ a device
+def _device(folder: Path) -> Iterator[Finding]:
+    identity = DeviceIdentity.read(folder)
+    authority, key = folder / "ca.crt", folder / "device.key"
+    yield Finding("identity", GOOD, f"{identity.name}, partition id {identity.partition_id}, dials {identity.server}")
+    yield _private(key, "start the device once: it makes its key")
+    try:
+        yield Finding("name", GOOD, f"{identity.host} is {resolve(identity.host, identity.port)}")
+        connect(identity.host, identity.port).close()
+        yield Finding("port", GOOD, f"{identity.server} answers")
+        met = shake_hands(identity.host, identity.port, authority)
+    except UnreachableError as error:
+        yield Finding(
+            "server", BAD, str(error), f"on the server: edgefed launch-server FOLDER; here: ping {identity.host}"
+        )
+        return
+    except HandshakeError as error:
+        yield Finding("tls", BAD, str(error), "copy this device's folder from the server again")
+        return
+    yield _lasting("tls", met.expires or 0.0)
+    yield _clock(met.skew)
+    if key.is_file():
+        yield _admitted(identity, authority, key)
+
+
+def _admitted(identity: DeviceIdentity, authority: Path, key: Path) -> Finding:
+    from edgefed.deploy.admission import key_is_known
+
+    mend = f"on the server: edgefed provision --out FOLDER --public-key device.pub --device {identity.name}"
+    try:
+        if key_is_known(identity.server, authority, key):
+            return Finding("key", GOOD, "the server knows this device's key")
+        return Finding("key", BAD, "the server does not know this device's key", mend)
+    except (SettingsError, HandshakeError, UnreachableError) as error:
+        return Finding("key", BAD, str(error), mend)
+
+
+def _clock(skew: float | None) -> Finding:
+    if skew is None:
+        return Finding("clock", WARN, "the server does not tell the time", "compare by hand: date")
+    words = f"{abs(skew):.1f} s {'behind' if skew > 0 else 'ahead of'} the server"
+    if abs(skew) > MOST_SKEW:
+        return Finding("clock", BAD, f"{words}: signatures will be refused", "sudo timedatectl set-ntp true")
+    return Finding("clock", GOOD, f"{words}, at most {MOST_SKEW:g} will do")
+
+
+def _private(path: Path, mend: str) -> Finding:
+    if not path.is_file():
+        return Finding("private key", BAD, f"{path} is not there", mend)
+    mode = path.stat().st_mode & 0o777
+    if os.name == "posix" and mode & 0o077:
+        return Finding("private key", BAD, f"{path} can be read by others ({mode:03o})", f"chmod 600 {path}")
+    return Finding("private key", GOOD, f"{path}, for its owner alone")
+
+
+def _lasting(check: str, until: float) -> Finding:
+    days = (until - time.time()) / 86400
+    mend = "on the server: edgefed provision --out FOLDER --renew, then start it again"
+    if days < 0:
+        return Finding(check, BAD, f"the server's certificate expired {-days:.0f} days ago", mend)
+    if days < SOON_DAYS:
+        return Finding(check, WARN, f"the server's certificate is good for {days:.0f} days", mend)
+    return Finding(check, GOOD, f"the server's certificate is good for {days:.0f} days")
+
+
+def _rows(path: Path) -> Finding:
+    try:
+        table = read_device_file(path, FederationConfig(dataset="devices"))
+    except SettingsError as error:
+        return Finding("data", BAD, str(error), f"edit {path}; drop-columns, label-column and missing are settings")
+    shape = f"{len(table.labels)} rows of {len(table.feature_names)} features"
+    if not len(table.labels):
+        return Finding("data", WARN, f"{path}: no rows: this device has nothing to train on", f"wc -l {path}")
+    return Finding("data", GOOD, f"{path}: {shape}, label '{table.label_name}': {', '.join(table.class_names)}")
+
+
+# ------------------------------------------------------------------------------------------------ a server
+def _server(deployment: Deployment) -> Iterator[Finding]:
+    home = deployment.server
+    counts = f"{len(deployment.active)} of {len(deployment.devices)} devices may join"
+    yield Finding("deployment", GOOD if deployment.active else WARN, f"{deployment.address}; {counts}")
+    yield _private(home / "server.key", f"edgefed provision --out {deployment.folder} --renew")
+    if (home / "server.crt").is_file():
+        certificate = (home / "server.crt").read_bytes()
+        yield _lasting("certificate", expires(certificate).timestamp())
+        missing = [name for name in deployment.names if name not in names_in(certificate)]
+        if missing:
+            mend = f"edgefed provision --out {deployment.folder} --renew"
+            yield Finding("names", BAD, f"the certificate is not for {', '.join(missing)}", mend)
+        else:
+            yield Finding("names", GOOD, f"the certificate is for {', '.join(names_in(certificate))}")
+    host = deployment.names[0]
+    try:
+        yield Finding("name", GOOD, f"{host} is {resolve(host, deployment.port)} from here")
+        shake_hands("127.0.0.1", deployment.port, home / "ca.crt")
+        yield Finding("server", GOOD, f"serving on port {deployment.port}")
+    except (UnreachableError, HandshakeError) as error:
+        yield Finding("server", WARN, str(error), f"edgefed launch-server {deployment.folder}")
+        return
+    yield _registered(deployment)
+
+
+def _registered(deployment: Deployment) -> Finding:
+    from edgefed.deploy.status import devices_of
+
+    try:
+        known = devices_of(deployment)
+    except (SettingsError, FederationError) as error:
+        return Finding("keys", BAD, str(error), f"edgefed launch-server {deployment.folder}")
+    absent = [row["name"] for row in known if row["state"] == "active" and not row["registered"]]
+    online = sum(row["connected"] for row in known)
+    if absent:
+        return Finding("keys", BAD, f"not registered: {', '.join(absent)}", "wait a second, or start the server again")
+    return Finding("keys", GOOD, f"every active device's key is registered; {online} connected")

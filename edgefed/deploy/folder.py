@@ -1,0 +1,187 @@
+"""What provisioning leaves on disk: one folder of a deployment, one of each device.
+
+``deployment.json`` names the server and every device with the public half of its key; ``device.json``, which goes to
+the device, says who it is and whom it dials. Neither holds a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from edgefed.errors import SettingsError
+from edgefed.runs import read_json, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ACTIVE, AWAITING_KEY, REVOKED = "active", "awaiting-key", "revoked"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device as the server knows it; ``public_key`` is OpenSSH text, empty until the device has made its own."""
+
+    name: str
+    partition_id: int
+    public_key: str = ""
+    state: str = ACTIVE
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A server and its devices.
+
+    Attributes
+    ----------
+    folder : Path
+    names : tuple of str
+        Host names and addresses in the server's certificate; devices dial the first.
+    port : int
+        One port serves everything.
+    devices : tuple of Device
+        By partition id.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    port: int
+    devices: tuple[Device, ...]
+
+    @property
+    def address(self) -> str:
+        """Where devices dial."""
+        return joined(self.names[0], self.port)
+
+    @property
+    def server(self) -> Path:
+        """The folder that stays on the server."""
+        return self.folder / "server"
+
+    @property
+    def active(self) -> tuple[Device, ...]:
+        """Devices that may take part."""
+        return tuple(device for device in self.devices if device.state == ACTIVE)
+
+    def device_folder(self, name: str) -> Path:
+        """Return the folder that is made for a device, and goes to it."""
+        return self.folder / "devices" / name
+
+    def with_device(self, device: Device) -> Deployment:
+        """Return the deployment with a device added, or changed."""
+        others = [known for known in self.devices if known.name != device.name]
+        return replace(self, devices=tuple(sorted([*others, device], key=lambda known: known.partition_id)))
+
+    def find(self, name: str) -> Device:
+        """Return a device by its name.
+
+        Raises
+        ------
+        SettingsError
+            Where there is none.
+        """
+        for device in self.devices:
+            if device.name == name:
+                return device
+        known = ", ".join(device.name for device in self.devices)
+        raise SettingsError(f"{self.folder}: no device '{name}'; there are {known}")
+
+    def write(self) -> None:
+        """Write ``deployment.json``."""
+        devices = [
+            {"name": d.name, "partition-id": d.partition_id, "public-key": d.public_key, "state": d.state}
+            for d in self.devices
+        ]
+        content = {"format": 1, "server": {"names": list(self.names), "port": self.port}, "devices": devices}
+        write_json(self.folder / "deployment.json", content)
+
+    @classmethod
+    def read(cls, folder: Path) -> Deployment:
+        """Read a deployment's folder, or that of its server.
+
+        Raises
+        ------
+        SettingsError
+            One line, where it is none.
+        """
+        folder = folder.parent if folder.name == "server" and not (folder / "deployment.json").exists() else folder
+        path = folder / "deployment.json"
+        if not path.is_file():
+            raise SettingsError(
+                f"{folder}: no deployment.json; edgefed provision --server HOST --out {folder} makes it"
+            )
+        found = read_json(path)
+        try:
+            devices = [
+                Device(str(d["name"]), int(d["partition-id"]), str(d["public-key"]), str(d["state"]))
+                for d in found["devices"]
+            ]
+            return cls(folder, tuple(found["server"]["names"]), int(found["server"]["port"]), tuple(devices))
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingsError(f"{path}: the file was edited ({type(error).__name__}: {error})") from None
+
+
+@dataclass(frozen=True)
+class DeviceIdentity:
+    """What a device's own folder says: who it is and whom it dials (``HOST:PORT``)."""
+
+    name: str
+    partition_id: int
+    server: str
+
+    def write(self, folder: Path) -> None:
+        """Write ``device.json``."""
+        content: dict[str, Any] = {"format": 1} | {key.replace("_", "-"): value for key, value in asdict(self).items()}
+        write_json(folder / "device.json", content)
+
+    @classmethod
+    def read(cls, folder: Path) -> DeviceIdentity:
+        """Read a device's folder.
+
+        Raises
+        ------
+        SettingsError
+            One line, where it is none.
+        """
+        path = folder / "device.json"
+        if not path.is_file():
+            hint = (
+                f"is it {folder / 'devices' / 'device-0'}?"
+                if (folder / "devices").is_dir()
+                else "copy it from the server"
+            )
+            raise SettingsError(f"{folder}: no device.json, so this is not a device's folder; {hint}")
+        found = read_json(path)
+        try:
+            return cls(str(found["name"]), int(found["partition-id"]), str(found["server"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingsError(f"{path}: the file was edited ({type(error).__name__}: {error})") from None
+
+    @property
+    def host(self) -> str:
+        """The server's name or address."""
+        return split_address(self.server)[0]
+
+    @property
+    def port(self) -> int:
+        """The server's port."""
+        return split_address(self.server)[1]
+
+
+def joined(host: str, port: int) -> str:
+    """Return ``HOST:PORT``, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Return host and port of ``HOST:PORT``.
+
+    Raises
+    ------
+    SettingsError
+        Where it is no such text.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+        raise SettingsError(f"'{text}': expected HOST:PORT")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,163 @@
+"""Whether a device reaches its server, and if not, why: one line for each way in which a connection is refused."""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATIENCE = 5.0
+"""Seconds to wait for a server that does not answer."""
+
+# OpenSSL's verify codes.
+_NOT_YET_VALID, _EXPIRED = 9, 10
+_UNTRUSTED = {2, 18, 19, 20, 21}
+_OTHER_NAME = {62, 64}
+
+
+class HandshakeError(Exception):
+    """The server is there and the connection does not come about: trying again does not help."""
+
+
+class UnreachableError(Exception):
+    """Nobody answers there now; it may be that the server is not up yet."""
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """A connection that came about.
+
+    Attributes
+    ----------
+    address : str
+        The server's resolved address.
+    skew : float or None
+        Seconds that the server's clock is ahead of this one; None where it does not say.
+    expires : float or None
+        When the server's certificate stops being valid, in seconds since the epoch; None without TLS.
+    """
+
+    address: str
+    skew: float | None
+    expires: float | None
+
+
+def resolve(host: str, port: int) -> str:
+    """Return an address of a host.
+
+    Raises
+    ------
+    UnreachableError
+        One line, where its name has none.
+    """
+    try:
+        return str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise UnreachableError(
+            f"the name {host} cannot be resolved ({error.strerror}); check it, and this device's DNS"
+        ) from None
+
+
+def connect(host: str, port: int) -> socket.socket:
+    """Return a connection to a port.
+
+    Raises
+    ------
+    UnreachableError
+        One line, where nobody listens or nothing comes back.
+    """
+    resolve(host, port)
+    try:
+        return socket.create_connection((host, port), PATIENCE)
+    except ConnectionRefusedError:
+        raise UnreachableError(
+            f"nobody listens on port {port} of {host}: start the server, or check the port"
+        ) from None
+    except OSError as error:
+        why = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        raise UnreachableError(f"port {port} of {host} cannot be reached ({why}); is a firewall between?") from None
+
+
+def shake_hands(host: str, port: int, authority: Path | None) -> Handshake:
+    """Connect as a device does, over TLS where it has an authority's certificate, and look at the server's clock.
+
+    Raises
+    ------
+    UnreachableError
+        Nobody answers.
+    HandshakeError
+        One line: whose certificate it is not, that it has expired, for which names it is, or that one of the two
+        speaks TLS and the other does not.
+    """
+    address = resolve(host, port)
+    connection = connect(host, port)
+    expires = None
+    try:
+        if authority is not None:
+            connection = _tls(connection, host, authority)
+            certificate = connection.getpeercert() or {}
+            expires = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+        return Handshake(address, _skew(connection, host, secure=authority is not None), expires)
+    finally:
+        connection.close()
+
+
+def _tls(connection: socket.socket, host: str, authority: Path) -> ssl.SSLSocket:
+    where = f"{host}:{connection.getpeername()[1]}"
+    try:
+        context = ssl.create_default_context(cafile=str(authority))
+    except (OSError, ssl.SSLError):
+        raise HandshakeError(
+            f"{authority}: not a certificate; copy ca.crt from the server's deployment again"
+        ) from None
+    try:
+        return context.wrap_socket(connection, server_hostname=host)
+    except ssl.SSLCertVerificationError as error:
+        raise HandshakeError(f"{where}: {_why(error, host, authority)}") from None
+    except (ssl.SSLError, OSError) as error:
+        if getattr(error, "reason", "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+            raise HandshakeError(
+                f"{where} does not speak TLS: is it an edgefed server, started without --insecure?"
+            ) from None
+        raise HandshakeError(f"{where}: the TLS handshake failed ({getattr(error, 'reason', None) or error})") from None
+
+
+def _why(error: ssl.SSLCertVerificationError, host: str, authority: Path) -> str:
+    code = error.verify_code
+    if code == _EXPIRED:
+        return "the server's certificate has expired; on the server: edgefed provision --out FOLDER --renew"
+    if code == _NOT_YET_VALID:
+        return "the server's certificate is not valid yet by this device's clock: set the clock (timedatectl)"
+    if code in _UNTRUSTED:
+        return (
+            f"the server's certificate is signed by another authority than {authority.name}: copy the deployment's own"
+        )
+    if code in _OTHER_NAME:
+        return f"the server's certificate is for other names than {host}: provision with --server {host},..."
+    return f"the server's certificate is refused ({error.verify_message})"
+
+
+def _skew(connection: socket.socket, host: str, *, secure: bool) -> float | None:
+    """Return by how many seconds the server's clock is ahead, from the date of its answer (to half a second)."""
+    asked = time.time()
+    try:
+        connection.sendall(f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+    except (OSError, http.client.HTTPException):
+        if secure:
+            return None
+        # A server that speaks TLS closes on plain text, or answers with an alert.
+        raise HandshakeError(f"{host} does not take plain text: it speaks TLS; leave out --insecure") from None
+    date = answer.headers.get("Date")
+    if date is None:
+        return None
+    # The header has whole seconds: half of one is the best guess at what it leaves out.
+    return email.utils.parsedate_to_datetime(date).timestamp() + 0.5 - (asked + time.time()) / 2

@@ -1,0 +1,185 @@
+"""The server's process: Flower's SuperLink, fenced, and the keys that it knows kept as the deployment's folder says."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from edgefed.deploy.certificates import as_flower_keeps_it
+from edgefed.deploy.folder import Deployment
+from edgefed.deploy.instructions import states
+from edgefed.deploy.logs import keep_logs, keep_output
+from edgefed.errors import SettingsError
+from edgefed.federation.federation import FederationError
+from edgefed.schema import as_toml
+
+if TYPE_CHECKING:
+    from edgefed.deploy.control import Control
+
+log = logging.getLogger("edgefed")
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the deployment's file."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SETTINGS = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
+}
+
+
+@dataclass(frozen=True)
+class Serve:
+    """How a server is started.
+
+    Attributes
+    ----------
+    folder : Path
+        The deployment's.
+    host : str
+        The address to listen on; empty: this machine alone where devices dial this machine, else every address.
+    insecure, on_network : bool
+        Plain text and no keys; over a network too, where anybody can take part and read what passes.
+    """
+
+    folder: Path
+    host: str = ""
+    insecure: bool = False
+    on_network: bool = False
+
+
+def run_server(serve: Serve) -> None:
+    """Serve until stopped.
+
+    Raises
+    ------
+    SettingsError, FederationError
+        One line: what is missing, or who has the port.
+    """
+    deployment = Deployment.read(serve.folder)
+    home, port = deployment.server.resolve(), deployment.port
+    host = serve.host or ("127.0.0.1" if deployment.names[0] in LOOPBACK else "0.0.0.0")
+    if serve.insecure and host not in LOOPBACK and not serve.on_network:
+        raise SettingsError(
+            f"--insecure lets anybody who reaches {host} take part and read what passes: leave it out, use "
+            "--host 127.0.0.1, or say --on-network as well"
+        )
+    _check_port(host, port)
+    for name in ("ca.crt", "server.crt", "server.key"):
+        if not serve.insecure and not (home / name).is_file():
+            raise SettingsError(f"{home / name}: no such file; edgefed provision --out FOLDER --renew makes it again")
+    path, last_error = keep_logs(home, "server")
+    terminal = keep_output(home, "server")
+    os.environ.update(SETTINGS)
+    os.environ["FLWR_HOME"] = str(home / "flwr")
+    # Flower starts its own helpers by name.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    keeper = threading.Thread(target=_keep_keys, args=(serve, deployment, terminal, path), daemon=True)
+    trust = (
+        ["--insecure"]
+        if serve.insecure
+        else [
+            *("--ssl-ca-certfile", str(home / "ca.crt"), "--ssl-certfile", str(home / "server.crt")),
+            *("--ssl-keyfile", str(home / "server.key"), "--enable-supernode-auth"),
+        ]
+    )
+    # Its state stays in memory: in a file, each of a round's hundred writes waits for the disk, and a run does not
+    # outlive its server either way. The keys are in the deployment's own file.
+    arguments = ["--host", host, "--port", str(port), *trust]
+    _for_flowers_command(home, port, insecure=serve.insecure)
+    try:
+        _superlink(arguments, keeper)
+    except SystemExit as stop:
+        if stop.code:
+            raise FederationError(f"the server stopped: {last_error.message or f'see {path}'}") from None
+    finally:
+        terminal.close()
+
+
+def _for_flowers_command(home: Path, port: int, *, insecure: bool) -> None:
+    """Write the file by which Flower's own command finds this server: ``FLWR_HOME=server/flwr flwr ls edgefed``."""
+    trust = "insecure = true" if insecure else f"root-certificates = {as_toml(str(home / 'ca.crt'))}"
+    (home / "flwr").mkdir(exist_ok=True, mode=0o700)
+    (home / "flwr" / "config.toml").write_text(
+        f'[superlink.edgefed]\naddress = "127.0.0.1:{port}"\n{trust}\n', encoding="utf-8"
+    )
+
+
+def _superlink(arguments: list[str], keeper: threading.Thread) -> None:
+    """Run Flower's own ``flower-superlink`` in this process, with the fence outermost, until it ends."""
+    from flwr.superlink import extensions
+    from flwr.superlink.cli.flower_superlink import flower_superlink
+    from starlette.middleware import Middleware
+
+    from edgefed.deploy.fence import Fence
+
+    others = extensions.get_middleware
+    vars(extensions)["get_middleware"] = lambda: (Middleware(Fence), *others())
+    sys.argv = ["flower-superlink", *arguments, "--disable-runtime-dependency-installation"]
+    keeper.start()
+    flower_superlink()
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SettingsError(
+                f"port {port} of {host} cannot be taken ({error.strerror}): stop what has it, or provision with --port"
+            ) from None
+
+
+# ------------------------------------------------------------------------------------------------ keys
+def _keep_keys(serve: Serve, deployment: Deployment, terminal: IO[str], path: Path) -> None:
+    """Register and take out keys as the deployment's file says, now and whenever it changes."""
+    from edgefed.deploy.control import Control
+
+    seen, told = 0, False
+    while True:
+        stamp = (deployment.folder / "deployment.json").stat().st_mtime_ns
+        if stamp != seen:
+            # Not kept open: a server that stops waits half a minute for an idle connection over TLS.
+            control = Control(deployment.port, None if serve.insecure else deployment.server / "ca.crt")
+            try:
+                deployment = Deployment.read(deployment.folder)
+                if not serve.insecure:
+                    match_keys(control, deployment)
+                elif not told:
+                    control.nodes()
+                seen = stamp
+            except (SettingsError, FederationError) as error:  # not up yet, or the file is being written
+                log.debug("keys: %s", error)
+                time.sleep(0.2)
+                continue
+            finally:
+                control.close()
+            if not told:
+                told = True
+                where = f"{'http' if serve.insecure else 'https'}://{deployment.address}"
+                terminal.write(f"edgefed: serving at {where}; {states(deployment)}; log: {path}\n")
+        time.sleep(LOOK_EVERY)
+
+
+def match_keys(control: Control, deployment: Deployment) -> None:
+    """Make the SuperLink know exactly the keys of a deployment's active devices."""
+    wanted = {as_flower_keeps_it(device.public_key): device for device in deployment.active}
+    known = {node["public-key"]: node["node"] for node in control.nodes() if node["status"] != "unregistered"}
+    for key, device in wanted.items():
+        if key not in known:
+            control.register(device)
+            log.info("%s may join", device.name)
+    for key, node in known.items():
+        if key not in wanted:
+            control.unregister(node)
+            log.info("node %d may not join any more", node)

@@ -1,0 +1,210 @@
+"""Who is there: nodes of Flower's runtimes by partition id, those that come late or come back included."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgefed.config import listed
+from edgefed.data.labels import natural_order
+from edgefed.errors import shown
+from edgefed.federation.federation import FederationError
+from edgefed.federation.introduction import Introduction, introduction_request, read_introduction, this_version
+from edgefed.federation.messages import Broadcast
+from edgefed.federation.query import admit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flwr.serverapp import Grid
+
+    from edgefed.config import FederationConfig
+    from edgefed.federation.federation import Exchange, Federation
+
+log = logging.getLogger("flwr")
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at which nodes are there."""
+
+
+@dataclass(eq=False)
+class Fleet:
+    """The nodes of one run.
+
+    Parameters
+    ----------
+    grid : Grid
+    exchange : Exchange
+    config : FederationConfig
+        ``num-clients`` is how many there are when all are there, ``wait-for-clients`` how long a run waits for them.
+    """
+
+    grid: Grid
+    exchange: Exchange
+    config: FederationConfig
+    members: dict[int, Introduction] = field(default_factory=dict)
+    """By partition id."""
+    _met: set[int] = field(default_factory=set)
+    _told: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def of_devices(self) -> bool:
+        """Whether the nodes hold rows of their own."""
+        return any(member.own_file for member in self.members.values())
+
+    @property
+    def nodes(self) -> list[int]:
+        """Node ids, by partition id."""
+        return [self.members[partition_id].node for partition_id in sorted(self.members)]
+
+    def gather(self) -> None:
+        """Wait for the clients; devices that are late may still come, clients of a simulation must all be there.
+
+        Raises
+        ------
+        FederationError
+            When too few have come within ``wait-for-clients`` seconds, or there are too many.
+        """
+        expected, deadline = self.config.num_clients, time.monotonic() + self.config.wait_for_clients
+        connected = list(self.grid.get_node_ids())
+        while len(self.members) < expected:
+            self._meet(connected)
+            if self.members and not self.of_devices and len(connected) > expected:
+                break
+            if len(self.members) >= expected or time.monotonic() > deadline:
+                break
+            time.sleep(LOOK_EVERY)
+            connected = list(self.grid.get_node_ids())
+        self._check_number(len(connected))
+
+    def _check_number(self, connected: int) -> None:
+        expected = self.config.num_clients
+        if self.of_devices:
+            without = [member.who for member in self.members.values() if not member.own_file]
+            if without:
+                raise FederationError(
+                    f"{without[0]} has no file of its own (data-path in its node config) and others have; "
+                    "start it with its data"
+                )
+            return
+        if connected > expected:
+            raise FederationError(
+                f"{connected} nodes are connected, num-clients={expected}: set num-clients (in a simulation "
+                "num-supernodes) to the same number"
+            )
+        if len(self.members) < expected:
+            raise FederationError(
+                f"{len(self.members)} of {expected} clients are connected after {self.config.wait_for_clients:g} s; "
+                "start the others, or set num-clients (in a simulation num-supernodes) to what there is"
+            )
+
+    def _meet(self, connected: Sequence[int]) -> list[Introduction]:
+        """Ask nodes that nobody has asked yet who they are; return those that are new or back under another id."""
+        strangers = [node for node in connected if node not in self._met]
+        if not strangers:
+            return []
+        content, message_type = introduction_request()
+        messages = Broadcast(content, np.array(strangers, np.uint64), message_type)
+        (replies,) = self.exchange([(self.grid, messages)])
+        arrived = []
+        for reply in (reply for reply in replies if reply.has_content()):
+            self._met.add(reply.metadata.src_node_id)
+            try:
+                member = read_introduction(reply)
+            except (KeyError, TypeError, ValueError) as error:
+                log.warning("node %d is left out: no introduction (%s)", reply.metadata.src_node_id, error)
+                continue
+            if problem := self._unfit(member):
+                log.warning("%s is left out: %s", member.who, problem)
+                continue
+            self.members[member.partition_id] = member
+            arrived.append(member)
+        return arrived
+
+    def _unfit(self, member: Introduction) -> str:
+        """Return why a node cannot take part; empty text where it can."""
+        if member.version != this_version():
+            return f"it runs edgefed {shown(member.version)}, the server {this_version()}; install the same"
+        expected = self.config.num_clients
+        if member.own_file and not 0 <= member.partition_id < expected and not member.problem:
+            return f"partition-id={member.partition_id}, and num-clients={expected} expects 0 to {expected - 1}"
+        if self._told and member.own_file:
+            return member.problem or self._differs(member)
+        return ""
+
+    # ---- devices: one order of columns and classes for all
+    def agree(self, test_classes: Sequence[str] = ()) -> dict[str, str]:
+        """Find the columns and classes of all devices' files and return them as settings that every device is told.
+
+        Columns are those of the first device, by name; classes those that ``classes`` lists, or the sorted union of
+        what the devices and the server's test rows hold.
+
+        Raises
+        ------
+        FederationError
+            One line that names the device: a file that cannot be read, other columns, or too few classes.
+        """
+        members = [self.members[partition_id] for partition_id in sorted(self.members)]
+        for member in members:
+            if member.problem:
+                raise FederationError(f"{member.who}: {member.problem}")
+        found = {*test_classes, *(name for member in members for name in member.classes)}
+        classes = listed(self.config.classes) or tuple(sorted(found, key=natural_order))
+        if len(classes) < 2:
+            raise FederationError(f"one class only in all devices' files ({', '.join(found)}), expected at least two")
+        first = members[0]
+        for name in (*classes, *first.features):
+            if "," in name:
+                raise FederationError(f"the name '{shown(name)}' holds a comma, which a list cannot: rename it")
+        told = {"classes": ",".join(classes), "feature-columns": ",".join(first.features), "label-column": first.label}
+        self._told = told
+        for member in members[1:]:
+            if difference := self._differs(member):
+                raise FederationError(f"{member.who}: {difference}")
+        return told
+
+    def _differs(self, member: Introduction) -> str:
+        """Return in which columns or classes a device's file differs from what was agreed on."""
+        features, classes = listed(self._told["feature-columns"]), listed(self._told["classes"])
+        lacks, more = _names(features, member.features), _names(member.features, features)
+        if lacks or more:
+            parts = [f"lacks {lacks}"] * bool(lacks) + [f"has {more} as well"] * bool(more)
+            return f"its feature columns differ: it {' and '.join(parts)}"
+        if member.label != self._told["label-column"]:
+            return f"its label column is '{shown(member.label)}', the others' is '{shown(self._told['label-column'])}'"
+        if unheard := _names(member.classes, classes):
+            return f"its labels {unheard} are none of the run's classes ({shown(', '.join(classes))})"
+        return ""
+
+    # ---- between rounds
+    def before_round(self, federation: Federation) -> None:
+        """Let devices that have come, or come back, take part from this round on, and leave out those that are gone.
+
+        Raises
+        ------
+        FederationError
+            When none is there, and none comes within ``wait-for-clients`` seconds.
+        """
+        deadline = time.monotonic() + self.config.wait_for_clients
+        while True:
+            connected = list(self.grid.get_node_ids())
+            if arrived := self._meet(connected):
+                log.info("%s takes part from round %d", ", ".join(a.who for a in arrived), federation.round + 1)
+                admit(federation, self.exchange, [member.node for member in arrived])
+            federation.present = np.isin(federation.nodes, np.array(connected, np.uint64))
+            if (federation.rows[federation.present] > 0).any():
+                return
+            if time.monotonic() > deadline:
+                raise FederationError(
+                    f"no device with rows is connected, after {self.config.wait_for_clients:g} s; "
+                    "what was committed is kept"
+                )
+            time.sleep(LOOK_EVERY)
+
+
+def _names(wanted: Sequence[str], there: Sequence[str]) -> str:
+    return shown(", ".join(f"'{name}'" for name in wanted if name not in there))

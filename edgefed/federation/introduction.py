@@ -1,0 +1,126 @@
+"""How a node and the server get to know each other, before anything else is asked.
+
+A node says which version it runs and, if it holds rows of its own, what their columns and classes are called. The
+server finds one order of columns and classes that fits all, and tells it with every message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, cast
+
+from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+
+from edgefed.config import FederationConfig
+from edgefed.data.device_file import read_device_file
+from edgefed.errors import SettingsError
+from edgefed.federation.messages import CONFIG, METRICS, PARTITION_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flwr.app import Context
+
+INTRODUCE = "introduce"
+"""The action of the query that asks for an introduction."""
+DATA_PATH, DEVICE_NAME = "data-path", "device-name"
+"""Keys of a node config: the device's own file, and what a person calls the device."""
+TOLD = ("classes", "feature-columns", "label-column")
+"""Settings that the server tells devices with every message."""
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What a node says of itself.
+
+    Attributes
+    ----------
+    node : int
+        Flower's node id.
+    partition_id : int
+    name : str
+        What a person calls it.
+    version : str
+        Of edgefed.
+    own_file : bool
+        Whether it holds rows of its own.
+    features, classes : tuple of str
+        Columns and labels of its file; empty for a node of a simulation.
+    label : str
+        Its file's label column.
+    problem : str
+        Why its file cannot be used, in one line.
+    """
+
+    node: int
+    partition_id: int
+    name: str = ""
+    version: str = ""
+    own_file: bool = False
+    features: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    label: str = ""
+    problem: str = ""
+
+    @property
+    def who(self) -> str:
+        """What to call it in a message."""
+        return f"device {self.name or self.partition_id}" if self.own_file else f"client {self.partition_id}"
+
+
+def this_version() -> str:
+    """Return the version of edgefed that is installed here."""
+    return version("edgefed")
+
+
+def introduction_request() -> tuple[RecordDict, str]:
+    """Return the content and the type of the message that asks a node who it is."""
+    # Flower wants a content; the version is there for the node's log.
+    return RecordDict({CONFIG: ConfigRecord({"version": this_version()})}), f"{MessageType.QUERY}.{INTRODUCE}"
+
+
+def introduction(context: Context) -> RecordDict:
+    """Return a node's answer to an introduction request."""
+    node_config = context.node_config
+    said: dict[str, Any] = {
+        "version": this_version(),
+        "name": str(node_config.get(DEVICE_NAME, "")),
+        "own-file": DATA_PATH in node_config,
+        "problem": "",
+    }
+    if said["own-file"]:
+        said |= _own_file(node_config, context.run_config)
+    identity = MetricRecord({PARTITION_ID: int(node_config.get(PARTITION_ID, -1))})
+    return RecordDict({METRICS: identity, CONFIG: ConfigRecord(said)})
+
+
+def _own_file(node_config: Mapping[str, Any], run_config: Mapping[str, Any]) -> dict[str, Any]:
+    if PARTITION_ID not in node_config:
+        return {"problem": "its node config has data-path but no partition-id=0, 1, ..."}
+    try:
+        config = FederationConfig.from_mapping({**run_config, "dataset": "devices"})
+        table = read_device_file(str(node_config[DATA_PATH]), config)
+    except SettingsError as error:
+        return {"problem": str(error)}
+    return {
+        "features": list(table.feature_names),
+        "classes": list(table.class_names),
+        "label": table.label_name,
+    }
+
+
+def read_introduction(reply: Message) -> Introduction:
+    """Return what a node's reply says."""
+    said = cast("dict[str, Any]", dict(reply.content.config_records[CONFIG]))
+    return Introduction(
+        node=reply.metadata.src_node_id,
+        partition_id=cast("int", reply.content.metric_records[METRICS][PARTITION_ID]),
+        name=said["name"],
+        version=said["version"],
+        own_file=said["own-file"],
+        features=tuple(said.get("features", ())),
+        classes=tuple(said.get("classes", ())),
+        label=said.get("label", ""),
+        problem=said["problem"],
+    )

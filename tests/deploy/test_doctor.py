@@ -1,0 +1,121 @@
+"""The doctor's lines: what is found, and the command that mends it."""
+
+import shutil
+
+import pytest
+
+from edgefed.cli import _exit_code
+from edgefed.deploy.doctor import BAD, GOOD, WARN, _clock, _lasting, examine
+from edgefed.deploy.provision import provision, renew_server_certificate
+from edgefed.deploy.status import part_in
+from edgefed.errors import SettingsError
+
+
+@pytest.fixture
+def deployment(tmp_path):
+    return provision(tmp_path / "lab", ["127.0.0.1"], 1, port=1)  # nobody listens on port 1
+
+
+def found_by(check, *arguments):
+    (finding,) = [finding for finding in examine(*arguments) if finding.check == check]
+    return finding
+
+
+def test_this_machine_is_well():
+    states = {finding.check: finding.state for finding in examine(None)}
+    assert states == dict.fromkeys(["python", "packages", "memory", "disk"], GOOD)
+
+
+def test_a_device_whose_server_is_not_there(deployment):
+    finding = found_by("server", deployment.device_folder("device-0"))
+    assert finding.state == BAD
+    assert "nobody listens on port 1 of 127.0.0.1" in finding.found
+    assert "edgefed launch-server" in finding.mend
+
+
+def test_a_private_key_that_others_can_read_or_that_is_not_there(deployment):
+    home = deployment.device_folder("device-0")
+    assert found_by("private key", home).state == GOOD
+    (home / "device.key").chmod(0o644)
+    finding = found_by("private key", home)
+    assert (finding.state, finding.mend) == (BAD, f"chmod 600 {home / 'device.key'}")
+    (home / "device.key").unlink()
+    assert "is not there" in found_by("private key", home).found
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "says"),
+    [
+        ("x,y\n1,a\n2,b\n", GOOD, "2 rows of 1 features, label 'y': a, b"),
+        ("x,y\n", WARN, "this device has nothing to train on"),
+        ("x,y\none,a\n", BAD, "row 2, column 'x': 'one' is not a number"),
+        (None, BAD, "no such file"),
+    ],
+)
+def test_a_devices_rows(tmp_path, text, state, says):
+    path = tmp_path / "rows.csv"
+    if text is not None:
+        path.write_text(text)
+    finding = found_by("data", None, path)
+    assert finding.state == state
+    assert says in finding.found
+    assert (finding.mend == "") == (state == GOOD)
+
+
+def test_a_servers_certificate(deployment):
+    assert found_by("certificate", deployment.folder).state == GOOD
+    renew_server_certificate(deployment, 5)
+    assert found_by("certificate", deployment.folder).state == WARN
+    renew_server_certificate(deployment, -2)
+    finding = found_by("certificate", deployment.folder)
+    assert (finding.state, finding.found) == (BAD, "the server's certificate expired 2 days ago")
+    assert "--renew" in finding.mend
+    assert found_by("names", deployment.folder).state == GOOD
+
+
+def test_clocks():
+    assert _clock(2.0).found == "2.0 s behind the server, at most 5 will do"
+    assert (_clock(-61.0).state, _clock(-61.0).mend) == (BAD, "sudo timedatectl set-ntp true")
+    assert "61.0 s ahead of the server" in _clock(-61.0).found
+    assert _clock(None).state == WARN
+    assert _lasting("tls", 0.0).state == BAD
+
+
+def test_the_command_is_well_or_ends_in_1_and_names_what_is_neither(deployment, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["edgefed", "doctor"])
+    assert _exit_code() == 0
+    assert capsys.readouterr().out.startswith("ok      python: ")
+    monkeypatch.setattr("sys.argv", ["edgefed", "doctor", str(deployment.device_folder("device-0"))])
+    assert _exit_code() == 1
+    assert "PROBLEM server: nobody listens" in capsys.readouterr().out
+    with pytest.raises(SettingsError, match="neither a deployment"):
+        list(examine(tmp_path))
+
+
+def test_another_version_of_flower_is_a_problem(monkeypatch):
+    from edgefed.deploy import doctor
+
+    known = doctor.version
+    monkeypatch.setattr(doctor, "version", lambda name: "1.42.0" if name == "flwr" else known(name))
+    finding = found_by("packages", None)
+    assert (finding.state, finding.mend) == (BAD, "pip install 'flwr>=1.41,<1.42'")
+
+
+def test_a_full_disk_is_a_problem(monkeypatch, tmp_path):
+    nearly_full = shutil.disk_usage(tmp_path)._replace(free=10**6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: nearly_full)
+    assert found_by("disk", None).state == BAD
+
+
+def test_what_each_device_did_is_read_from_the_runs_folder(tmp_path):
+    (tmp_path / "clients.csv").write_text(
+        "round,client,rows,steps,train_loss,verdict\n"
+        "1,0,30,6,0.5,ok\n1,1,0,0,,failed: ValueError: no\n2,0,30,6,0.4,ok\n2,1,20,4,0.6,ok\n3,0,0,0,,late: no reply\n"
+    )
+    assert part_in(tmp_path) == {
+        0: {"rows": 30, "rounds": 2, "error": "round 3: late: no reply"},
+        1: {"rows": 20, "rounds": 1, "error": "round 1: failed: ValueError: no"},
+    }
+    (tmp_path / "manifest.json").write_text('{"devices": [{"partition-id": 2, "rows": 7}]}')
+    assert part_in(tmp_path)[2] == {"rows": 7, "rounds": 0, "error": ""}
+    assert part_in(tmp_path / "nowhere") == {}

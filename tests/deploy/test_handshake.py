@@ -1,0 +1,132 @@
+"""Every way in which a connection is refused has a line of its own: real certificates, real TLS."""
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from email.utils import formatdate
+
+import pytest
+
+from edgefed.deploy.certificates import make_authority, make_server_certificate
+from edgefed.deploy.handshake import HandshakeError, UnreachableError, shake_hands
+
+HOST = "127.0.0.1"
+
+
+@contextlib.contextmanager
+def serving(folder=None, ahead=0.0):
+    """Answer on a port of this machine: over TLS with a folder's certificate, or in the clear."""
+    listener = socket.create_server((HOST, 0))
+    context = None
+    if folder is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "server.crt", folder / "server.key")
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with contextlib.suppress(OSError), connection:
+                    answering = context.wrap_socket(connection, server_side=True) if context else connection
+                    with answering:
+                        answering.recv(1000)
+                        date = formatdate(time.time() + ahead, usegmt=True)
+                        answering.sendall(f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ca")
+    make_authority(folder)
+    return folder
+
+
+def certified(authority, folder, *, names=(HOST,), days=30):
+    folder.mkdir()
+    make_server_certificate(authority, folder, names, days)
+    return folder
+
+
+def test_a_good_certificate_is_taken_and_the_clocks_are_compared(authority, tmp_path):
+    with serving(certified(authority, tmp_path / "server"), ahead=600) as port:
+        found = shake_hands(HOST, port, authority / "ca.crt")
+
+    assert found.address == HOST
+    assert found.skew == pytest.approx(600, abs=2)
+    assert found.expires == pytest.approx(time.time() + 30 * 86400, abs=120)
+
+
+def test_another_authority(authority, tmp_path):
+    (tmp_path / "other").mkdir()
+    make_authority(tmp_path / "other")
+    with (
+        serving(certified(authority, tmp_path / "server")) as port,
+        pytest.raises(HandshakeError, match=r"signed by another authority than ca.crt: copy the deployment's own"),
+    ):
+        shake_hands(HOST, port, tmp_path / "other" / "ca.crt")
+
+
+def test_an_expired_certificate(authority, tmp_path):
+    with (
+        serving(certified(authority, tmp_path / "server", days=-3)) as port,
+        pytest.raises(HandshakeError, match=r"certificate has expired; on the server: edgefed provision .* --renew"),
+    ):
+        shake_hands(HOST, port, authority / "ca.crt")
+
+
+def test_a_certificate_for_another_name(authority, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgefed.deploy.certificates.ON_THIS_MACHINE", ())
+    with (
+        serving(certified(authority, tmp_path / "server", names=["fl.lab.example"])) as port,
+        pytest.raises(HandshakeError, match=rf"for other names than {HOST}: provision with --server {HOST},..."),
+    ):
+        shake_hands(HOST, port, authority / "ca.crt")
+
+
+def test_a_clock_that_is_behind(authority, tmp_path, monkeypatch):
+    import datetime as dt
+
+    monkeypatch.setattr("edgefed.deploy.certificates.BACKDATED", dt.timedelta(days=-2))
+    with (
+        serving(certified(authority, tmp_path / "server")) as port,
+        pytest.raises(HandshakeError, match="not valid yet by this device's clock: set the clock"),
+    ):
+        shake_hands(HOST, port, authority / "ca.crt")
+
+
+def test_plain_text_against_tls_and_tls_against_plain_text(authority, tmp_path):
+    with (
+        serving(certified(authority, tmp_path / "server")) as port,
+        pytest.raises(HandshakeError, match="it speaks TLS; leave out --insecure"),
+    ):
+        shake_hands(HOST, port, None)
+    with serving() as port, pytest.raises(HandshakeError, match=r"does not speak TLS: .*started without --insecure"):
+        shake_hands(HOST, port, authority / "ca.crt")
+
+
+def test_plain_text_where_that_is_spoken():
+    with serving() as port:
+        assert shake_hands(HOST, port, None).expires is None
+
+
+def test_nobody_there(authority, tmp_path):
+    with socket.socket() as unused:
+        unused.bind((HOST, 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(UnreachableError, match=rf"nobody listens on port {port} of {HOST}: start the server"):
+            shake_hands(HOST, port, authority / "ca.crt")
+    with pytest.raises(UnreachableError, match=r"the name no-such-host.invalid cannot"):
+        shake_hands("no-such-host.invalid", 1, authority / "ca.crt")
+    with serving() as port, pytest.raises(HandshakeError, match=r"none.crt: not a certificate"):
+        shake_hands(HOST, port, tmp_path / "none.crt")

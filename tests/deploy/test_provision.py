@@ -1,0 +1,184 @@
+"""Provisioning: what is made, who may read it, and what is taken in and out later."""
+
+import datetime as dt
+import shutil
+import stat
+import subprocess
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
+from edgefed.cli import _exit_code
+from edgefed.deploy.certificates import expires, make_device_key, names_in, read_public_key
+from edgefed.deploy.folder import ACTIVE, AWAITING_KEY, REVOKED, Deployment, DeviceIdentity
+from edgefed.deploy.provision import accept_key, add_devices, provision, renew_server_certificate, revoke
+from edgefed.errors import SettingsError
+
+
+@pytest.fixture
+def deployment(tmp_path):
+    return provision(tmp_path / "lab", ["fl.lab.example", "192.168.1.20"], 3, port=8443)
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_private_files_are_for_their_owner_alone_and_no_other_file_holds_a_secret(deployment):
+    files = [path for path in deployment.folder.rglob("*") if path.is_file()]
+    private = {path for path in files if b"PRIVATE KEY" in path.read_bytes()}
+    assert {path.name for path in private} == {"ca.key", "server.key", "device.key"}
+    assert len(private) == 2 + 3
+    assert all(mode(path) == 0o600 for path in private)
+    assert mode(deployment.folder) == 0o700
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to ask")
+def test_the_servers_certificate_is_for_its_names_and_this_machine_and_openssl_agrees(deployment):
+    server = deployment.server
+    certificate = (server / "server.crt").read_bytes()
+    assert names_in(certificate) == ["fl.lab.example", "192.168.1.20", "localhost", "127.0.0.1", "::1"]
+    left = expires(certificate) - dt.datetime.now(dt.UTC)
+    assert dt.timedelta(days=364) < left < dt.timedelta(days=366)
+    verify = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", server / "ca.crt"]
+    for name in (["-verify_hostname", "fl.lab.example"], ["-verify_ip", "192.168.1.20"]):
+        done = subprocess.run([*verify, *name, server / "server.crt"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    wrong = subprocess.run([*verify, "-verify_hostname", "other", server / "server.crt"], capture_output=True)
+    assert wrong.returncode != 0
+
+
+def test_an_authority_signs_servers_and_nothing_that_signs(deployment):
+    ca = x509.load_pem_x509_certificate((deployment.folder / "ca" / "ca.crt").read_bytes())
+    assert ca.extensions.get_extension_for_class(x509.BasicConstraints).value == x509.BasicConstraints(True, 0)
+    server = x509.load_pem_x509_certificate((deployment.server / "server.crt").read_bytes())
+    assert server.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
+    assert not (deployment.server / "ca.key").exists()
+
+
+def test_a_devices_folder_holds_a_key_that_flower_reads_and_says_whom_it_dials(deployment):
+    home = deployment.device_folder("device-2")
+    assert DeviceIdentity.read(home) == DeviceIdentity("device-2", 2, "fl.lab.example:8443")
+    key = load_ssh_private_key((home / "device.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    assert key.curve.name == "secp384r1"
+    public = (home / "device.pub").read_text().strip()
+    assert deployment.find("device-2").public_key == public
+    assert len({device.public_key for device in deployment.devices}) == 3
+    assert (home / "ca.crt").read_bytes() == (deployment.server / "ca.crt").read_bytes()
+    assert mode(home / "start") == 0o755
+
+
+def test_devices_are_added_and_revoked_and_a_number_is_never_given_twice(deployment):
+    deployment = revoke(deployment, "device-2")
+    deployment = add_devices(deployment, 1)
+    again = Deployment.read(deployment.folder)
+    assert [(d.name, d.partition_id, d.state) for d in again.devices] == [
+        ("device-0", 0, ACTIVE),
+        ("device-1", 1, ACTIVE),
+        ("device-2", 2, REVOKED),
+        ("device-3", 3, ACTIVE),
+    ]
+    assert [device.name for device in again.active] == ["device-0", "device-1", "device-3"]
+    with pytest.raises(SettingsError, match="no device 'device-9'; there are device-0, "):
+        revoke(again, "device-9")
+
+
+def test_a_key_can_be_made_where_it_stays(tmp_path):
+    deployment = provision(tmp_path / "lab", ["127.0.0.1"], 2, keys_on_device=True)
+    assert not list(deployment.folder.rglob("device.key"))
+    assert [device.state for device in deployment.devices] == [AWAITING_KEY] * 2
+    assert deployment.active == ()
+    device = tmp_path / "device"
+    device.mkdir()
+    public = make_device_key(device)
+
+    deployment = accept_key(deployment, "device-1", device / "device.pub")
+
+    assert deployment.active[0].public_key == public
+    assert deployment.active[0].partition_id == 1
+    with pytest.raises(SettingsError, match="the key of device-1 already; each device needs its own"):
+        accept_key(deployment, "device-0", device / "device.pub")
+    with pytest.raises(SettingsError, match=r"a private key, which must not leave its device; give .*device.pub"):
+        accept_key(deployment, "device-0", device / "device.key")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not a public key in OpenSSH's format"),
+        ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8c", "not a public key|not an elliptic-curve key"),
+    ],
+)
+def test_what_is_no_key_is_refused(text, says):
+    with pytest.raises(SettingsError, match=says):
+        read_public_key(text, "device.pub")
+
+
+def test_a_new_certificate_is_of_the_same_authority_and_names(deployment):
+    before = (deployment.server / "server.crt").read_bytes()
+    renew_server_certificate(deployment, 30)
+    after = (deployment.server / "server.crt").read_bytes()
+    assert names_in(after) == names_in(before)
+    assert expires(after) < expires(before)
+    assert mode(deployment.server / "server.key") == 0o600
+
+
+def test_the_page_has_this_deployments_own_commands(deployment):
+    page = (deployment.folder / "README.md").read_text()
+    assert "Server fl.lab.example:8443, 3 devices" in page
+    assert "edgefed launch-server lab" in page
+    assert "scp -rp lab/devices/device-0" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--out", "x"], "give one of --server"),
+        (["--server", "https://host", "--out", "x"], "expected a host name or an address"),
+        (["--server", "host", "--devices", "0", "--out", "x"], "--devices 0: expected 1 to 10000"),
+        (["--server", "host", "--port", "70000", "--out", "x"], "--port 70000: expected 1 to 65535"),
+        (["--add", "1", "--out", "nowhere"], "nowhere: no deployment.json"),
+        (["--server", "host", "--add", "1", "--out", "x"], "give one of"),
+        (["--device", "device-0", "--revoke", "device-0", "--out", "x"], "--public-key and --device go together"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["edgefed", "provision", *arguments])
+    assert _exit_code() == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert says in err
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_command_makes_adds_and_revokes_and_says_so(tmp_path, monkeypatch, capsys):
+    lab = str(tmp_path / "lab")
+    for arguments, says in (
+        (["--server", "127.0.0.1", "--devices", "1"], "127.0.0.1:8000: 1 devices may join"),
+        (["--add", "2"], "3 devices may join"),
+        (["--revoke", "device-0"], "2 devices may join"),
+        (["--renew"], "2 devices may join"),
+    ):
+        monkeypatch.setattr("sys.argv", ["edgefed", "provision", *arguments, "--out", lab])
+        assert _exit_code() == 0
+        assert says in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["edgefed", "provision", "--server", "127.0.0.1", "--out", lab])
+    assert _exit_code() == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["deployment.json", "device.json"])
+def test_an_edited_file_is_named(deployment, name):
+    folder = deployment.folder if name == "deployment.json" else deployment.device_folder("device-0")
+    (folder / name).write_text('{"format": 1}')
+    with pytest.raises(SettingsError, match=f"{name}: the file was edited"):
+        (Deployment if name == "deployment.json" else DeviceIdentity).read(folder)
+
+
+def test_a_deployments_folder_in_place_of_a_devices_says_which_it_may_be(deployment):
+    with pytest.raises(SettingsError, match=r"not a device's folder; is it .*devices/device-0\?"):
+        DeviceIdentity.read(deployment.folder)

@@ -1,0 +1,138 @@
+"""A device's process, in parts: how it is started, how long it sleeps, and what it keeps between messages."""
+
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from edgefed.cli import _exit_code
+from edgefed.deploy.folder import DeviceIdentity
+from edgefed.deploy.provision import provision
+from edgefed.deploy.supernode import Dismissal, Pace, _in_words
+from edgefed.deploy.worker import APP, KeptClients, Worker
+
+ROWS = "x,y\n" + "1,a\n2,b\n" * 5
+
+
+@pytest.fixture
+def device(tmp_path):
+    deployment = provision(tmp_path / "lab", ["fl.lab.example"], 1)
+    (tmp_path / "rows.csv").write_text(ROWS)
+    return deployment.device_folder("device-0")
+
+
+def refused(monkeypatch, capsys, *words):
+    monkeypatch.setattr("sys.argv", ["edgefed", *map(str, words)])
+    code = _exit_code()
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1), err
+    return code, err
+
+
+def test_mistakes_are_one_line(device, tmp_path, monkeypatch, capsys):
+    rows = tmp_path / "rows.csv"
+    code, said = refused(monkeypatch, capsys, "launch-device", device, "--data", tmp_path / "none.csv")
+    assert (code, "no such file; expected this device's rows" in said) == (2, True)
+    code, said = refused(monkeypatch, capsys, "launch-device", tmp_path, "--data", rows)
+    assert (code, "no device.json" in said) == (2, True)
+    code, said = refused(monkeypatch, capsys, "launch-device", device, "--data", rows, "--insecure")
+    assert (code, "leave it out, or say --on-network as well" in said) == (2, True)
+    lab = tmp_path / "lab"
+    code, said = refused(monkeypatch, capsys, "launch-server", lab, "--insecure")
+    assert (code, "lets anybody who reaches 0.0.0.0 take part" in said) == (2, True)
+    (device / "ca.crt").unlink()
+    code, said = refused(monkeypatch, capsys, "launch-device", device, "--data", rows)
+    assert (code, "copy the device's folder from the server again" in said) == (2, True)
+    (lab / "server" / "server.crt").unlink()
+    code, said = refused(monkeypatch, capsys, "launch-server", lab, "--host", "127.0.0.1")
+    assert (code, "--renew makes it again" in said) == (2, True)
+
+
+def test_a_device_without_a_key_makes_one_and_says_where_it_goes(device, tmp_path, monkeypatch, capsys):
+    (device / "device.key").unlink()
+    (device / "device.pub").unlink()
+    code, said = refused(monkeypatch, capsys, "launch-device", device, "--data", tmp_path / "rows.csv")
+    assert code == 1
+    assert "--public-key device.pub --device device-0" in said
+    assert (device / "device.key").stat().st_mode & 0o777 == 0o600
+    assert (device / "device.pub").read_text().startswith("ecdsa-sha2-nistp384 ")
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # what Flower uses to build its bundles
+def test_launch_refuses_what_cannot_be_before_it_asks_the_server(tmp_path, monkeypatch, capsys):
+    lab = provision(tmp_path / "lab", ["127.0.0.1"], 1, port=1).folder
+    monkeypatch.chdir(tmp_path)
+    for words, says in (
+        (["-s", "dataset=iris"], "dataset=iris: devices train on their own files"),
+        (["-s", "test-path=nowhere.csv"], "nowhere.csv: no such file"),
+        (["--resume"], "--resume needs --out"),
+        (["-s", "alhpa=1"], "did you mean alpha?"),
+        ([], "no server on port 1 of this machine (not running): edgefed launch-server"),
+    ):
+        code, said = refused(monkeypatch, capsys, "launch", lab, *words)
+        assert (code, says in said) == (2, True), said
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_the_longer_nothing_has_come_the_less_often_the_server_is_looked_at(monkeypatch):
+    slept, now = [], SimpleNamespace(value=1000.0)
+    monkeypatch.setattr("edgefed.deploy.supernode.time.sleep", slept.append)
+    monkeypatch.setattr("edgefed.deploy.supernode.time.monotonic", lambda: now.value)
+    pace = Pace()
+    pace.sleep(3)
+    pace.answered.set()
+    pace.sleep(0.5)  # a message is there: the worker is told, and has answered already
+    for passed in (0, 5, 30, 600):
+        now.value = 1000.0 + passed
+        pace.sleep(3)
+    assert slept == [3, 0.1, 0.5, 3.0, 3]
+    assert pace.arrived.is_set()
+    assert not pace.answered.is_set()
+
+
+def test_a_device_notes_when_flower_stops_it_and_passes_everything_else_on(monkeypatch):
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda *arguments: killed.append(arguments))
+    dismissal = Dismissal()
+    assert dismissal.getpid() == os.getpid()
+    assert not dismissal.came
+    dismissal.kill(7, signal.SIGINT)
+    assert (dismissal.came, killed) == (True, [(7, signal.SIGINT)])
+
+
+def test_why_flower_ended_is_one_line():
+    message = "Exit Code: 302\nUnable to parse the private key file.\n\nFor more information, visit: <x>"
+    assert _in_words(message, DeviceIdentity("d", 0, "h:1")) == "d stopped: Unable to parse the private key file."
+
+
+def test_rows_stay_in_memory_until_settings_or_file_change(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(ROWS)
+    context = SimpleNamespace(
+        run_config={"classes": "a,b"}, node_config={"partition-id": 0, "data-path": str(path)}, state=None
+    )
+    kept = KeptClients()
+    first = kept(context)
+    assert kept(context) is first
+    path.write_text(ROWS + "3,a\n")
+    second = kept(context)
+    assert second is not first
+    assert len(second.shards.labels) == 11
+    context.run_config = {"classes": "a,b", "seed": 1}
+    assert kept(context) is not second
+
+
+def test_a_worker_runs_no_app_but_edgefeds(monkeypatch):
+    from flwr.app import ConfigRecord, Message, RecordDict
+
+    from edgefed.engines.grid import _claim_identity
+
+    _claim_identity()
+    worker = Worker("127.0.0.1:1", b"secret", None, None)
+    worker.app = lambda message, context: "answered"
+    message = Message(RecordDict({"config": ConfigRecord({"a": 1})}), 1, "query")
+    assert worker._reply(message, None, APP) == ("answered", "")
+    reply, problem = worker._reply(message, None, "evil/app")
+    assert reply.has_error()
+    assert problem == "PermissionError: this device runs edgefed/edgefed alone, the server sent evil/app"

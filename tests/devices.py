@@ -1,0 +1,95 @@
+"""Devices in this process: Flower's ClientApp behind a grid, each node with a config and a file of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.serverapp import Grid
+
+from edgefed.data.device_file import write_shards
+from edgefed.data.shards import federate
+from edgefed.engines.grid import _claim_identity
+from edgefed.federation.client_app import app as client_app
+from edgefed.federation.server_app import app as server_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from edgefed.config import FederationConfig
+    from edgefed.data.device_file import ShardFiles
+
+
+@dataclass
+class DeviceGrid(Grid):
+    """A grid whose nodes are ClientApps with node configs; they come and go as ``connected`` says."""
+
+    run_config: dict[str, Any]
+    node_configs: dict[int, dict[str, Any]]
+    connected: Callable[[], Iterable[int]] | None = None
+    answers_at_once = True
+    asked: list[tuple[int, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _claim_identity()
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return who is there at this look."""
+        return list(self.node_configs) if self.connected is None else list(self.connected())
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Answer each message by the app that Flower would start."""
+        return [self._answer(message) for message in messages]
+
+    def _answer(self, message: Message) -> Message:
+        node = message.metadata.dst_node_id
+        self.asked.append((node, message.metadata.message_type))
+        context = Context(1, node, self.node_configs[node], RecordDict(), self.run_config)
+        try:
+            reply = client_app(message, context)
+        except Exception as error:
+            return Message(Error(2, f"{type(error).__name__}: {error}"), reply_to=message)
+        reply.metadata.__dict__["_src_node_id"] = node  # every node has the identity of this process
+        return reply
+
+    def set_run(self, run: Any) -> None:
+        """Refuse."""
+        raise RuntimeError
+
+    @property
+    def run(self) -> Any:
+        """Refuse."""
+        raise RuntimeError
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        """Refuse."""
+        raise RuntimeError
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Refuse: answers come at once."""
+        raise RuntimeError
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Refuse."""
+        raise RuntimeError
+
+
+def carried(config: FederationConfig, folder: Path) -> ShardFiles:
+    """Write a simulation's shards into a new folder."""
+    folder.mkdir()
+    return write_shards(*federate(config), folder)
+
+
+def node_configs(files: Iterable[Path]) -> dict[int, dict[str, Any]]:
+    """Return a node's config for each file; node ids are not partition ids."""
+    return {
+        100 + place: {"partition-id": place, "data-path": str(path), "device-name": f"device-{place}"}
+        for place, path in enumerate(files)
+    }
+
+
+def launch(grid: DeviceGrid) -> None:
+    """Run the ServerApp over the devices."""
+    server_app(grid, Context(1, 0, {}, RecordDict(), grid.run_config))

@@ -1,0 +1,236 @@
+"""Devices with files of their own: the same weights as the simulation, and what keeps a device out."""
+
+import numpy as np
+import pytest
+from devices import DeviceGrid, carried, launch, node_configs
+from federations import apart, trained
+
+from edgefed.config import FederationConfig, read_settings
+from edgefed.federation.federation import FederationError
+from edgefed.federation.fleet import Fleet
+from edgefed.runs import Run
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch):
+    monkeypatch.setattr("edgefed.federation.fleet.LOOK_EVERY", 0.001)
+
+
+def settings(**changes):
+    return FederationConfig(
+        **(
+            {"num_clients": 3, "num_server_rounds": 3, "alpha": 1.0, "local_epochs": 2, "wait_for_clients": 0.005}
+            | changes
+        )
+    )
+
+
+def fleet_of(files, folder, **changes):
+    """Return a grid of devices that hold these files, with the settings that lie beside them."""
+    config = FederationConfig.from_mapping(
+        read_settings(files.settings) | {"test-path": str(files.test), "run-folder": str(folder)} | changes
+    )
+    return DeviceGrid(config.to_mapping(), node_configs(files.clients))
+
+
+CASES = {
+    "plain": {},
+    "a long tail, classes missing on devices, an empty shard": {"long_tail": 10.0, "alpha": 0.05, "num_clients": 6},
+    "resampling, local scaling": {"imbalance": "smote", "standardize": "local"},
+    "class counts, prediction shift, held-out rows": {"imbalance": "post-hoc", "client_test_fraction": 0.25},
+    "a part of the devices a round": {"fraction_train": 0.5, "num_clients": 5},
+    "wine": {"dataset": "wine", "imbalance": "balanced-softmax", "dtype": "float64"},
+}
+
+
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
+def test_devices_with_the_shards_of_a_simulation_end_where_it_ends(tmp_path, changes):
+    config = settings(**changes)
+    files = carried(config, tmp_path / "shards")
+
+    launch(fleet_of(files, tmp_path / "run"))
+
+    deployed, (simulated, _) = Run.read(tmp_path / "run"), trained(config, "sequential")
+    assert apart(deployed, simulated) <= (1e-12 if config.dtype == "float64" else 1e-6)
+    assert deployed.manifest["features"] == simulated.manifest["features"]
+    assert deployed.manifest["classes"] == simulated.manifest["classes"]
+    assert deployed.summary["client_updates"] == simulated.summary["client_updates"]
+    assert deployed.summary["test"]["recall"] == pytest.approx(simulated.summary["test"]["recall"])
+    assert [d["rows"] for d in deployed.manifest["devices"]] == [
+        sum(row) for row in simulated.manifest["shards"]["class_counts"]
+    ]
+    assert [d["name"] for d in deployed.manifest["devices"]][:2] == ["device-0", "device-1"]
+    assert deployed.config.dataset == "devices"
+
+
+def test_without_a_test_file_the_devices_held_out_rows_together_are_the_test(tmp_path):
+    files = carried(settings(), tmp_path / "shards")
+    grid = fleet_of(files, tmp_path / "run", **{"test-path": "", "client-test-fraction": -1.0})
+
+    launch(grid)
+
+    run = Run.read(tmp_path / "run")
+    row = run.rounds[-1]
+    confusion = np.array(row["clients_test"]["confusion"])
+    held = sum(device["held-out"] for device in run.manifest["devices"])
+    assert held == confusion.sum() > 10  # a fifth of each device's rows, by default
+    assert row["test"]["accuracy"] == pytest.approx(np.trace(confusion) / held)
+    assert run.summary["test"]["recall"] == pytest.approx((np.diag(confusion) / confusion.sum(1)).tolist())
+    assert run.summary["test"]["brier"] is None
+    assert 0 < run.summary["test"]["log_loss"] < 3
+
+
+def test_classes_and_columns_are_agreed_on_by_name(tmp_path):
+    """Without ``classes``: the sorted union; a device whose columns stand in another order is read by name."""
+    config = settings()
+    files = carried(config, tmp_path / "shards")
+    lines = [line.split(",") for line in files.clients[1].read_text().splitlines()]
+    files.clients[1].write_text("\n".join(",".join([*reversed(cells[:-1]), cells[-1]]) for cells in lines) + "\n")
+
+    launch(fleet_of(files, tmp_path / "run", classes=""))
+
+    simulated, _ = trained(config, "sequential")
+    assert apart(Run.read(tmp_path / "run"), simulated) <= 1e-6
+
+
+def spoiled(files, client, change):
+    text = files.clients[client].read_text()
+    changed = change(text)
+    assert changed != text
+    files.clients[client].write_text(changed)
+
+
+WRONG = {
+    "another column": (
+        lambda text: text.replace("petal width (cm)", "petal area"),
+        r"device device-2: its feature columns differ: it lacks 'petal width \(cm\)' and has 'petal area' as well",
+    ),
+    "a label nobody knows": (
+        lambda text: text.replace("virginica", "tulip"),
+        r"device device-2: .*client-2.csv: row \d+, column 'label': not in classes=setosa,versicolor,virginica",
+    ),
+    "text in a number": (
+        lambda text: text.replace("\n", "\nabc,1,1,1,setosa\n", 1),
+        r"device device-2: .*client-2.csv: row 2, column 'sepal length \(cm\)': 'abc' is not a number",
+    ),
+    "another label column": (lambda text: text.replace("label", "kind"), r"device-2: .*label-column=label.*kind"),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), WRONG.values(), ids=WRONG)
+def test_a_file_that_does_not_fit_is_refused_by_the_devices_name(tmp_path, change, says):
+    files = carried(settings(), tmp_path / "shards")
+    spoiled(files, 2, change)
+
+    with pytest.raises(FederationError, match=says):
+        launch(fleet_of(files, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_without_a_file_beside_devices_with_one_is_refused(tmp_path):
+    files = carried(settings(), tmp_path / "shards")
+    grid = fleet_of(files, tmp_path / "run")
+    del grid.node_configs[101]["data-path"]
+
+    with pytest.raises(FederationError, match=r"client 1 has no file of its own \(data-path in its node config\)"):
+        launch(grid)
+
+
+def test_a_device_that_comes_late_takes_part_from_the_next_round_and_one_that_left_does_not(tmp_path):
+    files = carried(settings(), tmp_path / "shards")
+    grid = fleet_of(files, tmp_path / "run", **{"num-server-rounds": 4})
+    grid.node_configs[202] = grid.node_configs[102]
+    trainings = [[100, 101], [100, 101], [100, 101, 102], [101, 202]]  # in round 4, device-2 is back as another node
+
+    def connected():
+        asked = sum(kind == "train" for _, kind in grid.asked)
+        return next(nodes for begun, nodes in enumerate(trainings) if asked == sum(map(len, trainings[:begun])))
+
+    grid.connected = connected
+
+    launch(grid)
+
+    lines = (tmp_path / "run" / "clients.csv").read_text().splitlines()[1:]
+    took_part = [tuple(map(int, line.split(",")[:2])) for line in lines]
+    assert took_part == [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2), (4, 1), (4, 2)]
+    devices = Run.read(tmp_path / "run").manifest["devices"]
+    assert [device["partition-id"] for device in devices] == [0, 1, 2]
+    assert all(device["rows"] > 0 for device in devices)
+    # Asked once each: who it is, and how many rows it holds.
+    queries = [(node, kind) for node, kind in grid.asked if kind.startswith("query")]
+    assert sorted(queries) == [(node, kind) for node in (100, 101, 102, 202) for kind in ("query", "query.introduce")]
+
+
+def test_late_devices_that_do_not_fit_are_left_out(tmp_path, caplog):
+    files = carried(settings(), tmp_path / "shards")
+    spoiled(files, 2, WRONG["another column"][0])
+    grid = fleet_of(files, tmp_path / "run", classes="")
+    grid.node_configs[103] = {**grid.node_configs[102], "partition-id": 3, "data-path": str(files.clients[0])}
+    grid.connected = lambda: [100, 101, 102, 103] if any(kind == "train" for _, kind in grid.asked) else [100, 101]
+
+    launch(grid)
+
+    assert Run.read(tmp_path / "run").summary["client_updates"] == 6
+    assert "device device-2 is left out: its feature columns differ" in caplog.text
+    assert "left out: partition-id=3, and num-clients=3 expects 0 to 2" in caplog.text
+
+
+def test_a_device_with_another_version_is_left_out_and_both_versions_are_named(tmp_path, caplog, monkeypatch):
+    files = carried(settings(), tmp_path / "shards")
+    grid = fleet_of(files, tmp_path / "run")
+    answer = DeviceGrid._answer
+
+    def with_old_version(self, message):
+        reply = answer(self, message)
+        if message.metadata.message_type == "query.introduce" and message.metadata.dst_node_id == 101:
+            reply.content.config_records["config"]["version"] = "0.0.9"
+        return reply
+
+    monkeypatch.setattr(DeviceGrid, "_answer", with_old_version)
+    launch(grid)
+
+    assert "device device-1 is left out: it runs edgefed 0.0.9, the server 0.1.0; install the same" in caplog.text
+    assert [device["name"] for device in Run.read(tmp_path / "run").manifest["devices"]] == ["device-0", "device-2"]
+
+
+def test_a_run_that_no_device_is_left_of_stops_in_one_line_and_goes_on_later(tmp_path):
+    files = carried(settings(), tmp_path / "shards")
+    grid = fleet_of(files, tmp_path / "run")
+    grid.connected = lambda: [] if sum(kind == "train" for _, kind in grid.asked) >= 3 else list(grid.node_configs)
+
+    with pytest.raises(FederationError, match=r"no device with rows is connected, after 0.005 s; what was committed"):
+        launch(grid)
+    assert not (tmp_path / "run" / "model.npz").exists()
+
+    launch(fleet_of(files, tmp_path / "run"))
+    simulated, _ = trained(settings(), "sequential")
+    assert apart(Run.read(tmp_path / "run"), simulated) <= 1e-6
+    (tmp_path / "run" / "model.npz").unlink()
+    with pytest.raises(FederationError, match="began with other settings"):
+        launch(fleet_of(files, tmp_path / "run", **{"learning-rate": 0.2}))
+
+
+def test_an_introduction_of_nonsense_keeps_only_its_sender_out(tmp_path, caplog, monkeypatch):
+    files = carried(settings(), tmp_path / "shards")
+    grid = fleet_of(files, tmp_path / "run")
+    monkeypatch.setattr("edgefed.federation.fleet.read_introduction", _failing_for(102))
+
+    launch(grid)
+
+    assert "node 102 is left out: no introduction" in caplog.text
+    assert Run.read(tmp_path / "run").summary["client_updates"] == 6
+
+
+def _failing_for(node):
+    from edgefed.federation.introduction import read_introduction
+
+    def read(reply):
+        if reply.metadata.src_node_id == node:
+            raise KeyError("version")
+        return read_introduction(reply)
+
+    return read
+
+
+def test_a_fleet_is_of_devices_only_where_nodes_say_so():
+    assert not Fleet(None, None, settings()).of_devices
