@@ -6,7 +6,7 @@ import math
 import pickle
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -67,6 +67,8 @@ class Course:
     steps : float
         Mean local steps a client took in a round; nan where the run does not say.
     manifest : dict
+    seconds, joules : float64 ndarray [evaluated]
+        Modelled time and energy until then; empty where the run knows of none.
     """
 
     rounds: Ints
@@ -75,6 +77,8 @@ class Course:
     validation_loss: Floats
     steps: float
     manifest: dict[str, Any]
+    seconds: Floats = field(default_factory=lambda: np.empty(0))
+    joules: Floats = field(default_factory=lambda: np.empty(0))
 
     @classmethod
     def of(cls, run: Run) -> Course:
@@ -93,6 +97,7 @@ class Course:
             validation_loss=np.array([number(row["validation"]["log_loss"]) for row in rows if "validation" in row]),
             steps=steps / updates if updates else math.nan,
             manifest=run.manifest,
+            **{cost: _until(rows, cost, tested) for cost in ("seconds", "joules")},
         )
 
     @property
@@ -118,6 +123,13 @@ class Course:
         losses = self.validation_loss
         tenth = max(1, len(losses) // 10)
         return len(losses) > tenth and bool(losses[-1] < (1 - by) * losses[-1 - tenth])
+
+
+def _until(rows: Sequence[dict[str, Any]], cost: str, tested: Sequence[int]) -> Floats:
+    """Return what was spent until each evaluated round [evaluated]; empty for a folder from before costs were kept."""
+    if not all("modelled" in row for row in rows):
+        return np.empty(0)
+    return np.asarray(np.cumsum([row["modelled"][cost] for row in rows], dtype=np.float64)[tested])
 
 
 def number(value: float | None) -> float:

@@ -13,7 +13,7 @@ from edgefed.analysis.corrected_interval import nadeau_bengio
 from edgefed.analysis.exploration import exploration
 from edgefed.analysis.statistics import SAME, UNDECIDED, contrasts, ranking, seeds_needed
 from edgefed.api.by_rate import by_rate, picked, tuned_per_seed, tuning, validation_score
-from edgefed.api.cost import cost, target_of
+from edgefed.api.cost import budgets, cost, scores_within, target_of
 from edgefed.api.course import Course
 from edgefed.api.over_seeds import over_seeds, strata_of
 from edgefed.api.plan import CONTROL, RANKED
@@ -51,6 +51,7 @@ def figures(
     first = chosen[CONTROL][0].manifest
     strata = strata_of(chosen[CONTROL])
     target = target_of([course.last(RANKED) for course in chosen[CONTROL]])
+    afforded = budgets(chosen)
     # Not ranked by, but looked at: what an average over the last rounds would have said.
     averaged = {arm: [course.last_tenth for course in chosen[arm]] for arm in work.arms}
     steadier = contrasts(averaged, CONTROL, strata)
@@ -72,6 +73,10 @@ def figures(
             "rates": by_rate(work, courses, arm),
             "tuned_per_seed": own_rates[arm],
             "cost": cost(chosen[arm], target),
+            "at_equal": {
+                name: {"budget": budget} | over_seeds(scores_within(chosen[arm], name, budget), strata)
+                for name, budget in afforded.items()
+            },
             "bytes": {way: _mean([course.summary["bytes"][way] for course in chosen[arm]]) for way in ("up", "down")},
             "steps": _mean([course.steps for course in chosen[arm]]),
             "by_order": _by_order(chosen[arm], chosen[CONTROL] if arm != CONTROL else None),
@@ -88,6 +93,10 @@ def figures(
             },
         }
         strategies.append(entry)
+    for name in afforded:
+        order = sorted(strategies, key=lambda entry: -_or_last(entry["at_equal"][name]["mean"]))
+        for rank, entry in enumerate(order, 1):
+            entry["at_equal"][name]["rank"] = rank
     return {
         "comparison": folder.name if folder is not None else work.base.data_name,
         "federations": len(runs),
@@ -128,6 +137,11 @@ def _measure(reference: str) -> str:
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
+
+
+def _or_last(mean: float) -> float:
+    """Return what a mean is ranked by: one that is undefined comes last."""
+    return -math.inf if math.isnan(mean) else mean
 
 
 def _remedy(work: Plan, arm: str) -> dict[str, Any]:

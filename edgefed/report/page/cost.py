@@ -1,4 +1,4 @@
-"""Section on cost: rounds and bytes to a target that is the same for all."""
+"""Section on cost: to a target that is the same for all, and how good all are at a cost that all can afford."""
 
 from __future__ import annotations
 
@@ -66,7 +66,40 @@ def cost(found: ComparisonFolder) -> Section:
         ]
     if arms or any(arm.get("bytes") for arm in found.arms):
         blocks.append(_cost_table(found, seeds, bool(arms)))
-    return Section("cost", "Cost in rounds and bytes", blocks)
+    if any(arm.get("at_equal") for arm in found.arms):
+        blocks.append(_equal_table(found))
+    return Section("cost", "Cost: rounds, bytes, modelled time and energy", blocks)
+
+
+#: A cost's heading and how its budget is said.
+_EQUAL = {
+    "bytes": ("At equal bytes", words.size),
+    "seconds": ("At equal modelled time", words.seconds),
+    "joules": ("At equal modelled energy", words.energy),
+}
+
+
+def _equal_table(found: ComparisonFolder) -> Table:
+    """Return how each remedy scores when all have spent what the cheapest one spends, and its rank by that."""
+    known = [name for name in _EQUAL if all(name in (arm.get("at_equal") or {}) for arm in found.arms)]
+    columns = [Column("Remedy")]
+    for name in known:
+        heading, say = _EQUAL[name]
+        columns.append(Column(heading, True, f"%, {say(number(found.arms[0]['at_equal'][name]['budget']))}"))
+        columns.append(Column("Rank", True))
+    lines = []
+    for arm in found.arms:
+        cells = []
+        for name in known:
+            entry = arm["at_equal"][name]
+            cells.append(number_cell(entry["mean"], lambda value: words.plain(100 * value, 1)))
+            cells.append(number_cell(entry.get("rank"), words.count))
+        lines.append(line_of(arm, cells))
+    caption = (
+        "Test balanced accuracy at equal cost: the last evaluated round within what the cheapest remedy spends in all. "
+        "Bytes are counted; time and energy are modelled from device profiles (docs/edge.md), not measured."
+    )
+    return Table("equal-table", caption, columns, lines)
 
 
 def _cost_in_words(arms: Sequence[dict[str, Any]]) -> str:

@@ -18,6 +18,7 @@ from edgefed.report.page.findings import MEASURES
 from edgefed.report.page.learning import of_each_round
 from edgefed.report.page.lines import Frame, limits, line_chart
 from edgefed.report.page.lines import Line as Curve
+from edgefed.report.page.moved import moved
 from edgefed.report.page.repeat import MEANINGS, repeat, run_command
 
 if TYPE_CHECKING:
@@ -47,15 +48,17 @@ def run_page(run: Run) -> Page:
                 len(run.rounds), words.percent(test[RANKED]), worst
             )
         )
-    moved = summary.get("bytes") or {}
+    traffic, modelled = summary.get("bytes") or {}, summary.get("modelled") or {}
     facts = [
         ("Remedy", config.imbalance),
         ("Rounds", words.count(summary.get("rounds", len(run.rounds)))),
         ("Clients", words.count(summary.get("clients", config.num_clients))),
         ("Client updates", words.count(summary.get("client_updates"))),
-        ("Sent up", words.size(moved.get("up"))),
-        ("Sent down", words.size(moved.get("down"))),
+        ("Sent up", words.size(traffic.get("up"))),
+        ("Sent down", words.size(traffic.get("down"))),
         ("Time", words.seconds(summary.get("seconds"))),
+        ("Modelled time on devices", words.seconds(modelled.get("seconds"))),
+        ("Modelled energy", words.energy(modelled.get("joules"))),
     ]
     sections = [
         _measures(run, test),
@@ -64,6 +67,7 @@ def run_page(run: Run) -> Page:
         shards(run, ""),
         applied_in_run(run),
         taking_part(run),
+        moved(run),
         _repeat(run),
         Section("terms", "In plain words", [Terms([(term, MEANINGS[term]) for term in TERMS])]),
     ]

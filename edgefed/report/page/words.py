@@ -76,6 +76,17 @@ def seconds(value: Any) -> str:
     )
 
 
+def energy(value: Any) -> str:
+    """Return joules in the unit that fits."""
+    found = number(value)
+    if not math.isfinite(found):
+        return NOTHING
+    for unit, factor in (("MJ", 1e6), ("kJ", 1e3)):
+        if found >= factor:
+            return f"{found / factor:.3g} {unit}"
+    return f"{found:.3g} J"
+
+
 def interval(figure: Any, say: Any = percent) -> str:
     """Return the interval of a figure over seeds; empty where it has none."""
     low, high = figure.get("low"), figure.get("high")
