@@ -152,7 +152,7 @@ def parsed_array(data: bytes) -> NDArray[Any]:
 def _literal(text: bytes) -> Any:
     try:
         return ast.literal_eval(text.decode("latin-1").strip())
-    except (SyntaxError, TypeError, MemoryError, RecursionError):
+    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError):
         raise ValueError("its header is no literal") from None
 
 

@@ -140,23 +140,26 @@ def _packed(record: ArrayRecord, codec: Codec) -> dict[str, NDArray[Any]]:
     largest = max(np.dtype(dtype).itemsize * length for dtype, length in codec.layout().values())
     if len(record) > MOST_PACKED:
         raise ValueError(f"{len(record)} arrays, expected {len(codec.layout())}")
-    return {name: parsed_array(_bytes(name, array, largest)) for name, array in record.items()}
+    return {name: _parsed(name, array, largest) for name, array in record.items()}
 
 
 MOST_PACKED = 16
 """Arrays of a compressed update that are looked at: codecs have three at most."""
 
 
-def _bytes(name: str, array: Array, size: int) -> bytes:
+def _parsed(name: str, array: Array, size: int) -> NDArray[Any]:
     if array.stype != "numpy.ndarray":
         raise ValueError(f"{name}: serialised as {array.stype!r:.40}, expected numpy.ndarray")
     if len(array.data) > size + MOST_HEADER:
         raise ValueError(f"{name}: {len(array.data)} bytes, expected {size}")
-    return array.data
+    try:
+        return parsed_array(array.data)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _array(name: str, array: Array, shape: tuple[int, ...], dtype: str) -> NDArray[np.floating]:
-    found = parsed_array(_bytes(name, array, math.prod(shape) * np.dtype(dtype).itemsize))
+    found = _parsed(name, array, math.prod(shape) * np.dtype(dtype).itemsize)
     if found.shape != shape:
         raise ValueError(f"{name}: shape {found.shape}, expected {shape}")
     if found.dtype != dtype:

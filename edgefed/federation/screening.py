@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.federation.client_state import put_record
 from edgefed.federation.clients import ROWS, SAY, START_LOSS, STATE_ROUND
-from edgefed.federation.messages import ARRAYS, PARTITION_ID, CohortReplies, FlatRecord
+from edgefed.federation.messages import (
+    ARRAYS,
+    METRICS,
+    PARTITION_ID,
+    STEPS,
+    CohortReplies,
+    FlatRecord,
+    metric_record,
+)
 from edgefed.federation.replies import MOST_EXAMPLES, Column, Expected, Failure, failure_of, opened
 
 if TYPE_CHECKING:
@@ -57,10 +64,11 @@ NOTHING = Screened([], {}, {}, [])
 # ---------------------------------------------------------------------------------------------- what is expected
 def expected_of_training(federation: Federation) -> Expected:
     """Return what a train reply must hold."""
+    needs_steps = federation.config.strategy in ("fednova", "scaffold")  # they divide by them
     columns = {
         PARTITION_ID: IDENTITY,
         ROWS: Column(whole=True, low=1, high=MOST_EXAMPLES),
-        "steps": Column(whole=True, low=-1, required=False),
+        STEPS: Column(whole=True, low=1 if needs_steps else -1, required=needs_steps),
         "train-loss": Column(finite=False, required=False),
     }
     if federation.remedy.reweighs:
@@ -145,9 +153,6 @@ def screen(replies: Iterable[Message], expected: Expected, asked: Asked | None =
             else:
                 refused[client] = " ".join(reason.split())[:200]
             continue
-        if flat is not None and expected.model is not None:
-            # What was looked at is what is averaged.
-            put_record(reply.content, ARRAYS, FlatRecord(expected.model, flat))
         answered.append(reply)
         parts.append((flat, metrics))
     if not parts:
@@ -155,6 +160,12 @@ def screen(replies: Iterable[Message], expected: Expected, asked: Asked | None =
     names = [name for name in parts[0][1] if _alike([metrics.get(name) for _, metrics in parts])]
     stacked = {name: np.stack([metrics[name] for _, metrics in parts]) for name in names}
     stack = None if expected.model is None else np.stack([flat for flat, _ in parts if flat is not None])
+    for place, reply in enumerate(answered):  # what was looked at, and nothing else, is what a strategy sees
+        for name in list(reply.content):
+            del reply.content[name]
+        reply.content[METRICS] = metric_record(stacked, place)
+        if stack is not None and expected.model is not None:
+            reply.content[ARRAYS] = FlatRecord(expected.model, stack[place])
     return _screened(answered, stack, stacked, expected, asked, refused, failed)
 
 
