@@ -285,6 +285,11 @@ class CohortReplies(Sequence[Message]):
         return CohortReplies(self.requests, model, stack, self.metrics)
 
 
+def in_sequence(messages: Iterable[Message]) -> Sequence[Message]:
+    """Return messages as a sequence; a broadcast or a stack as it is."""
+    return messages if isinstance(messages, Sequence) else list(messages)
+
+
 def stacked_metrics(replies: Iterable[Message]) -> dict[str, NDArray[np.generic]]:
     """Return the metrics of replies that carry content, stacked with a reply a row."""
     if isinstance(replies, CohortReplies):

@@ -9,9 +9,9 @@ from flwr.app import ConfigRecord, MessageType, RecordDict
 
 from edgefed.federation.clients import ROWS, Guidance, merged, scale_of, total_counts
 from edgefed.federation.federation import Exchange, Federation, FederationError
-from edgefed.federation.messages import CONFIG, PARTITION_ID, Broadcast, guidance_config
+from edgefed.federation.messages import CONFIG, PARTITION_ID, Broadcast, guidance_config, in_sequence
 from edgefed.federation.replies import Expected, senders
-from edgefed.federation.screening import Screened, expected_of_query, screen
+from edgefed.federation.screening import Screened, answers_among, expected_of_query, screen
 from edgefed.federation.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence
     answers = exchange([(f.grid, messages) for f, messages in zip(federations, asked, strict=True)])
     traffic = Traffic()
     for federation, messages, replies in zip(federations, asked, answers, strict=True):
-        found = screen(replies, _expected(federation))
-        federation.query_bytes = (traffic.received(found.kept), traffic.sent(messages))
-        _learn(federation, found)
+        replies = in_sequence(replies)
+        federation.query_bytes = (traffic.received(answers_among(replies)), traffic.sent(messages))
+        _learn(federation, screen(replies, _expected(federation)))
 
 
 def _expected(federation: Federation) -> Expected:

@@ -179,7 +179,7 @@ def _metric(name: str, value: Any, column: Column) -> NDArray[Any]:
         raise ValueError(f"{name}: shape {found.shape}, expected {column.shape}")
     if found.dtype.kind not in ("iu" if column.whole else "biuf") or (column.whole and (found > _LARGEST).any()):
         raise ValueError(f"{name} is no {'whole ' if column.whole else ''}number")
-    return found.astype(np.int64 if column.whole else np.float64)
+    return found.astype(np.int64) if column.whole else found
 
 
 _LARGEST = np.iinfo(np.int64).max

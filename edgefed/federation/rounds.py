@@ -14,7 +14,7 @@ import numpy as np
 from edgefed.federation.clients import DTYPES, ROWS, SAY, START_LOSS, STATE_ROUND
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
-from edgefed.federation.messages import PARTITION_ID, STEPS, Broadcast, ask_for, to_flat, with_metric
+from edgefed.federation.messages import PARTITION_ID, STEPS, ask_for, in_sequence, to_flat, with_metric
 from edgefed.federation.quorum import check_quorum, what_became
 from edgefed.federation.screening import (
     NOTHING,
@@ -29,7 +29,7 @@ from edgefed.federation.traffic import Traffic, payload_of
 from edgefed.learning.training import torch_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from flwr.app import Message
     from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def _advance(
         ask_for(federation._config, cohort, plan.epochs[plan.asked], federation.config.local_epochs)
         view = CohortView(federation.grid, federation.nodes[cohort], federation.holders)
         messages = (
-            list_or_broadcast(
+            in_sequence(
                 federation.strategy.configure_train(federation.round + 1, federation._arrays, federation._config, view)
             )
             if len(cohort)
@@ -68,7 +68,7 @@ def _advance(
     answers = exchange(items)
     rows = []
     for federation, plan, (_, messages), replies in zip(federations, drawn, items, answers, strict=True):
-        rows.append(_aggregate(federation, plan, messages, replies, traffic))
+        rows.append(_aggregate(federation, plan, messages, in_sequence(replies), traffic))
     due = [
         place
         for place, federation in enumerate(federations)
@@ -86,16 +86,11 @@ def _advance(
             federation.on_round(federation)
 
 
-def list_or_broadcast(messages: Iterable[Message]) -> Sequence[Message]:
-    """Return messages as a sequence, a broadcast as it is."""
-    return messages if isinstance(messages, Broadcast) else list(messages)
-
-
 def _aggregate(
     federation: Federation,
     plan: Round,
     messages: Sequence[Message],
-    replies: Iterable[Message],
+    replies: Sequence[Message],
     traffic: Traffic,
 ) -> dict[str, Any]:
     cohort = plan.clients
@@ -255,16 +250,17 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
         messages = federation.strategy.configure_evaluate(
             federation.round, federation._arrays, federation._config, view
         )
-        items.append((federation.grid, list_or_broadcast(messages)))
+        items.append((federation.grid, in_sequence(messages)))
         asked.append((federation, row))
     if not items:
         return
-    for (federation, row), (_, messages), replies in zip(asked, items, exchange(items), strict=True):
+    for (federation, row), (_, messages), answers in zip(asked, items, exchange(items), strict=True):
+        replies = in_sequence(answers)
+        up, down = traffic.received(answers_among(replies)), traffic.sent(messages)
         holders = np.flatnonzero((federation.held_out > 0) & (federation.rows > 0))
         found = screen(replies, expected_of_evaluation(federation), Asked(holders, federation.nodes[holders]))
         kept = found.kept
         row |= {f"evaluation_{name}": value for name, value in what_became(found).items()}
-        up, down = traffic.received(kept), traffic.sent(messages)
         federation.bytes_up += up
         federation.bytes_down += down
         row["bytes_up"] += up
