@@ -74,6 +74,11 @@ STRATEGIES = {
     "qfedavg": "fairer: clients with a high loss move the model more (Li et al. 2020)",
     "scaffold": "control variates take out each client's drift; clients keep state (Karimireddy et al. 2020)",
     "fednova": "average of directions, whatever number of steps each took (Wang et al. 2020)",
+    "fedmedian": "median of each weight: robust (Yin et al. 2018)",
+    "fedtrimmedavg": "mean of each weight without its extremes, malicious-share at each end: robust (Yin et al. 2018)",
+    "krum": "the update nearest to the others: robust (Blanchard et al. 2017)",
+    "multikrum": "average of the updates nearest to the others: robust (Blanchard et al. 2017)",
+    "bulyan": "mean of each weight's values nearest to the median of those that Krum selects (El Mhamdi et al. 2018)",
 }
 COMPRESSIONS = {
     "none": "the weights as they are",

@@ -1,4 +1,4 @@
-"""Server strategies by name: the project's average of a stack, Flower's own optimisers over it, SCAFFOLD, FedNova."""
+"""Server strategies by name: an average of a stack, Flower's optimisers over it, SCAFFOLD, FedNova, robust rules."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgefed.federation.averaging import WHOLE_COHORT, StackedFedAvg
 from edgefed.federation.fednova import FedNova
+from edgefed.federation.robust import Bulyan, FedMedian, FedTrimmedAvg, Krum, MultiKrum
 from edgefed.federation.scaffold import Scaffold
 from edgefed.federation.server_optimizers import (
     StackedFedAdagrad,
@@ -34,4 +35,9 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "qfedavg": StackedQFedAvg,
     "scaffold": Scaffold,
     "fednova": FedNova,
+    "fedmedian": FedMedian,
+    "fedtrimmedavg": FedTrimmedAvg,
+    "krum": Krum,
+    "multikrum": MultiKrum,
+    "bulyan": Bulyan,
 }
