@@ -3,6 +3,7 @@
 The long form is ``python experiments/faults/crashes.py``.
 """
 
+import contextlib
 import errno
 import importlib.util
 import json
@@ -94,7 +95,9 @@ def started(folder, *more):
 def until(process, condition):
     """Wait until something holds of a process that goes on."""
     while not condition():
-        with pytest.raises(subprocess.TimeoutExpired):  # else it ended
+        if process.poll() is not None:
+            pytest.fail(f"it ended: {process.communicate()[1]}")
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.02)
 
 
