@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ __all__ = [
     "RunWriter",
     "csv_lines",
     "history_lines",
+    "is_begun",
     "is_folder_of",
     "model_hash",
     "new_folder",
@@ -196,6 +198,25 @@ def new_folder(wanted: str | Path | None, name: str) -> Path:
         raise SettingsError(f"--out {wanted}: cannot be made ({error})") from None
 
 
+def is_begun(folder: Path) -> bool:
+    """Return whether a run's folder can be gone on with: killed while it was made, it is as good as empty.
+
+    What such a start left in it is taken away; anything else is left alone.
+    """
+    if (folder / "config.toml").is_file() and (folder / "manifest.json").is_file():
+        return True
+    left = list(folder.iterdir()) if folder.is_dir() else []
+    if all(path.is_file() and (path.name in ("config.toml", "manifest.json") or _is_temporary(path)) for path in left):
+        for path in left:
+            path.unlink()
+    return False
+
+
+def _is_temporary(path: Path) -> bool:
+    """Return whether a file is what :func:`write_atomically` was writing when it was killed."""
+    return re.fullmatch(r"\..+\.[0-9]+\.[0-9a-f]{8}", path.name) is not None
+
+
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Write JSON atomically; nan and infinity become null."""
     write_atomically(path, (json.dumps(plain(value), indent=2) + "\n").encode(), durable=durable)
@@ -305,6 +326,9 @@ class RunWriter:
 
     def truncate(self, rounds: int) -> list[dict[str, Any]]:
         """Keep the first rounds only (what came after the last checkpoint is redone) and return them."""
+        for left in [*self.folder.iterdir(), *(self.folder / "checkpoint").glob("*")]:
+            if _is_temporary(left):
+                left.unlink()
         path = self.folder / "history.jsonl"
         kept = [_object(path, line) for line in _whole_lines(path)[:rounds]] if rounds else []
         write_atomically(path, history_lines(kept).encode())

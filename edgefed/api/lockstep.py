@@ -7,7 +7,9 @@ processes as there are cores. Blocks are cut the same way wherever they run, and
 from __future__ import annotations
 
 import gc
+import os
 import signal
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -165,8 +167,22 @@ def _block_elsewhere(block: Sequence[Cell], around: Surroundings) -> dict[Cell, 
 
 
 def leave_signals_to_parent() -> None:
-    """Let Ctrl-C, which a terminal sends to all processes at once, end the parent alone; it ends the others."""
+    """Let Ctrl-C, which a terminal sends to all processes at once, end the parent alone; it ends the others.
+
+    A parent that was killed ends nobody: a process that finds itself without it goes too.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if all(thread.name != _WATCH for thread in threading.enumerate()):
+        threading.Thread(target=_leave_without, args=(os.getppid(),), name=_WATCH, daemon=True).start()
+
+
+_WATCH = "is the parent there"
+
+
+def _leave_without(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _unseen(rounds: Sequence[Mapping[str, Any]], advanced: int = 1) -> None:

@@ -19,7 +19,7 @@ from edgefed.federation.query import query
 from edgefed.federation.record import environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds
 from edgefed.learning.training import Execution
-from edgefed.runs import Interrupted, Run, RunWriter, is_folder_of, new_folder, read_json
+from edgefed.runs import Interrupted, Run, RunWriter, is_begun, is_folder_of, new_folder, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +76,7 @@ def run(
     """
     config, data = federate(config or FederationConfig())
     folder = Path(out) if out is not None else None
-    continuing = resume and folder is not None and (folder / "config.toml").is_file()
+    continuing = resume and folder is not None and is_begun(folder)
     if resume and folder is None:
         raise SettingsError("--resume needs --out: the folder of the run to go on with")
     if continuing and folder is not None:

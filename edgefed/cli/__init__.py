@@ -16,6 +16,7 @@ from edgefed.cli.export import export
 from edgefed.cli.look import list_names, partition, plot, predict, report
 from edgefed.cli.run import run
 from edgefed.cli.shards import shards
+from edgefed.cli.signals import INTERRUPTED, ending_in_order
 from edgefed.config import SettingsError
 from edgefed.terminal import note
 
@@ -49,10 +50,11 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
         try:
-            return super().invoke(ctx)
+            with ending_in_order():
+                return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             note(f"edgefed: {str(stop) or 'interrupted'}")
-            raise click.exceptions.Exit(130) from stop
+            raise click.exceptions.Exit(INTERRUPTED) from stop
 
 
 app = typer.Typer(
@@ -89,7 +91,7 @@ def _exit_code() -> int:
         return 2
     except (KeyboardInterrupt, click.Abort):
         note("edgefed: interrupted")
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         return 1
     except Exception as error:

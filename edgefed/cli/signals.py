@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM: the first ends a command in order, the second at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INTERRUPTED = 130
+"""The exit code of a command that was interrupted, however often."""
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into KeyboardInterrupt: what was finished is kept; a second one ends at once."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    # Whoever starts a command with SIGINT ignored, as a shell does in the background, wants it ignored.
+    before = {number: signal.getsignal(number) for number in numbers}
+    heard = [number for number in numbers if before[number] is not signal.SIG_IGN]
+
+    def first(number: int, frame: Any) -> None:
+        for each in heard:
+            signal.signal(each, second)
+        raise KeyboardInterrupt
+
+    def second(number: int, frame: Any) -> None:
+        # What is half written is a temporary file; what was committed is whole.
+        os._exit(INTERRUPTED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    for number in heard:
+        signal.signal(number, first)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])

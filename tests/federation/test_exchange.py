@@ -1,0 +1,157 @@
+"""Every message gets one answer: a reply, an error that names the node, or that it came too late."""
+
+import pytest
+from federations import queried, settings
+from flwr.app import ConfigRecord, Error, Message, MessageType, MetricRecord, RecordDict
+
+from edgefed.engines import make_engine
+from edgefed.federation import exchange as exchanges
+from edgefed.federation.exchange import LATE, UNREACHABLE, through_grids
+from edgefed.federation.rounds import run_rounds
+
+
+class Clock:
+    """A time that passes only while somebody sleeps."""
+
+    def __init__(self):
+        self.now, self.naps = 0.0, []
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.naps.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    found = Clock()
+    monkeypatch.setattr(exchanges, "time", found)
+    return found
+
+
+class Link:
+    """A SuperLink as a grid shows it: messages are pushed, and replies pulled once they are there.
+
+    ``after`` says when each node answers, ``gone`` which cannot be reached, ``down`` which answer with Flower's error
+    for a dead node, sent by Flower's own node 1.
+    """
+
+    def __init__(self, clock, answer, after, gone=(), down=(), early=()):
+        self.clock, self.answer, self.after, self.gone, self.down = clock, answer, after, gone, down
+        self.sent, self.early, self.pulled = {}, list(early), []
+
+    def push_messages(self, messages):
+        names = []
+        for message in messages:
+            node = message.metadata.dst_node_id
+            message.metadata.__dict__["_message_id"] = f"message-{len(self.sent)}-{node}"
+            if node in self.gone:
+                names.append(None)
+                continue
+            self.sent[message.metadata.message_id] = (message, self.clock.now)
+            names.append(message.metadata.message_id)
+        return names
+
+    def pull_messages(self, names):
+        assert None not in names
+        self.pulled.append(sorted(names))
+        replies, self.early = self.early, []
+        for name in names:
+            message, begun = self.sent[name]
+            node = message.metadata.dst_node_id
+            if self.clock.now - begun < self.after.get(node, 0):
+                continue
+            if node in self.down:
+                reply = Message(Error(5, "Node Unavailable"), reply_to=message)
+                reply.metadata.__dict__["_src_node_id"] = 1
+            else:
+                reply = self.answer(message)
+            replies.append(reply)
+        return replies
+
+
+def told(message):
+    return Message(RecordDict({"metrics": MetricRecord({"n": message.metadata.dst_node_id})}), reply_to=message)
+
+
+def asked(nodes):
+    queried(settings())  # gives messages their identity
+    return [Message(RecordDict({"config": ConfigRecord({})}), node, MessageType.TRAIN) for node in nodes]
+
+
+def test_everybody_answers_and_nobody_waits_for_longer(clock):
+    link = Link(clock, told, {11: 0.0, 12: 7.0})
+    (answers,) = through_grids(600)([(link, asked([11, 12]))])
+
+    assert sorted(reply.metadata.src_node_id for reply in answers) == [11, 12]
+    assert not any(reply.has_error() for reply in answers)
+    assert 7 <= clock.now < 8  # a tenth of the time that has passed
+    assert clock.naps[0] == pytest.approx(0.1)
+    assert max(clock.naps) <= 3
+
+
+def test_a_late_reply_is_late_and_the_wait_is_bounded(clock):
+    link = Link(clock, told, {11: 0.0, 12: 1e6})
+    (answers,) = through_grids(20)([(link, asked([11, 12]))])
+
+    late = next(reply for reply in answers if reply.has_error())
+    assert (late.metadata.src_node_id, late.error.code) == (12, LATE)
+    assert late.error.reason == "no reply within 20 s"
+    assert 20 <= clock.now <= 23
+
+
+def test_a_reply_to_another_round_is_never_looked_at(clock):
+    (stale,) = asked([12])
+    stale.metadata.__dict__["_message_id"] = "of an earlier round"
+    link = Link(clock, told, {}, early=[told(stale), told(stale)])
+    (answers,) = through_grids(20)([(link, asked([11, 12]))])
+
+    assert sorted(reply.metadata.src_node_id for reply in answers) == [11, 12]
+    assert all(reply.metadata.reply_to_message_id.startswith("message-") for reply in answers)
+
+
+def test_a_node_that_left_is_named_and_the_others_are_asked(clock):
+    link = Link(clock, told, {}, gone=[12])
+    (answers,) = through_grids(20)([(link, asked([11, 12, 13]))])
+
+    gone = next(reply for reply in answers if reply.has_error())
+    assert (gone.metadata.src_node_id, gone.error.code, gone.error.reason) == (12, UNREACHABLE, "the node is gone")
+    assert len(answers) == 3
+    assert clock.now == 0
+
+
+def test_flowers_error_for_a_dead_node_names_the_dead_one(clock):
+    link = Link(clock, told, {12: 59.0}, down=[12])
+    (answers,) = through_grids(600)([(link, asked([11, 12]))])
+
+    dead = next(reply for reply in answers if reply.has_error())
+    assert (dead.metadata.src_node_id, dead.error.code, dead.error.reason) == (12, 5, "Node Unavailable")
+
+
+def test_nobody_asked_is_nobody_waited_for(clock):
+    link = Link(clock, told, {})
+    assert through_grids(600)([(link, [])]) == [[]]
+    assert link.pulled == []
+    assert clock.now == 0
+
+
+def test_a_round_says_who_was_late_and_who_was_gone(clock):
+    """The link in front of the clients of a simulation: node ids are partition ids."""
+    federation, trainer = queried(settings(partition="iid", num_server_rounds=2), make_engine("sequential"))
+    grid = federation.grid
+    federation.grid = Link(
+        clock, lambda message: trainer.exchange([(grid, [message])])[0][0], {3: 1e6}, gone=[5], down=[7]
+    )
+    run_rounds([federation], through_grids(30))
+
+    for row, entry in zip(federation.history, federation.clients, strict=True):
+        assert row["clients"] == 7
+        assert row["late"] == 1
+        assert sorted(row["failed"]) == ["Node Unavailable", "the node is gone"]
+        verdicts = dict(zip(entry.ids.tolist(), entry.verdicts, strict=True))
+        assert verdicts[3] == "late: no reply within 30 s"
+        assert verdicts[5] == "failed: the node is gone"
+        assert verdicts[7] == "failed: Node Unavailable"
+        assert list(verdicts.values()).count("ok") == 7
