@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgefed.cli.compare import compare
+from edgefed.cli.explain import explain
 from edgefed.cli.look import list_names, partition, plot, predict, report
 from edgefed.cli.run import run
 from edgefed.config import SettingsError
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "partition": partition,
     "plot": plot,
     "report": report,
+    "explain": explain,
     "predict": predict,
     "list": list_names,
 }
