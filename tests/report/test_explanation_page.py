@@ -65,6 +65,17 @@ def test_a_feature_whose_interval_includes_zero_is_said_to(tmp_path: Path) -> No
     assert "The interval of petal width includes 0: clients differ that much." in page(tmp_path / "run").text
 
 
+def test_an_order_that_nothing_is_certain_of_is_said_to_be_so(tmp_path: Path) -> None:
+    result = write_explained(tmp_path / "run")
+    for row in result["importance"]:
+        row |= {"low": -0.1}
+    write_json(explanation_folder(tmp_path / "run") / EXPLANATION, result)
+
+    text = page(tmp_path / "run").text
+    assert "No feature’s interval lies above 0: over so few clients the order is not certain." in text
+    assert "include 0" not in text
+
+
 def test_a_model_that_uses_nothing(tmp_path: Path) -> None:
     result = write_explained(tmp_path / "run")
     for row in result["importance"]:

@@ -38,8 +38,8 @@ def ranked(found: ExplanationFolder) -> Section:
     chart = _chart(found, rows[:DRAWN])
     caption = (
         f"How much the log-loss rises, and how much balanced accuracy falls, when a feature is shuffled within each "
-        f"client. Marks are means over rows, bars 95 % intervals over {over}; dots are {over}. A filled mark: the "
-        "interval lies above 0."
+        f"client. Marks are means over rows, bars 95 % intervals over {over}; dots are {over}, those within the axis. "
+        "A filled mark: the interval lies above 0."
     )
     if len(rows) > DRAWN:
         caption += f" The {DRAWN} strongest of {len(rows)} features."

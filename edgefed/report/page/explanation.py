@@ -127,14 +127,13 @@ def _lead(found: ExplanationFolder) -> list[Markup]:
             listed
         )
     ]
-    doubtful = [row["feature"] for row in named if number(row["low"]) <= 0]
-    if doubtful:
-        verb = "includes" if len(doubtful) == 1 else "include"
-        said.append(
-            Markup("The interval of {} {} 0: {} differ that much.").format(
-                words.listed(doubtful), verb, found.result["interval_over"]
-            )
-        )
+    over = found.result["interval_over"]
+    doubtful = [row["feature"] for row in named if not number(row["low"]) > 0]
+    if not any(number(row["low"]) > 0 for row in rows):
+        said.append(Markup("No feature’s interval lies above 0: over so few {} the order is not certain.").format(over))
+    elif doubtful:
+        which = "The interval of {} includes" if len(doubtful) == 1 else "The intervals of {} include"
+        said.append(Markup(which + " 0: {} differ that much.").format(words.listed(doubtful), over))
     rest = [row for row in rows[NAMED:] if number(row["low"]) > 0]
     if rest:
         verb = "has" if len(rest) == 1 else "have"
