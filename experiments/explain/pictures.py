@@ -103,14 +103,14 @@ def attention_figure(datasets: dict[str, Any], seeds: int) -> Figure:
                 label=arm,
                 **look,
             )
-        axes.set_yticks(range(len(rows)), [label(row["feature"], 16) for row in rows], fontsize=6.5)
+        axes.set_yticks(range(len(rows)), [label(row["feature"].replace("_", " "), 16) for row in rows], fontsize=6.5)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel("share of SHAP (%)")
         axes.set_title(dataset, loc="left")
         axes.set_xlim(left=0)
         light_grid(axes, "x")
         axes.tick_params(axis="y", length=0)
-    grid[0].legend(loc="lower right", fontsize=6.5)
+    grid[1].legend(loc="lower right", fontsize=6.5)
     caption(
         figure,
         "Mean absolute SHAP value by class, mean over classes, as a share of all features: mean and 95 % interval "

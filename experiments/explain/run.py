@@ -74,11 +74,21 @@ def main() -> None:
             }
         print(f"{dataset}: {time.perf_counter() - begun:.0f} s", flush=True)
     asked.out.mkdir(parents=True, exist_ok=True)
+    found = rounded(plain(found))
     write_json(target, found)
-    shown = plain(found["datasets"])
+    shown = found["datasets"]
     save(ranks_figure(shown, asked.seeds), asked.out / "ranks")
     save(attention_figure(shown, asked.seeds), asked.out / "attention")
     report(shown)
+
+
+def rounded(value: Any) -> Any:
+    """Return JSON with five significant digits: what is kept is for reading."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def told(configs: Sequence[FederationConfig]) -> tuple[list[dict[str, NDArray[Any]]], list[float]]:
