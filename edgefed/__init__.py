@@ -5,6 +5,9 @@ The Python interface is small and loaded on first use, so that ``import edgefed`
 - :func:`edgefed.run` trains one federation,
 - :func:`edgefed.compare` ranks imbalance remedies over seeds,
 - :func:`edgefed.compare_grid` does so under every combination of some settings,
+- :func:`edgefed.explain` says which features a run's model uses, for whom, and how sure that is,
+- :func:`edgefed.select_features` picks features by training federations without them,
+- :class:`edgefed.FederatedClassifier` is a federation as a scikit-learn classifier,
 - :func:`edgefed.load_model` gives a run's model as a ``torch.nn.Module``,
 - :class:`edgefed.FederationConfig` holds the settings of a federation.
 """
@@ -13,23 +16,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgefed.api import compare, compare_grid, load_model, run
+    from edgefed.api import FederatedClassifier, compare, compare_grid, explain, load_model, run, select_features
     from edgefed.config import FederationConfig, SettingsError
     from edgefed.runs import Run
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "FederatedClassifier": "edgefed.api",
     "FederationConfig": "edgefed.config",
     "Run": "edgefed.runs",
     "SettingsError": "edgefed.config",
     "compare": "edgefed.api",
     "compare_grid": "edgefed.api",
+    "explain": "edgefed.api",
     "load_model": "edgefed.api",
     "run": "edgefed.api",
+    "select_features": "edgefed.api",
 }
 
-__all__ = ["FederationConfig", "Run", "SettingsError", "__version__", "compare", "compare_grid", "load_model", "run"]
+__all__ = [
+    "FederatedClassifier",
+    "FederationConfig",
+    "Run",
+    "SettingsError",
+    "__version__",
+    "compare",
+    "compare_grid",
+    "explain",
+    "load_model",
+    "run",
+    "select_features",
+]
 
 
 def __getattr__(name: str) -> Any:

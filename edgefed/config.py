@@ -106,6 +106,10 @@ TRACKING = {
     "tensorboard": "TensorBoard event files in the folder; needs the extra edgefed[tensorboard]",
     "mlflow": "MLflow: MLFLOW_TRACKING_URI, or else mlflow.db in the folder; needs the extra edgefed[mlflow]",
 }
+EXPLAIN = {
+    "no": "not by the run; edgefed explain asks simulated clients later",
+    "yes": "after the last round, while devices are connected; kept in the run's folder for edgefed explain",
+}
 
 
 #: FedProx's mu where a federation asks for FedProx and for no mu: one of the paper's grid {0.001, 0.01, 0.1, 1}.
@@ -255,6 +259,7 @@ class FederationConfig:
     run_folder: str = setting("", "where a ServerApp keeps its run (empty: nowhere); --out on the command line")
     wait_for_clients: float = positive(60.0, "seconds that a run on Flower's runtimes waits for its clients", high=1e6)
     tracking: str = setting("none", "where results go beside the run's folder", choices=TRACKING)
+    explain: str = setting("no", "whether clients are asked what the finished model uses", choices=EXPLAIN)
     # -- numbers
     dtype: str = setting("float32", "of weights and arithmetic", choices=DTYPES)
     device: str = setting(

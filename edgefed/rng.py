@@ -35,6 +35,7 @@ PURPOSES = {
     "selection": 23,
     "compression": 24,
     "fedprox-synthetic": 25,
+    "explanation": 40,
 }
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

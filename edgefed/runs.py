@@ -58,6 +58,13 @@ _STRICT = json.JSONEncoder(allow_nan=False)
 CLIENT_COLUMNS = ("round", "client", "rows", "steps", "train_loss", "verdict")
 
 
+EXPLANATION_HOME = "explanation"
+"""The folder within a run's or comparison's in which its explanation is kept."""
+EXPLANATION, COLLECTED, SELECTION = "explanation.json", "collected.npz", "selection.json"
+EXPLANATION_PAGE = "explanation.html"
+"""Its files: what it came to, what clients said, which features were selected."""
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a run that has a folder: what was committed is there, and ``resume`` goes on with it."""
 
@@ -215,6 +222,22 @@ def is_begun(folder: Path) -> bool:
 def _is_temporary(path: Path) -> bool:
     """Return whether a file is what :func:`write_atomically` was writing when it was killed."""
     return re.fullmatch(r"\..+\.[0-9]+\.[0-9a-f]{8}", path.name) is not None
+
+
+def explanation_folder(home: Path) -> Path:
+    """Return the folder within a run's or comparison's that its explanation goes to, made if need be.
+
+    Raises
+    ------
+    SettingsError
+        When it cannot be made.
+    """
+    folder = home / EXPLANATION_HOME
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{folder}: cannot be made ({error.strerror})") from None
+    return folder
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:

@@ -80,6 +80,7 @@ NAMES = {
     "dtype": "float32 float64",
     "device": "cpu cuda auto",
     "tracking": "none tensorboard mlflow",
+    "explain": "no yes",
 }
 #: A value other than the default for every setting, together without contradiction.
 OTHERS: dict[str, Any] = {
@@ -162,6 +163,7 @@ OTHERS: dict[str, Any] = {
     "run-folder": "here",
     "wait-for-clients": 5.0,
     "tracking": "tensorboard",
+    "explain": "yes",
     "dtype": "float64",
     "device": "auto",
 }

@@ -7,14 +7,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgefed.api.classifier import FederatedClassifier
     from edgefed.api.comparison import compare
+    from edgefed.api.explanation import explain
     from edgefed.api.grid import compare_grid
     from edgefed.api.model import load_model, predict
+    from edgefed.api.selection import select_features
     from edgefed.api.single import run
 
-_HOMES = {"compare": "comparison", "compare_grid": "grid", "load_model": "model", "predict": "model", "run": "single"}
+_HOMES = {
+    "FederatedClassifier": "classifier",
+    "compare": "comparison",
+    "compare_grid": "grid",
+    "explain": "explanation",
+    "load_model": "model",
+    "predict": "model",
+    "run": "single",
+    "select_features": "selection",
+}
 
-__all__ = ["compare", "compare_grid", "load_model", "predict", "run"]
+__all__ = [
+    "FederatedClassifier",
+    "compare",
+    "compare_grid",
+    "explain",
+    "load_model",
+    "predict",
+    "run",
+    "select_features",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -52,6 +52,37 @@ def shown(wanted: bool | None, rounds: int, what: str) -> Iterator[Show]:
         yield _lines(rounds, what)
 
 
+@contextmanager
+def asking(wanted: bool | None, what: str, runs: int) -> Iterator[Callable[[int, int, int], None]]:
+    """Yield a callback that shows how many clients of a run were asked: the run's place, clients asked, clients.
+
+    Parameters
+    ----------
+    wanted : bool or None
+        As for :func:`shown`. In a log the only line comes first.
+    what : str
+    runs : int
+        How many runs' clients will be asked.
+    """
+    console = Console(stderr=True)
+    looked_at = console.is_terminal or console.is_jupyter
+    if not (looked_at if wanted is None else wanted):
+        yield lambda place, done, of: None
+    elif looked_at:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[asked]}"))
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(what, total=runs, asked="")
+
+            def advance(place: int, done: int, of: int) -> None:
+                share = done / max(of, 1)
+                bar.update(task, completed=place + share, asked=f"{done} of {of} clients, run {place + 1} of {runs}")
+
+            yield advance
+    else:
+        print(f"{what}: asking the clients of {runs} {'run' if runs == 1 else 'runs'}", file=sys.stderr, flush=True)
+        yield lambda place, done, of: None
+
+
 def _bar(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),

@@ -15,6 +15,7 @@ from edgefed.data.datasets import fingerprint
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.federation.checkpoint import RunLog
+from edgefed.federation.explanation import collect, keep
 from edgefed.federation.query import query
 from edgefed.federation.record import environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds
@@ -124,6 +125,8 @@ def run(
         done = finished_run(federation, opening, title, seconds, folder)
         if log is not None:
             log.writer.end(done.weights, done.manifest)
+            if config.explain == "yes":
+                keep(log.writer.folder, collect(federation, trainer.exchange))
         track.end(done.summary)
     return done
 

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from edgefed.cli.compare import compare
 from edgefed.cli.deploy import doctor, launch, launch_device, launch_server, provision, rehearse, status
+from edgefed.cli.explain import explain
 from edgefed.cli.export import export
 from edgefed.cli.look import list_names, partition, plot, predict, report
 from edgefed.cli.run import run
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "shards": shards,
     "plot": plot,
     "report": report,
+    "explain": explain,
     "predict": predict,
     "export": export,
     "provision": provision,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import torch
 
+from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question, class_moments, explain
 from edgefed.federation.clients import CONTROL, DTYPES, ROWS, Clients, schedule_of, update_of
 from edgefed.federation.compression import codec_of, packed_updates
 from edgefed.federation.messages import (
@@ -96,7 +97,13 @@ class BatchedEngine:
         if len(kinds) > 1:
             raise ValueError(f"one type of message in an exchange, found {', '.join(sorted(kinds))}")
         requests = [_requests(cast("InProcessGrid", grid).clients, messages) for grid, messages in items]
-        answer = {"query": self._query, "train": self._train, "evaluate": self._evaluate}
+        answer = {
+            "query": self._query,
+            f"query.{CLASS_MOMENTS}": self._class_moments,
+            f"query.{EXPLAIN}": self._explain,
+            "train": self._train,
+            "evaluate": self._evaluate,
+        }
         flat = [request for group in requests for request in group]
         results = iter(answer[kinds.pop()](flat) if kinds else [])
         return [
@@ -113,6 +120,18 @@ class BatchedEngine:
             )
             chosen = {name: values[request.nodes] for name, values in columns.items()}
             results.append(_Result(request, None, chosen))
+        return results
+
+    def _class_moments(self, requests: Sequence[_Request]) -> list[_Result]:
+        return [_Result(request, None, class_moments(request.clients, request.nodes)) for request in requests]
+
+    def _explain(self, requests: Sequence[_Request]) -> list[_Result]:
+        results = []
+        for request in requests:
+            clients, config = request.clients, request.content.config_records[CONFIG]
+            question, edges = Question.read(config, clients.model.inputs)
+            found = explain(clients, read_guidance(config), request.nodes, _weights(request), question, edges)
+            results.append(_Result(request, None, found))
         return results
 
     def _evaluate(self, requests: Sequence[_Request]) -> list[_Result]:

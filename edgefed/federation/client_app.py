@@ -17,6 +17,7 @@ from flwr.clientapp import ClientApp
 from edgefed.config import FederationConfig
 from edgefed.data.device_file import device_shards, read_device_file
 from edgefed.data.shards import federate
+from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question, class_moments, explain
 from edgefed.federation.clients import CONTROL, DTYPES, ROWS, Clients, schedule_of, update_of
 from edgefed.federation.compression import compression_mod
 from edgefed.federation.introduction import DATA_PATH, INTRODUCE, TOLD, introduction
@@ -54,6 +55,19 @@ def make_client_app(clients_of: Callable[[Context], Clients], execution: Executi
         asked = message.content.config_records[CONFIG]
         columns = clients.statistics(moments=bool(asked["moments"]), class_counts=bool(asked["class-counts"]))
         return _reply(message, clients, columns)
+
+    @app.query(CLASS_MOMENTS)
+    def query_class_moments(message: Message, context: Context) -> Message:
+        clients = clients_of(context)
+        return _reply(message, clients, class_moments(clients, np.array([0])))
+
+    @app.query(EXPLAIN)
+    def query_explanation(message: Message, context: Context) -> Message:
+        clients = clients_of(context)
+        config = message.content.config_records[CONFIG]
+        question, edges = Question.read(config, clients.model.inputs)
+        answer = explain(clients, read_guidance(config), np.array([0]), _weights(message, clients), question, edges)
+        return _reply(message, clients, answer)
 
     @app.train()
     def train_round(message: Message, context: Context) -> Message:

@@ -184,7 +184,7 @@ class Clients:
     def _prepare(self, guidance: Guidance) -> Cohort:
         config, shards, train = self.config, self.shards, self.shards.train
         dtype = DTYPES[config.dtype]
-        features = self._standardized(train, guidance, train)
+        features = self.standardized(train, guidance, train)
         labels = shards.labels[train.indices]
         starts, drawn = train.offsets[:-1], train.sizes
         remedy = REMEDIES[config.imbalance](config)
@@ -371,7 +371,7 @@ class Clients:
         self, rows: Partition, guidance: Guidance, which: Ints, params: torch.Tensor, shift: Floats
     ) -> tuple[Ints, Floats]:
         """Return the predicted class of each row, and the mean log-loss of each chosen client's rows [chosen]."""
-        features = self._standardized(rows, guidance, self.shards.train.take(which))
+        features = self.standardized(rows, guidance, self.shards.train.take(which))
         with torch.no_grad():
             layers = self.model.unpack(params)
             logits = self.model.forward(layers, torch.from_numpy(features).to(params))[0].double().cpu().numpy() + shift
@@ -385,7 +385,7 @@ class Clients:
         return logits.argmax(1), mean
 
     # ---- features
-    def _standardized(self, rows: Partition, guidance: Guidance, train: Partition) -> Floats:
+    def standardized(self, rows: Partition, guidance: Guidance, train: Partition) -> Floats:
         """Return the features of a partition's rows, in its order, standardised in float64."""
         features = self.shards.features[rows.indices].astype(np.float64)
         empty = np.isnan(features)

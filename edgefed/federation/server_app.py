@@ -25,6 +25,7 @@ from edgefed.federation.checkpoint import RunLog
 from edgefed.federation.clients import Clients, model_of
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.exchange import through_grids
+from edgefed.federation.explanation import collect, keep
 from edgefed.federation.federation import Federation, FederationError
 from edgefed.federation.fleet import Fleet
 from edgefed.federation.query import query
@@ -92,6 +93,8 @@ def main(grid: Grid, context: Context) -> None:
     done = finished_run(federation, opening, folder.name if folder else "flower", seconds, folder)
     if writer is not None:
         writer.writer.end(done.weights, done.manifest)
+        if config.explain == "yes":
+            keep(writer.writer.folder, collect(federation, exchange))
     log.info("finished: %s", done.summary)
 
 

@@ -48,6 +48,11 @@ def run_confusion(run: Run, title: str) -> Figure | None:
     return _figure([("", confusion)], names, rows, title, "Test rows after the last round. ")
 
 
+def explained_confusion(matrix: Counts, names: Sequence[str], title: str, said: str) -> Figure:
+    """Return one confusion matrix [true class, predicted class], summed over whatever ``said`` says."""
+    return _figure([("", matrix)], names, [label(name, 20) for name in names], title, said)
+
+
 def arms_confusion(found: ComparisonFolder) -> Figure | None:
     """Return the control's and the best remedy's matrices, summed over seeds; None where there are none."""
     panels = _panels(found, lambda run, confusion: confusion)

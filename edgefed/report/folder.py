@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.config import SettingsError
-from edgefed.runs import Run, is_folder_of, read_json
+from edgefed.runs import EXPLANATION, EXPLANATION_HOME, SELECTION, Run, is_folder_of, read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,6 +107,55 @@ class ComparisonFolder:
     def dataset(self) -> str:
         """Name of the dataset, or of a person's file."""
         return next(iter(self.runs.values()))[0].config.data_name
+
+
+@dataclass(frozen=True, eq=False)
+class ExplanationFolder:
+    """An explanation, read from the folder of a run or a comparison.
+
+    Attributes
+    ----------
+    folder : Path
+    result : dict
+        What ``explanation.json`` holds.
+    selection : dict or None
+        What ``selection.json`` holds, where features were selected.
+    run : Run
+        The run that is explained, or the first of several.
+    """
+
+    folder: Path
+    result: dict[str, Any]
+    selection: dict[str, Any] | None
+    run: Run
+
+    @classmethod
+    def read(cls, folder: Path) -> ExplanationFolder:
+        """Read an explanation.
+
+        Raises
+        ------
+        SettingsError
+            One line, when the folder has none.
+        """
+        home = folder / EXPLANATION_HOME
+        if not (home / EXPLANATION).is_file():
+            raise SettingsError(f"{folder}: not explained yet; edgefed explain {folder} does it")
+        result = read_json(home / EXPLANATION)
+        chosen = home / SELECTION
+        try:
+            first = folder / str(result["folders"][0])
+            result["importance"][0]["feature"]
+        except (KeyError, IndexError, TypeError) as error:
+            raise SettingsError(
+                f"{home / EXPLANATION}: not an explanation's figures ({type(error).__name__}: {error})"
+            ) from None
+        return cls(folder, result, read_json(chosen) if chosen.is_file() else None, Run.read(first))
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the features, the strongest first."""
+        return [str(row["feature"]) for row in self.result["importance"]]
 
 
 def numbers(values: Any) -> NDArray[np.float64]:

@@ -13,12 +13,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from federations import apart, trained
 
 import edgefed
 from edgefed.config import FederationConfig
-from edgefed.runs import Run
+from edgefed.runs import Run, read_arrays
 
 pytestmark = pytest.mark.runtime
 
@@ -132,6 +133,7 @@ CASES = {
         "client_test_fraction": 0.2,
         "fraction_train": 0.5,
         "num_clients": 8,
+        "explain": "yes",
     },
 }
 
@@ -155,6 +157,12 @@ def test_flowers_simulation_ends_where_the_batched_engine_ends(flower, tmp_path,
     lines = (tmp_path / "run" / "clients.csv").read_text().splitlines()[1:]
     assert [line.split(",")[:4] for line in lines] == [[str(cell) for cell in row[:4]] for row in clients]
     assert all(line.endswith(",ok") for line in lines)
+    if config.explain == "yes":
+        said = read_arrays(tmp_path / "run" / "explanation" / "collected.npz")
+        expected = edgefed.explain(simulated, progress=False).collected[0]
+        for name in expected.keys() - {"model-sha256"}:
+            np.testing.assert_allclose(said[name], expected[name], rtol=1e-6, atol=1e-6, err_msg=name)
+        assert (said["rows"].sum(1) > 0).sum() > 3
 
 
 def test_a_run_that_fails_says_why_and_is_not_taken_for_a_success(flower, tmp_path):

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from made_explanations import write_explained
 from made_folders import write_comparison
 from page_figures import add_new_figures
 
 from edgefed.report import write_report
+from edgefed.report.page.explanation import write_explanation
 
 pytestmark = pytest.mark.browser
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -271,3 +273,42 @@ def test_it_can_be_read_without_javascript(browser: webdriver.Chrome, address: s
         assert browser.find_elements("css selector", ".sort") == []
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("explained") / "run"
+    write_explained(folder, clients=30)
+    return write_explanation(folder).as_uri()
+
+
+@pytest.mark.parametrize("width", [1440, 360])
+def test_an_explanations_page_fits_its_window_and_its_pictures_their_text(
+    browser: webdriver.Chrome, explained: str, width: int
+) -> None:
+    show(browser, explained, width=width)
+    test_nothing_overflows_nothing_is_empty_and_the_console_is_silent(browser)
+    test_text_in_pictures_lies_inside_them(browser)
+    test_one_of_the_two_drawings_is_shown(browser)
+
+
+def test_an_explanations_tables_sort_and_filter(browser: webdriver.Chrome, explained: str) -> None:
+    show(browser, explained)
+    before = column(browser, "features", 1)
+    browser.execute_script("document.querySelector('#features-table thead th:nth-child(2) .sort').click()")
+    browser.execute_script("document.querySelector('#features-table thead th:nth-child(2) .sort').click()")
+    assert column(browser, "features", 1) == before[::-1]
+    box = element(browser, "#clients-table [data-filter]")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", box)
+    box.send_keys("client 29")
+    assert column(browser, "clients", 0) == ["client 29"]
+
+
+def test_an_explanation_runs_nothing_of_a_persons_names(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    name = "\"'><img src=x onerror='window.ran=1'><script>window.ran=1</script>"
+    write_explained(tmp_path / "run", features=(name, "b" * 90, "c"), classes=(name, "y"))
+    show(browser, write_explanation(tmp_path / "run").as_uri(), width=360)
+    assert browser.execute_script("return window.ran") is None
+    assert browser.execute_script("return document.querySelectorAll('img').length") == 0
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert browser.get_log("browser") == []

@@ -17,7 +17,7 @@ from edgefed.report.page.cost import cost
 from edgefed.report.page.findings import measures, tiers
 from edgefed.report.page.learning import curves, rates
 from edgefed.report.page.references import references
-from edgefed.report.page.repeat import compare_command, repeat, terms
+from edgefed.report.page.repeat import compare_command, explained, repeat, terms
 from edgefed.runs import read_json
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def comparison_page(found: ComparisonFolder) -> Page:
                 )
             ],
         ),
+        explained(found.folder, "What the models use"),
         _repeat(found),
         terms(found.scope),
     ]

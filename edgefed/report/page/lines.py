@@ -28,6 +28,7 @@ class Line:
     """A line over shared places, its band where ``low`` and ``high`` are finite, and what stands at its end.
 
     Labels of lines that are not ``shown`` at first give way to no other; the page's script moves them when they are.
+    In a frame with marks a line that is not ``marked`` is a guide to the others.
     """
 
     look: str
@@ -36,6 +37,7 @@ class Line:
     high: Floats
     label: str = ""
     shown: bool = True
+    marked: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def line_chart(name: str, title: str, words: str, x: Floats, lines: Sequence[Lin
         if band:
             group.path(band, "band")
         group.path(path, "stroke")
-        if frame.marks:
+        if frame.marks and line.marked:
             _marks(group, x, line, across, up)
         if last is not None and line.label:
             ends.append((last, line, outer))

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from edgefed.config import schema
 from edgefed.report.folder import number
 from edgefed.report.page import words
-from edgefed.report.page.blocks import Cell, Column, Command, Fold, Line, Section, Table, Terms, Text
+from edgefed.report.page.blocks import Cell, Column, Command, Fold, Line, Links, Section, Table, Terms, Text
+from edgefed.runs import EXPLANATION_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 SAID_ALWAYS = ("num-server-rounds", "long-tail")
 """Settings whose defaults in a comparison differ from those of a run: a command that repeats one names them."""
@@ -138,6 +140,13 @@ def _shown(value: Any) -> str:
         if math.isfinite(number_of) and abs(number_of) < 1e6
         else (value if isinstance(value, str) else json.dumps(value))
     )
+
+
+def explained(folder: Path | None, title: str) -> Section:
+    """Return a link to the explanation's page where the folder has one."""
+    there = folder is not None and (folder / EXPLANATION_PAGE).is_file()
+    blocks = [Links([(EXPLANATION_PAGE, "Which features matter, for whom, and how sure that is")])] if there else []
+    return Section("explanation", title, blocks)
 
 
 # ---------------------------------------------------------------------------------------------- terms

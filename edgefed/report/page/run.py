@@ -19,9 +19,13 @@ from edgefed.report.page.learning import of_each_round
 from edgefed.report.page.lines import Frame, limits, line_chart
 from edgefed.report.page.lines import Line as Curve
 from edgefed.report.page.moved import moved
-from edgefed.report.page.repeat import MEANINGS, repeat, run_command
+from edgefed.report.page.repeat import MEANINGS, explained, repeat, run_command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from edgefed.runs import Run
 
 TERMS = (
@@ -68,6 +72,7 @@ def run_page(run: Run) -> Page:
         applied_in_run(run),
         taking_part(run),
         moved(run),
+        explained(run.folder, "What the model uses"),
         _repeat(run),
         Section("terms", "In plain words", [Terms([(term, MEANINGS[term]) for term in TERMS])]),
     ]
@@ -147,8 +152,13 @@ def _confusion(run: Run) -> Section:
     found = (run.rounds[-1].get("test") or {}).get("confusion") if run.rounds else None
     if found is None:
         return Section("confusion", "Which class is taken for which", [])
-    matrix = np.array(found, np.int64)
     names = [str(name) for name in run.manifest["classes"]]
+    table = confusion_table(np.array(found, np.int64), names)
+    return Section("confusion", "Which class is taken for which", [table])
+
+
+def confusion_table(matrix: NDArray[np.int64], names: Sequence[str], over: str = "") -> Table:
+    """Return counts of true classes (lines) taken for classes (columns); ``over`` says what they are summed over."""
     lines = []
     for place, name in enumerate(names):
         total = int(matrix[place].sum())
@@ -164,10 +174,8 @@ def _confusion(run: Run) -> Section:
             )
         lines.append(Line(cells))
     columns = [Column("True class"), *(Column(f"as {name}", True) for name in names)]
-    caption = "Test rows after the last round: each line is a true class, each column what it was taken for."
-    return Section(
-        "confusion", "Which class is taken for which", [Table("confusion", caption, columns, lines, look="heat")]
-    )
+    caption = f"Test rows after the last round{over}: each line is a true class, each column what it was taken for."
+    return Table("confusion", caption, columns, lines, look="heat")
 
 
 def _curves(run: Run) -> Section:

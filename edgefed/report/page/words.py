@@ -32,7 +32,8 @@ def points(value: Any, digits: int = 1) -> str:
 def plain(value: Any, digits: int = 3) -> str:
     """Return a number with so many decimals."""
     found = number(value)
-    return f"{found:.{digits}f}".replace("-", "−") if math.isfinite(found) else NOTHING
+    # What rounds to zero has no sign.
+    return f"{round(found, digits) + 0.0:.{digits}f}".replace("-", "−") if math.isfinite(found) else NOTHING
 
 
 def p_value(value: Any) -> str:

@@ -1,0 +1,216 @@
+"""The page of an explanation: the answer first, its figures, its caveats; and its pictures."""
+
+import math
+from pathlib import Path
+
+import pytest
+from made_explanations import FEATURES, write_explained
+from made_folders import write_comparison
+from page_reader import Page
+
+from edgefed.config import SettingsError
+from edgefed.report import write_report
+from edgefed.report.explanation import plot_explanation
+from edgefed.report.page.explanation import write_explanation
+from edgefed.runs import EXPLANATION, EXPLANATION_HOME, explanation_folder, read_json, write_json
+
+SECTIONS = {
+    "features": "Which features matter",
+    "methods": "Do the methods agree?",
+    "clients": "Where clients disagree",
+    "classes": "Class by class",
+    "effects": "How features act",
+    "examples": "Rows explained",
+    "calibration": "Can its probabilities be trusted?",
+    "confusion": "Which class is taken for which",
+    "selection": "How many features does it need?",
+    "beware": "Before you rely on this",
+    "files": "Pictures and figures",
+    "repeat": "Do it again",
+    "terms": "In plain words",
+}
+OF_THE_SERVER = ("effects", "examples", "calibration", "confusion")
+
+
+def page(folder: Path) -> Page:
+    return Page(write_explanation(folder).read_text(encoding="utf-8"))
+
+
+def headings(found: Page) -> list[str]:
+    return [words for level, words in found.headings if level == 2]
+
+
+def test_every_section_is_there_in_order(tmp_path: Path) -> None:
+    write_explained(tmp_path / "run")
+
+    assert headings(page(tmp_path / "run")) == list(SECTIONS.values())
+
+
+def test_the_answer_names_the_strongest_features_with_their_intervals(tmp_path: Path) -> None:
+    write_explained(tmp_path / "run")
+
+    text = page(tmp_path / "run").text
+    assert "The model leans most on petal length (+0.90; 95 %: +0.75 to +1.05) and petal width" in text.replace(
+        " (", " ("
+    )
+    assert "1 weaker feature has an interval above 0 as well." in text
+    assert "Intervals are over clients, for this one model" in text
+
+
+def test_a_feature_whose_interval_includes_zero_is_said_to(tmp_path: Path) -> None:
+    result = write_explained(tmp_path / "run")
+    result["importance"][1] |= {"low": -0.1}
+    write_json(explanation_folder(tmp_path / "run") / EXPLANATION, result)
+
+    assert "The interval of petal width includes 0: clients differ that much." in page(tmp_path / "run").text
+
+
+def test_an_order_that_nothing_is_certain_of_is_said_to_be_so(tmp_path: Path) -> None:
+    result = write_explained(tmp_path / "run")
+    for row in result["importance"]:
+        row |= {"low": -0.1}
+    write_json(explanation_folder(tmp_path / "run") / EXPLANATION, result)
+
+    text = page(tmp_path / "run").text
+    assert "No feature’s interval lies above 0: over so few clients the order is not certain." in text
+    assert "include 0" not in text
+
+
+def test_a_model_that_uses_nothing(tmp_path: Path) -> None:
+    result = write_explained(tmp_path / "run")
+    for row in result["importance"]:
+        row |= {"mean": -0.01, "low": -0.02, "high": 0.0}
+    write_json(explanation_folder(tmp_path / "run") / EXPLANATION, result)
+
+    assert "No feature, shuffled on its own, makes the model worse." in page(tmp_path / "run").text
+
+
+def test_tables_hold_the_figures(tmp_path: Path) -> None:
+    result = write_explained(tmp_path / "run")
+    found = page(tmp_path / "run")
+
+    assert found.row("features", "petal length")[1:3] == ["0.900 0.750 to 1.050", "27.0 22.0 to 32.0"]
+    assert found.row("features", "petal length")[3:] == ["18.0", "22.5", "270.0 p < 0.001", "0.900"]
+    first = result["by_client"]
+    cells = found.row("clients", "client 0")
+    assert cells[1].startswith(str(first["rows"][0]))
+    assert float(cells[2].replace("−", "-")) == pytest.approx(first["loss"][0][0], abs=0.005)
+    assert found.row("clients", "Variance of the rows % between clients")[2:] == ["20"] * 4
+    assert found.row("methods", "ANOVA F, rows alone")[-1] == "–"
+    assert found.row("calibration", "1")[1:] == ["10", "60.0", "50.0 30.0 to 60.0"]
+    assert found.row("confusion", "setosa 12 test rows")[1] == "10 83 %"
+    assert found.row("chosen", "petal width")[1:] == ["·", "2", "2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rows": "training"}, "Training rows"),
+        ({"between": 0.7}, "Most of the variance lies between clients for petal length (70 %)"),
+        ({"between": 0.1}, "no feature has most of its variance between clients"),
+        ({"clients": 6}, "fewer than ten of the rows explained"),
+        ({}, "1 client of 7 gave no row or no answer"),
+        ({}, "shuffling one leaves the other to stand in"),
+        ({}, "this is no privacy guarantee"),
+    ],
+)
+def test_what_it_cannot_see_is_said(tmp_path: Path, changes, said: str) -> None:
+    write_explained(tmp_path / "run", **changes)
+
+    assert said in page(tmp_path / "run").text
+
+
+def test_held_out_rows_are_not_called_training_rows(tmp_path: Path) -> None:
+    write_explained(tmp_path / "run", rows="held-out")
+
+    text = page(tmp_path / "run").text
+    assert "Clients hold no rows out" not in text
+    assert "Rows held out by clients" in text
+
+
+def test_over_seeds_it_says_so(tmp_path: Path) -> None:
+    write_explained(tmp_path / "run", seeds=3)
+
+    text = page(tmp_path / "run").text
+    assert "Intervals are over 3 seeds" in text
+    assert "from one of the seeds to the next" in text
+
+
+def test_without_the_servers_rows_their_sections_are_left_out(tmp_path: Path) -> None:
+    write_explained(tmp_path / "run", server_rows=False, selection=False)
+
+    left = {name: title for name, title in SECTIONS.items() if name not in (*OF_THE_SERVER, "selection")}
+    assert headings(page(tmp_path / "run")) == list(left.values())
+    names = {path.name for path in plot_explanation(tmp_path / "run", tmp_path / "plots")}
+    assert names == {f"{n}.{k}" for n in ("importance", "methods", "clients", "classes") for k in ("png", "svg")}
+
+
+def test_the_runs_and_the_comparisons_pages_link_to_it_once_it_is_there(tmp_path: Path) -> None:
+    write_explained(tmp_path / "run")
+    assert "explanation.html" not in write_report(tmp_path / "run").read_text(encoding="utf-8")
+
+    linked = page(tmp_path / "run")
+    assert "The run’s own page" in linked.text
+    assert 'href="explanation.html"' in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    write_comparison(tmp_path / "compared", {"none": 0.0, "post-hoc": 0.1}, seeds=6)
+    (tmp_path / "compared" / "explanation.html").write_text("there", encoding="utf-8")
+    assert 'href="explanation.html"' in write_report(tmp_path / "compared").read_text(encoding="utf-8")
+
+
+def test_every_link_leads_to_a_file(tmp_path: Path) -> None:
+    write_explained(tmp_path / "run")
+    write_report(tmp_path / "run")
+    pictures = explanation_folder(tmp_path / "run") / "plots"
+    pictures.mkdir()
+    for name in ("importance", "effects"):
+        (pictures / f"{name}.png").touch()
+
+    found = page(tmp_path / "run")
+    links = [
+        attributes["href"]
+        for tag, attributes in found.elements
+        if tag == "a" and not attributes["href"].startswith("#")
+    ]
+    assert len(links) == 4
+    assert all((tmp_path / "run" / link).is_file() for link in links)
+
+
+@pytest.mark.parametrize(("classes", "features"), [(("no", "yes"), 1), (("a" * 90, *"bcdefghij"), 40)])
+def test_few_and_many_features_and_classes_are_drawn(tmp_path: Path, classes, features: int) -> None:
+    names = [f"feature {place} with a rather long name" for place in range(features)]
+    write_explained(tmp_path / "run", classes=classes, features=names, clients=40)
+
+    assert headings(page(tmp_path / "run"))[0] == SECTIONS["features"]
+    pictures = plot_explanation(tmp_path / "run", tmp_path / "plots")
+    assert len(pictures) == 18
+    assert all(path.stat().st_size > 5000 for path in pictures if path.suffix == ".png")
+
+
+def test_a_picture_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+    write_explained(tmp_path / "run", server_rows=False, selection=False)
+
+    first, again = (plot_explanation(tmp_path / "run", tmp_path / name) for name in ("a", "b"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
+
+
+def test_a_folder_that_is_not_explained_is_one_line(tmp_path: Path) -> None:
+    for work in (write_explanation, plot_explanation):
+        with pytest.raises(SettingsError, match=r"not explained yet; edgefed explain .* does it"):
+            work(tmp_path)
+    write_explained(tmp_path / "run")
+    path = tmp_path / "run" / EXPLANATION_HOME / EXPLANATION
+    write_json(path, {"importance": []} | {"folders": read_json(path)["folders"]})
+    with pytest.raises(SettingsError, match="not an explanation's figures"):
+        write_explanation(tmp_path / "run")
+
+
+def test_figures_that_are_not_known_are_dashes(tmp_path: Path) -> None:
+    result = write_explained(tmp_path / "run")
+    for row in result["importance"]:
+        row |= {"low": math.nan, "high": math.nan, "anova-f": math.nan}
+    write_json(explanation_folder(tmp_path / "run") / EXPLANATION, result)
+
+    found = page(tmp_path / "run")
+    assert found.row("features", "petal width")[5].startswith("–")
+    assert "nan" not in found.text.lower().replace("finance", "")
+    assert FEATURES[0] in found.text
