@@ -7,6 +7,7 @@ import hashlib
 import io
 import math
 import os
+import re
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
 SEAL = "sha256"
 """A sealed file's name for the hash of its other arrays."""
 
+MOST_WORDS = 200
+"""Characters of another library's message that a line quotes: zipfile's may hold the whole file."""
+
 MOST_HEADER = 4096
 """Bytes of an array's header that are read: ours take 128."""
 
-KINDS = "biuf"
-"""Kinds of numbers that an array may hold: truth values, whole numbers, real ones. Never objects or text."""
+NUMBERS = r"[<>|](b1|[iu][1248]|f[248])"
+"""What an array may hold, as NumPy's headers have it: truth values, whole numbers, real ones. No objects, no text."""
 
 
 # ---------------------------------------------------------------------------------------------- files
@@ -94,7 +98,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         return _unpacked(content)
     except Exception as error:  # whatever an archive of any bytes makes of zipfile
-        raise SettingsError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
+        why = " ".join(str(error).split())[:MOST_WORDS]
+        raise SettingsError(f"{path}: cannot be read ({type(error).__name__}: {why})") from None
 
 
 def _unpacked(content: bytes) -> dict[str, NDArray[Any]]:
@@ -138,11 +143,9 @@ def parsed_array(data: bytes) -> NDArray[Any]:
     shape, kind = described["shape"], described["descr"]
     if not (isinstance(shape, tuple) and all(type(size) is int and size >= 0 for size in shape)):
         raise ValueError("its header gives no shape")
-    if not isinstance(kind, str) or len(kind) > 8:
-        raise ValueError("its header gives no type of numbers")
+    if not isinstance(kind, str) or re.fullmatch(NUMBERS, kind) is None:
+        raise ValueError(f"holds {kind!r:.20}, expected numbers")
     dtype = np.dtype(kind)
-    if dtype.kind not in KINDS:
-        raise ValueError(f"holds {dtype}, expected numbers")
     if math.prod(shape) * dtype.itemsize != len(data) - start:
         raise ValueError(f"{len(data) - start} bytes of data, expected {shape} of {dtype}")
     flat = np.frombuffer(data, dtype, offset=start)
