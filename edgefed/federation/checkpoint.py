@@ -1,7 +1,7 @@
 """Commits of a run: a round counts once its rows and what it carries to the next are on the disk.
 
-Writing goes on behind the rounds: one write is in flight, and what comes meanwhile waits as one. A kill costs the
-rounds since the last commit, which are trained again to the same bits.
+Writing goes on behind the rounds, for a twentieth of the time at most: one write is in flight, and what comes meanwhile
+waits as one. A kill costs the rounds since the last commit, which are trained again to the same bits.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
     from edgefed.federation.federation import ClientRows, Federation
     from edgefed.runs import RunWriter
+
+PACE = 19.0
+"""Times as long as a commit took that the next one waits: writing takes a twentieth of the time, on any disk."""
+
+LONGEST_WAIT = 60.0
+"""Seconds that a commit waits at most."""
 
 SETTINGS = "settings"
 """A checkpoint's name for the hash of the settings that it belongs to."""
@@ -52,10 +59,13 @@ class WriteBehind:
     ----------
     write : callable
         Writes a commit.
+    pace : float
+        Times as long as a commit took that the next one waits; closing waits for nothing.
     """
 
-    def __init__(self, write: Callable[[Commit], None]) -> None:
+    def __init__(self, write: Callable[[Commit], None], pace: float) -> None:
         self._write = write
+        self._pace = pace
         self._changed = threading.Condition()
         self._waiting: Commit | None = None
         self._busy = self._closing = False
@@ -100,12 +110,16 @@ class WriteBehind:
                 commit, self._waiting = self._waiting, None
             if commit is None:
                 return
+            begun = time.monotonic()
             try:
                 self._write(commit)
             except BaseException as failure:
                 with self._changed:
                     self._failure = failure
                 return
+            wait = min(self._pace * (time.monotonic() - begun), LONGEST_WAIT)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, wait)
 
 
 class ClientText:
@@ -189,7 +203,7 @@ class RunLog:
         # What was written earlier need not stay in memory, round after round.
         federation.clients = [entry for entry in federation.clients if entry.round > self._handed]
         self._handed = last
-        behind = self._behind = self._behind or WriteBehind(self._commit)
+        behind = self._behind = self._behind or WriteBehind(self._commit, PACE)
         self._said(lambda: self.writer.tell(rounds))
         self._said(lambda: behind.put(commit))
 

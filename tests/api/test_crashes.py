@@ -18,6 +18,7 @@ import pytest
 from federations import settings
 
 import edgefed
+from edgefed.federation import checkpoint
 from edgefed.runs import Run
 
 if not hasattr(os, "fork"):
@@ -35,6 +36,13 @@ def load(name):
 
 
 crashes = load("crashes")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _as_many_commits_as_there_can_be():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "PACE", 0.0)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import edgefed
 from edgefed import runs
 from edgefed.config import SettingsError
 from edgefed.durable import read_sealed, write_sealed
+from edgefed.federation import checkpoint
 from edgefed.federation.checkpoint import Commit, RunLog, WriteBehind
 from edgefed.federation.federation import ClientRows, Federation, FederationError
 from edgefed.federation.messages import to_flat, to_record
@@ -217,13 +218,31 @@ def test_one_write_is_in_flight_and_what_comes_meanwhile_waits_as_one():
         begun.set()
         assert go.wait(30)
 
-    behind = WriteBehind(write)
+    behind = WriteBehind(write, pace=0.0)
     behind.put(commit(1))
     assert begun.wait(30)
     for number in (2, 3, 4):
         behind.put(commit(number))
     assert written == [(1, [1])]
     go.set()
+    behind.close()
+
+    assert written == [(1, [1]), (4, [2, 3, 4])]
+
+
+def test_the_next_write_waits_in_proportion_to_the_last_and_closing_does_not():
+    begun, written = threading.Event(), []
+
+    def write(found):
+        written.append((found.last, [entry.round for entry in found.clients]))
+        begun.set()
+
+    behind = WriteBehind(write, pace=1e12)
+    behind.put(commit(1))
+    assert begun.wait(30)
+    for number in (2, 3, 4):
+        behind.put(commit(number))
+    assert written == [(1, [1])]
     behind.close()
 
     assert written == [(1, [1]), (4, [2, 3, 4])]
@@ -239,6 +258,7 @@ def test_a_disk_that_is_full_stops_the_run_in_one_line_and_keeps_what_was_commit
         real(self, number, arrays)
 
     monkeypatch.setattr(RunWriter, "checkpoint", full)
+    monkeypatch.setattr(checkpoint, "PACE", 0.0)
     with pytest.raises(FederationError, match=r"cannot be written to \(No space left on device\); what was committed"):
         edgefed.run(config, out=tmp_path / "run", progress=False)
     monkeypatch.undo()
