@@ -137,7 +137,8 @@ def _averaged(federation: Federation, kept: Sequence[Message]) -> str | None:
     arrays, _ = federation.strategy.aggregate_train(federation.round, kept)
     if arrays is None:
         return "no client had any say"
-    weights = to_flat(federation.model, arrays).astype(federation.config.dtype)
+    with np.errstate(over="ignore"):  # seen below
+        weights = to_flat(federation.model, arrays).astype(federation.config.dtype)
     if not np.isfinite(weights).all():
         return "the average is not finite"
     federation.set_weights(weights)

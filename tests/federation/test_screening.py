@@ -10,7 +10,9 @@ from hostile import BAD, MESSAGE_FAULTS, STACK_FAULTS, Hostile, metric, weights
 from edgefed.config import FederationConfig, SettingsError
 from edgefed.engines import make_engine
 from edgefed.federation.federation import FederationError
+from edgefed.federation.messages import to_record
 from edgefed.federation.rounds import run_rounds
+from edgefed.federation.strategies import StackedFedAvg
 
 CONFIG = settings(partition="iid", num_server_rounds=2)
 
@@ -145,6 +147,23 @@ def test_a_round_in_which_everyone_is_refused_changes_nothing_and_says_so(engine
     assert federation.history[0]["note"] == "every reply was refused: the round changed nothing"
     assert len(federation.history[0]["refused"]) == 10
     assert federation.client_updates == 0
+
+
+def test_an_average_that_is_not_finite_changes_nothing_and_says_so():
+    """A server optimiser can overflow where no client has."""
+
+    class Overflowing(StackedFedAvg):
+        def aggregate_train(self, server_round, replies):
+            return to_record(self.model, np.full(self.model.size, 1e39)), None
+
+    federation, trainer = queried(CONFIG)
+    federation.strategy = Overflowing(federation.model)
+    before = federation.weights.copy()
+
+    run_rounds([federation], trainer.exchange)
+
+    assert federation.weights.tobytes() == before.tobytes()
+    assert federation.history[0]["note"] == "the average is not finite: the round changed nothing"
 
 
 @pytest.mark.parametrize("engine", ["batched", "sequential"])
