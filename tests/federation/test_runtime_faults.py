@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 WITHIN = 400
-TIMEOUT = 40.0
+TIMEOUT = 25.0
 
 
 class Link:
