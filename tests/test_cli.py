@@ -19,9 +19,10 @@ from federations import trained
 
 from edgefed import api
 from edgefed.cli import _exit_code
-from edgefed.cli.look import LISTS
+from edgefed.cli.look import LISTS, OTHER_LISTS
 from edgefed.config import FederationConfig, catalogue, schema
 from edgefed.data.shards import federate
+from edgefed.edge.profiles import PROFILES
 from edgefed.federation.clients import Clients
 from edgefed.runs import Run
 
@@ -378,7 +379,7 @@ def test_an_unfinished_run_can_be_neither_plotted_nor_used(cli):
         assert re.fullmatch(r"edgefed: run: the run is not finished; --resume goes on with it\n", err)
 
 
-@pytest.mark.parametrize("what", [*LISTS, "engines", "settings"])
+@pytest.mark.parametrize("what", [*LISTS, *OTHER_LISTS])
 def test_every_list_names_what_the_setting_takes(cli, what):
     code, out, err = cli("list", what)
 
@@ -387,6 +388,8 @@ def test_every_list_names_what_the_setting_takes(cli, what):
         expected = [key for key, *_ in schema()]
     elif what == "engines":
         expected = ["batched", "sequential", "ray"]
+    elif what == "devices":
+        expected = list(PROFILES)
     else:
         expected = list(catalogue(LISTS[what]))
     listed = {line.split(" ")[0] for line in out.splitlines()}
@@ -511,3 +514,19 @@ def test_run_folder_is_where_a_run_is_kept(tmp_path, monkeypatch, capsys):
     assert _exit_code() == 2
     assert "contradicts run-folder=kept" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_doctor_measures_this_machine_and_a_run_uses_its_profile(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    code, out, err = cli("doctor", "--profile", "here.toml", "--format", "json")
+
+    assert code == 0, err
+    assert json.loads(out)["this-machine"]["flops"] > 0
+    settings = ("-s", "devices=this-machine", "-s", "device-profiles=here.toml", "-s", "num-server-rounds=1")
+    code, out, err = cli("run", *settings, "--format", "json")
+    assert code == 0, err
+    assert json.loads(out)["modelled"]["seconds"] > 0
+    code, out, err = cli("doctor", "--profile", "here.toml")
+    assert (code, out) == (2, "")
+    assert "here.toml: exists already" in err

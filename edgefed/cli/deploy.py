@@ -150,9 +150,22 @@ def status(folder: Folder, insecure: Insecure = False, output: OutputFormat = Fo
 def doctor(
     folder: Annotated[Path | None, typer.Argument(help="A deployment's folder, or a device's own.")] = None,
     data: Annotated[Path | None, typer.Option(help="A device's rows.", metavar="FILE.csv")] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="Instead, measure how fast this machine trains, for device-profiles.", metavar="FILE.toml"),
+    ] = None,
     output: OutputFormat = Format.text,
 ) -> None:
     """Check this machine, and the server or device whose folder it is; each line says what mends it."""
+    if profile is not None:
+        from edgefed.api.profile import write_profile
+
+        found = asdict(write_profile(profile))
+        if output is Format.json:
+            print_json({"profile": str(profile), "this-machine": found})
+        note(f"{profile}: a step takes {1e6 * found['step_seconds']:.0f} us and {found['flops'] / 1e9:.3g} Gflop/s")
+        note(f"-s devices=this-machine -s device-profiles={profile} uses it; power and bandwidth are yours to put in")
+        return
     from edgefed.deploy.doctor import BAD, examine
 
     findings = []

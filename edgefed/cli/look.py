@@ -106,11 +106,14 @@ LISTS = {
     "losses": "loss",
     "optimizers": "optimizer",
     "standardizations": "standardize",
+    "selections": "selection",
+    "compressions": "compression",
 }
+OTHER_LISTS = ("engines", "devices", "settings")
 
 
 def list_names(
-    what: Annotated[str, typer.Argument(metavar="|".join([*LISTS, "engines", "settings"]), show_default=False)],
+    what: Annotated[str, typer.Argument(metavar="|".join([*LISTS, *OTHER_LISTS]), show_default=False)],
 ) -> None:
     """List every name that a setting takes, with a line on each."""
     table = Table(box=None, pad_edge=False)
@@ -119,10 +122,12 @@ def list_names(
             table.add_column(title, overflow="fold", no_wrap=title == "setting")
         for key, _, default, allowed, text in schema():
             table.add_row(key, json.dumps(default), allowed, text)
-    elif what in LISTS or what == "engines":
+    elif what in LISTS or what in OTHER_LISTS:
+        from edgefed.edge.profiles import PROFILES
         from edgefed.engines import ENGINES
 
-        entries = ENGINES if what == "engines" else catalogue(LISTS[what])
+        devices = {name: profile.source for name, profile in PROFILES.items()}
+        entries = {"engines": ENGINES, "devices": devices}.get(what) or catalogue(LISTS[what])
         table.add_column(what, no_wrap=True)
         table.add_column("", overflow="fold")
         for name, text in entries.items():
@@ -130,5 +135,5 @@ def list_names(
     else:
         from edgefed.config import unknown
 
-        raise SettingsError(unknown("list", what, [*LISTS, "engines", "settings"]))
+        raise SettingsError(unknown("list", what, [*LISTS, *OTHER_LISTS]))
     show(table)

@@ -1,7 +1,8 @@
 """Flower's FedProx, FedAvgM, FedAdagrad, FedAdam, FedYogi and QFedAvg over the project's average of a stack.
 
 Each is Flower's class with :class:`StackAverage` in the place of its FedAvg: the server's equations are Flower's, what
-is averaged is summed in float64, and the cohort is addressed by one shared payload.
+is averaged is summed in float64, and the cohort is addressed by one shared payload. QFedAvg, which averages by itself,
+does so on the stack.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvgM, FedProx, FedYogi, QFedAvg
 from flwr.serverapp.strategy.fedopt import FedOpt
 
-from edgefed.federation.averaging import WHOLE_COHORT, StackAverage, refuse_names
+from edgefed.federation.averaging import WHOLE_COHORT, StackAverage, refuse_names, summed
 from edgefed.federation.clients import START_LOSS
+from edgefed.federation.messages import stacked_metrics, stacked_weights, to_flat, to_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from flwr.app import Message
     from numpy.typing import NDArray
 
     from edgefed.config import FederationConfig
@@ -131,6 +135,22 @@ class StackedQFedAvg(QFedAvg, StackAverage):
             client_learning_rate=config.learning_rate, q=config.qfedavg_q, train_loss_key=START_LOSS, **WHOLE_COHORT
         )
         self.model = model
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Return the new weights: Flower's equations on the stack, in float64."""
+        metrics = stacked_metrics(replies)
+        if not metrics or self.current_arrays is None:
+            return None, None
+        stack, start = stacked_weights(self.model, replies), to_flat(self.model, self.current_arrays)
+        lipschitz = 1 / self.client_learning_rate
+        loss = metrics[START_LOSS].astype(np.float64) + 1e-10  # as Flower does, for a loss of zero
+        slopes = lipschitz * (start.astype(np.float64) - stack.astype(np.float64))
+        norms = np.einsum("kp,kp->k", slopes, slopes)
+        weight = loss**self.q
+        bottom = (self.q * loss ** (self.q - 1) * norms + lipschitz * weight).sum()
+        return to_record(self.model, (start - summed(weight, slopes) / bottom).astype(stack.dtype)), MetricRecord()
 
 
 def _of_model(model: MLP, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

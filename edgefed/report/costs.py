@@ -126,7 +126,7 @@ def cost_figure(groups: Mapping[str, Sequence[Run]], title: str, said: str = "")
         ).set_in_layout(False)
         figure.get_layout_engine().set(rect=(0, 0, 1, 0.97 - 0.05 * -(-len(groups) // 4)))  # type: ignore[union-attr, call-arg]
     said = f"{said} " if said else ""
-    few = f"The {MOST_LINES} highest ranked of {MOST_LINES + left_out} are drawn. " if left_out > 0 else ""
+    few = f"The first {MOST_LINES} of {MOST_LINES + left_out} are drawn. " if left_out > 0 else ""
     seeds = max(len(runs) for runs in groups.values())
     shown = "" if seeds == 1 else f"Mean over {seeds} seeds, with a standard error either way. "
     caption(

@@ -1,9 +1,13 @@
 """Rounds and bytes to a target: first reached, medians over all seeds, and what is never reached."""
 
+import math
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from made_courses import course
 
-from edgefed.api.cost import cost, target_of
+from edgefed.api.cost import budgets, cost, scores_within, target_of
 
 
 @pytest.mark.parametrize(
@@ -42,3 +46,30 @@ def test_only_rounds_that_were_evaluated_can_reach_it():
     found = cost([course([0.1, 0.8, 0.9], rounds=[4, 8, 10], moved=[400, 800, 1000])], 0.8)
 
     assert (found["rounds"]["values"], found["bytes"]["values"]) == ([8], [800])
+
+
+def spending(scores, seconds):
+    """Return a course that spends so many modelled seconds, and ten times as many joules."""
+    return replace(course(scores), seconds=np.array(seconds, float), joules=10 * np.array(seconds, float))
+
+
+def test_seconds_and_joules_to_a_target_where_runs_know_them():
+    found = cost([spending([0.2, 0.6, 0.7], [1.5, 3, 4.5])], 0.6)
+
+    assert found["seconds"] == {"values": [3.0], "median": 3.0, "reached": 1}
+    assert found["joules"]["values"] == [30.0]
+    assert "seconds" not in cost([course([0.9])], 0.6)
+
+
+def test_a_budget_is_what_the_cheapest_arm_spends_on_average():
+    arms = {
+        "a": [spending([0.1, 0.2, 0.3], [1, 2, 3]), spending([0.1, 0.2, 0.3], [1, 2, 5])],
+        "b": [spending([0.5, 0.6], [4, 8]), spending([0.5, 0.6], [4, 8])],
+    }
+
+    found = budgets(arms)
+
+    assert found == {"bytes": 207.0, "seconds": 4.0, "joules": 40.0}
+    assert scores_within(arms["a"], "seconds", 4.0) == [0.3, 0.2]
+    assert scores_within(arms["b"], "seconds", 4.0) == [0.5, 0.5]
+    assert math.isnan(scores_within(arms["b"], "seconds", 3.9)[0])

@@ -174,3 +174,26 @@ def test_a_run_that_fails_says_why_and_is_not_taken_for_a_success(flower, tmp_pa
     assert status == "finished:failed"
     assert "4 nodes are connected, num-clients=3" in log
     assert not (tmp_path / "run" / "model.npz").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"strategy": "scaffold", "compression": "int8", "drop_out": 0.2},
+        {"strategy": "fednova", "compression": "top-k", "stragglers": 0.5, "partial_work": "accept"},
+    ],
+    ids=["scaffold", "fednova"],
+)
+def test_clients_with_a_state_of_their_own_end_where_the_batched_engine_ends(flower, tmp_path, changes):
+    """Control variates and what compression left out stay with the nodes; bytes are those of what was sent."""
+    config = FederationConfig(num_clients=4, num_server_rounds=4, dtype="float64", partition="iid", **changes)
+
+    status, log = flower.run(config.replace(run_folder=str(tmp_path / "run")), config.num_clients)
+
+    assert status == "finished:completed", log
+    deployed = Run.read(tmp_path / "run")
+    simulated, _ = trained(config)
+    assert apart(deployed, simulated) <= 1e-9
+    assert deployed.summary["bytes"] == simulated.summary["bytes"]
+    assert deployed.summary["modelled"] == simulated.summary["modelled"]
+    assert deployed.manifest["edge"] == simulated.manifest["edge"]

@@ -4,10 +4,11 @@ import logging
 
 import numpy as np
 import pytest
-from federations import ENGINES, apart, figures, settings, trained
+from federations import ENGINES, apart, figures, queried, settings, trained
 from papers_by_hand import descended, loss, plain, rows_of, trained_weights
 
 import edgefed
+from edgefed.federation.rounds import run_rounds
 from edgefed.federation.strategies import STRATEGIES
 
 SERVER = ("fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "qfedavg")
@@ -148,3 +149,18 @@ def test_a_state_of_another_model_is_refused(name):
     assert {key: value.tobytes() for key, value in federation.strategy.state().items()} == {
         key: value.tobytes() for key, value in kept.items()
     }
+
+
+def test_qfedavg_on_the_stack_is_flowers_own():
+    from flwr.serverapp.strategy import QFedAvg
+
+    from edgefed.federation.strategies import WHOLE_COHORT
+
+    config = settings(strategy="qfedavg", qfedavg_q=1.5, dtype="float64", num_server_rounds=2)
+    ours, trainer = queried(config)
+    run_rounds([ours], trainer.exchange)
+    theirs, trainer = queried(config)
+    theirs.strategy = QFedAvg(client_learning_rate=0.1, q=1.5, train_loss_key="start-loss", **WHOLE_COHORT)
+    run_rounds([theirs], trainer.exchange)
+
+    np.testing.assert_allclose(ours.weights, theirs.weights, rtol=0, atol=1e-12)

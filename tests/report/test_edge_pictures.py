@@ -1,0 +1,132 @@
+"""A round on its devices and accuracy against cost: what is drawn is what the folder says."""
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+import edgefed
+from edgefed.report import plot_comparison, plot_run
+from edgefed.report.costs import COSTS, cost_figure, mean_at, scores, spent
+from edgefed.report.page import words
+from edgefed.report.page.moved import moved, raw_bytes
+from edgefed.report.timeline import timeline_figure, timeline_of
+from edgefed.runs import Run
+
+SETTINGS = {
+    "num_clients": 12,
+    "num_server_rounds": 4,
+    "devices": "raspberry-pi-4:1,phone:1,microcontroller:1",
+    "device_spread": 0.5,
+    "drop_out": 0.3,
+    "round_deadline": 0.4,
+    "partition": "iid",
+    "seed": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("edge") / "run"
+    edgefed.run(edgefed.FederationConfig(**SETTINGS), out=folder, progress=False)
+    return Run.read(folder)
+
+
+def test_a_timeline_is_what_the_ledger_counted(run):
+    """Summed over rounds, each client's bars are its seconds at work: the picture repeats the clock from the files."""
+    rounds = [timeline_of(run, number) for number in range(1, 5)]
+
+    busy = np.zeros(12)
+    for found in rounds:
+        busy[found.clients] += found.times.total
+    np.testing.assert_allclose(busy, run.manifest["edge"]["busy_seconds"], rtol=1e-9)
+    assert [found.seconds for found in rounds] == [row["modelled"]["seconds"] for row in run.rounds]
+    verdicts = {verdict for found in rounds for verdict in found.verdicts}
+    assert "dropped out" in verdicts
+    assert "ok" in verdicts
+
+
+def test_the_bars_end_where_the_clients_do(run):
+    figure = timeline_figure(run, "made up", number=2)
+    found = timeline_of(run, 2)
+
+    (axes,) = figure.axes
+    solid = [bar for bar in axes.patches if bar.get_height() > 0.5]
+    ends = {}
+    for bar in solid:
+        row = round(bar.get_y() + bar.get_height() / 2)
+        ends[row] = max(ends.get(row, 0.0), bar.get_x() + bar.get_width())
+    np.testing.assert_allclose(sorted(ends.values()), sorted(found.times.total))
+    said = [text.get_text().strip() for text in axes.texts]
+    assert sorted(said) == sorted(verdict for verdict in found.verdicts if verdict != "ok")
+    assert "modelled seconds" in axes.get_xlabel()
+
+
+def test_costs_are_sums_over_rounds(run):
+    query = sum(run.manifest["query_bytes"].values())
+    moved_bytes = [row["bytes_up"] + row["bytes_down"] for row in run.rounds]
+
+    assert spent(run, "bytes").tolist() == (query + np.cumsum(moved_bytes)).tolist()
+    assert spent(run, "seconds")[-1] == pytest.approx(run.summary["modelled"]["seconds"])
+    assert spent(run, "joules")[-1] == pytest.approx(run.summary["modelled"]["joules"])
+
+
+def test_between_two_evaluations_the_earlier_score_stands(run):
+    at, score = spent(run, "seconds"), scores(run)
+
+    mean, _ = mean_at([run, run], "seconds", np.array([0.0, at[0], (at[0] + at[1]) / 2, at[1], at[-1], 2 * at[-1]]))
+
+    np.testing.assert_array_equal(mean, [np.nan, score[0], score[0], score[1], score[-1], np.nan])
+
+
+def test_a_picture_of_costs(run, tmp_path):
+    figure = cost_figure({"a": [run], "b": [run]}, "made up")
+
+    assert len(figure.axes) == len(COSTS)
+    assert [axes.get_xlabel().split(" (")[0] for axes in figure.axes] == [words for words, _ in COSTS.values()]
+    looks = [(line.get_color(), str(line.get_linestyle())) for line in figure.axes[0].lines]
+    assert len({color for color, _ in looks}) == len({dash for _, dash in looks}) == 2
+    names = {path.name for path in plot_run(run, tmp_path)}
+    assert {"round-timeline.png", "accuracy-by-cost.png"} <= names
+    for name in ("round-timeline.png", "accuracy-by-cost.png"):
+        image = imread(tmp_path / name)[..., :3].mean(-1)
+        assert 0.5 < (image > 0.99).mean() < 0.99
+        assert (image < 0.3).any()
+
+
+def test_a_run_without_costs_has_no_such_pictures(run):
+    bare = Run(run.config, {**run.manifest}, [{k: v for k, v in row.items() if k != "modelled"} for row in run.rounds],
+               run.weights)  # fmt: skip
+
+    assert cost_figure({"a": [bare]}, "made up") is None
+    assert timeline_figure(bare, "made up") is None
+
+
+def test_the_page_sets_what_was_moved_against_the_rows(run):
+    section = moved(run)
+
+    text = section.blocks[0].words
+    cells = [[cell.text for cell in line.cells] for line in section.blocks[1].lines]
+    rows = run.manifest["rows"]["train"]
+    assert raw_bytes(run) == rows * (4 * 4 + 1)
+    assert cells[2][1] == words.size(rows * 17)
+    total = sum(run.summary["bytes"].values())
+    assert f"{total / (rows * 17):.3g} times what the rows themselves weigh" in text
+    assert "which outweigh them at this size" in text
+    assert "row counts" in cells[1][2]
+    assert "each client's trained weights" in cells[0][2]
+
+
+def test_a_comparison_at_equal_cost(tmp_path):
+    settings = edgefed.FederationConfig(long_tail=5.0, num_server_rounds=3, num_clients=3)
+    result = edgefed.compare(
+        settings, strategies=["random-oversampling"], seeds=2, tune=None, out=tmp_path / "c"
+    ).result
+
+    for arm in result["strategies"]:
+        assert set(arm["at_equal"]) == {"bytes", "seconds", "joules"}
+        assert set(arm["cost"]) == {"target", "rounds", "bytes", "seconds", "joules"}
+        for found in arm["at_equal"].values():
+            assert len(found["values"]) == 2
+    for cost in ("bytes", "seconds", "joules"):
+        assert sorted(arm["at_equal"][cost]["rank"] for arm in result["strategies"]) == [1, 2]
+    assert "accuracy-by-cost.png" in {path.name for path in plot_comparison(tmp_path / "c")}
