@@ -122,10 +122,13 @@ def run_device(start: Start) -> None:
     if authority is not None and not (start.folder / "device.key").is_file():
         make_device_key(start.folder)
         raise FederationError(_bring_key(start.folder, identity))
+    again = bool(os.environ.pop(JOINED_BEFORE, ""))
+    if again:
+        time.sleep(JOIN_AGAIN)
     _wait_for_server(identity, authority, start.folder / "device.key")
     os.environ.update(QUIET)
     path, last_error = keep_logs(start.folder, identity.name)
-    if not os.environ.pop(JOINED_BEFORE, ""):
+    if not again:
         note(f"edgefed: {identity.name} joins {identity.server} with {data}; log: {path}")
     terminal = keep_output(start.folder, identity.name)
     with tempfile.TemporaryDirectory() as temporary:
@@ -152,7 +155,7 @@ def run_device(start: Start) -> None:
             "the server has forgotten %s, or counts it as connected from before for another minute: joining again",
             identity.name,
         )
-        time.sleep(JOIN_AGAIN)
+        # At once: Flower has begun to end this process, and does so within seconds.
         os.environ[JOINED_BEFORE] = "1"
         os.execv(sys.executable, [sys.executable, "-P", "-m", "edgefed", *_same_again(start)])
 
