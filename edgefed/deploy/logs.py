@@ -46,9 +46,12 @@ class LastError(logging.Handler):
         self.message = record.getMessage()
 
 
-class _NoBlanks(logging.Filter):
+class _WorthReading(logging.Filter):
+    """Leaves out blank records, and those of each look at how a run is getting on."""
+
     def filter(self, record: logging.LogRecord) -> bool:
-        return bool(record.getMessage().strip())
+        message = record.getMessage().strip()
+        return bool(message) and not message.startswith("ControlServicer.List")
 
 
 def keep_logs(folder: Path, name: str) -> tuple[Path, LastError]:
@@ -58,7 +61,7 @@ def keep_logs(folder: Path, name: str) -> tuple[Path, LastError]:
     path = home / f"{name}.jsonl"
     handler = RotatingFileHandler(path, maxBytes=LARGEST, backupCount=KEPT, encoding="utf-8")
     handler.setFormatter(JsonLines())
-    handler.addFilter(_NoBlanks())
+    handler.addFilter(_WorthReading())
     handler.setLevel(logging.INFO)
     last = LastError()
     for source in ("flwr", "edgefed"):

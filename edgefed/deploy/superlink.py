@@ -123,6 +123,7 @@ def _superlink(arguments: list[str], keeper: threading.Thread) -> None:
 
     others = extensions.get_middleware
     vars(extensions)["get_middleware"] = lambda: (Middleware(Fence), *others())
+    logging.getLogger("uvicorn.access").addFilter(lambda record: False)  # a line a request would fill the disk
     sys.argv = ["flower-superlink", *arguments, "--disable-runtime-dependency-installation"]
     keeper.start()
     flower_superlink()

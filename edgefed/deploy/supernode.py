@@ -32,6 +32,8 @@ log = logging.getLogger("edgefed")
 
 TRY_AGAIN = 2.0
 """Seconds until a server that did not answer is tried again."""
+JOIN_AGAIN, JOINED_BEFORE = 5.0, "EDGEFED_JOINED_BEFORE"
+"""Seconds until a device that is not taken at once joins again; the variable that tells it so."""
 GRACE = 3.0
 """Seconds that a server which has just come up is given to register its keys."""
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
@@ -120,10 +122,14 @@ def run_device(start: Start) -> None:
     if authority is not None and not (start.folder / "device.key").is_file():
         make_device_key(start.folder)
         raise FederationError(_bring_key(start.folder, identity))
+    again = bool(os.environ.pop(JOINED_BEFORE, ""))
+    if again:
+        time.sleep(JOIN_AGAIN)
     _wait_for_server(identity, authority, start.folder / "device.key")
     os.environ.update(QUIET)
     path, last_error = keep_logs(start.folder, identity.name)
-    note(f"edgefed: {identity.name} joins {identity.server} with {data}; log: {path}")
+    if not again:
+        note(f"edgefed: {identity.name} joins {identity.server} with {data}; log: {path}")
     terminal = keep_output(start.folder, identity.name)
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["FLWR_HOME"] = temporary  # nothing is kept there: the app is the installed one
@@ -145,8 +151,12 @@ def run_device(start: Start) -> None:
             os.dup2(terminal.fileno(), 2)
             terminal.close()
     if dismissal.came:
-        log.warning("%s is joining again", identity.name)
-        time.sleep(TRY_AGAIN)
+        log.warning(
+            "the server has forgotten %s, or counts it as connected from before for another minute: joining again",
+            identity.name,
+        )
+        # At once: Flower has begun to end this process, and does so within seconds.
+        os.environ[JOINED_BEFORE] = "1"
         os.execv(sys.executable, [sys.executable, "-P", "-m", "edgefed", *_same_again(start)])
 
 
