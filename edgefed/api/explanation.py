@@ -167,9 +167,14 @@ def _answers(run: Run, trainer: Engine, asked: Callable[[int, int], None]) -> tu
                 "devices are asked while they are connected: explain=yes, in the settings of the run"
             )
     except SettingsError:
-        if (said := _said(run)) is None:
-            raise
-        return None, said
+        if (said := _said(run)) is not None:
+            return None, said
+        if run.config.dataset == "devices":
+            raise SettingsError(
+                f"{run.folder or 'the run'}: its rows lie on devices, which nobody asked when the run ended; "
+                "explain=yes, in the settings of the run, does"
+            ) from None
+        raise
     if run.summary["engine"] == "flower" and (said := _said(run)) is not None:
         return data, said
     federation = in_process(config, data, trainer)

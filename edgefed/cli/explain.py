@@ -34,7 +34,7 @@ def explain(
     """
     from edgefed import api
     from edgefed.report.explanation import plot_explanation
-    from edgefed.report.page.explanation import write_explanation
+    from edgefed.report.page import write_explanation
     from edgefed.runs import EXPLANATION_HOME, SELECTION, Run, write_json
 
     found = api.explain(run, strategy=strategy, engine=engine, progress=True)

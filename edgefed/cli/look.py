@@ -51,10 +51,11 @@ def partition(
 
 
 def plot(runs: Annotated[list[Path], typer.Argument(help="Folders of runs, comparisons or grids.")]) -> None:
-    """Draw the pictures of runs, comparisons and grids again, from their folders alone."""
+    """Draw the pictures of runs, comparisons, grids and explanations again, from their folders alone."""
     from edgefed.report import plot_comparison, plot_run
+    from edgefed.report.explanation import plot_explanation
     from edgefed.report.heatmap import plot_grid
-    from edgefed.runs import Run, is_folder_of
+    from edgefed.runs import EXPLANATION, EXPLANATION_HOME, Run, is_folder_of
 
     for folder in runs:
         if is_folder_of(folder, "grid"):
@@ -63,6 +64,8 @@ def plot(runs: Annotated[list[Path], typer.Argument(help="Folders of runs, compa
             pictures = plot_comparison(folder)
         else:
             pictures = plot_run(Run.read(folder), folder / "plots")
+        if (folder / EXPLANATION_HOME / EXPLANATION).is_file():
+            pictures += plot_explanation(folder)
         for picture in pictures:
             typer.echo(str(picture))
 

@@ -58,12 +58,12 @@ def make_client_app(clients_of: Callable[[Context], Clients], execution: Executi
 
     @app.query(CLASS_MOMENTS)
     def query_class_moments(message: Message, context: Context) -> Message:
-        clients = clients_of(context)
+        clients = clients_of(_informed(context, message))
         return _reply(message, clients, class_moments(clients, np.array([0])))
 
     @app.query(EXPLAIN)
     def query_explanation(message: Message, context: Context) -> Message:
-        clients = clients_of(context)
+        clients = clients_of(_informed(context, message))
         config = message.content.config_records[CONFIG]
         question, edges = Question.read(config, clients.model.inputs)
         answer = explain(clients, read_guidance(config), np.array([0]), _weights(message, clients), question, edges)

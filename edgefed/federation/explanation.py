@@ -78,13 +78,13 @@ def collect(
         When nobody gives an answer that fits.
     """
     question = question_of(federation)
-    holders = np.flatnonzero(federation.rows > 0)
+    holders = _holders(federation)
     moments = ask_class_moments(federation, exchange)
     classes, features = federation.model.classes, federation.model.inputs
     shape = (-1, classes, features)
     pooled = _pooled(moments)
     edges = bin_edges(pooled["mean"], pooled["m2"] / np.maximum(pooled["count"], 1))
-    config = guidance_config(federation.guidance)
+    config = guidance_config(federation.guidance, federation.told)
     config.update(question.config(edges))
     content = RecordDict({ARRAYS: to_record(federation.model, federation.weights), CONFIG: config})
     found, summed = _ask(federation, exchange, holders, EXPLAIN, content, asked)
@@ -122,11 +122,19 @@ def ask_class_moments(
 
     ``client`` [clients] says whose they are.
     """
-    holders = np.flatnonzero(federation.rows > 0)
-    found, _ = _ask(federation, exchange, holders, CLASS_MOMENTS, RecordDict({CONFIG: ConfigRecord()}), asked)
+    holders = _holders(federation)
+    found, _ = _ask(
+        federation, exchange, holders, CLASS_MOMENTS, RecordDict({CONFIG: ConfigRecord(dict(federation.told))}), asked
+    )
     shape = (-1, federation.model.classes, federation.model.inputs)
     moments = {name: found[name].reshape(shape) for name in ("count", "mean", "m2")}
     return moments | {"client": found[PARTITION_ID].astype(np.int64)}
+
+
+def _holders(federation: Federation) -> NDArray[np.int64]:
+    """Return the clients that hold rows, and can be reached."""
+    there = federation.rows > 0
+    return np.flatnonzero(there if federation.present is None else there & federation.present)
 
 
 def _ask(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from devices import DeviceGrid, carried, launch, node_configs
 from federations import ENGINES, Recorder, queried, settings
 from flwr.app import Context, RecordDict
 from sklearn.datasets import load_iris
@@ -14,6 +15,7 @@ import edgefed
 from edgefed.analysis.explanation import by_client, class_moments
 from edgefed.analysis.filters import anova_f, mutual_information
 from edgefed.api.assembly import in_process
+from edgefed.config import FederationConfig, read_settings
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.engines.grid import InProcessGrid
@@ -280,6 +282,41 @@ def test_the_server_app_asks_before_its_devices_go(tmp_path):
     for name, values in expected.items():
         np.testing.assert_array_equal(deployed[name], values, name)
     assert deployed["model-sha256"].tobytes().hex() == Run.read(tmp_path / "run").summary["model_sha256"]
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.25])
+def test_devices_with_files_of_their_own_say_what_simulated_clients_say(tmp_path, monkeypatch, fraction):
+    monkeypatch.setattr("edgefed.federation.fleet.LOOK_EVERY", 0.001)
+    config = settings(num_clients=3, alpha=1.0, long_tail=1.0, dtype="float64", client_test_fraction=fraction)
+    files = carried(config, tmp_path / "shards")
+    asked = {
+        "test-path": str(files.test),
+        "run-folder": str(tmp_path / "run"),
+        "explain": "yes",
+        "wait-for-clients": 0.005,
+    }
+    of_devices = FederationConfig.from_mapping(read_settings(files.settings) | asked)
+
+    launch(DeviceGrid(of_devices.to_mapping(), node_configs(files.clients)))
+
+    found = edgefed.explain(tmp_path / "run", progress=False)
+    federation, trainer = trained(config)
+    expected = collect(federation, trainer.exchange)
+    assert bool(found.collected[0]["held_out"]) == bool(fraction)
+    for name in expected.keys() - {"model-sha256"}:
+        np.testing.assert_allclose(found.collected[0][name], expected[name], atol=1e-6, err_msg=name)
+    assert found.result["rows_explained"] == expected["rows"].sum() > 0
+
+
+def test_devices_that_were_not_asked_cannot_be_explained(tmp_path, monkeypatch):
+    monkeypatch.setattr("edgefed.federation.fleet.LOOK_EVERY", 0.001)
+    files = carried(settings(num_clients=3, alpha=1.0, long_tail=1.0), tmp_path / "shards")
+    asked = {"test-path": str(files.test), "run-folder": str(tmp_path / "run"), "wait-for-clients": 0.005}
+    of_devices = FederationConfig.from_mapping(read_settings(files.settings) | asked)
+    launch(DeviceGrid(of_devices.to_mapping(), node_configs(files.clients)))
+
+    with pytest.raises(edgefed.SettingsError, match=r"its rows lie on devices, which nobody asked .* explain=yes"):
+        edgefed.explain(tmp_path / "run", progress=False)
 
 
 def test_iris_is_told_by_its_petals():

@@ -1,6 +1,7 @@
 """The page of an explanation: the answer first, its figures, its caveats; and its pictures."""
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from page_reader import Page
 from edgefed.config import SettingsError
 from edgefed.report import write_report
 from edgefed.report.explanation import plot_explanation
-from edgefed.report.page.explanation import write_explanation
+from edgefed.report.page import write_explanation, write_reports
 from edgefed.runs import EXPLANATION, EXPLANATION_HOME, explanation_folder, read_json, write_json
 
 SECTIONS = {
@@ -147,14 +148,27 @@ def test_without_the_servers_rows_their_sections_are_left_out(tmp_path: Path) ->
 
 def test_the_runs_and_the_comparisons_pages_link_to_it_once_it_is_there(tmp_path: Path) -> None:
     write_explained(tmp_path / "run")
-    assert "explanation.html" not in write_report(tmp_path / "run").read_text(encoding="utf-8")
-
-    linked = page(tmp_path / "run")
-    assert "The run’s own page" in linked.text
-    assert 'href="explanation.html"' in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     write_comparison(tmp_path / "compared", {"none": 0.0, "post-hoc": 0.1}, seeds=6)
-    (tmp_path / "compared" / "explanation.html").write_text("there", encoding="utf-8")
-    assert 'href="explanation.html"' in write_report(tmp_path / "compared").read_text(encoding="utf-8")
+    shutil.copytree(tmp_path / "run", tmp_path / "plain")
+    shutil.rmtree(tmp_path / "plain" / EXPLANATION_HOME)
+    for folder in (tmp_path / "plain", tmp_path / "compared"):
+        assert "explanation.html" not in write_report(folder).read_text(encoding="utf-8")
+
+    shutil.copytree(tmp_path / "run" / EXPLANATION_HOME, tmp_path / "compared" / EXPLANATION_HOME)
+    path = tmp_path / "compared" / EXPLANATION_HOME / EXPLANATION
+    write_json(path, read_json(path) | {"folders": ["federations/none/rate-0.3/seed-0"]})
+    for folder, whose in ((tmp_path / "run", "run"), (tmp_path / "compared", "comparison")):
+        assert [page.name for page in write_reports(folder)] == ["explanation.html", "report.html"]
+        assert 'href="explanation.html"' in (folder / "report.html").read_text(encoding="utf-8")
+        assert f"The {whose}’s own page" in Page((folder / "explanation.html").read_text(encoding="utf-8")).text
+
+
+def test_an_older_page_of_the_run_is_written_again_with_the_link(tmp_path: Path) -> None:
+    write_explained(tmp_path / "run")
+    (tmp_path / "run" / "report.html").write_text("as it was", encoding="utf-8")
+
+    assert "The run’s own page" in page(tmp_path / "run").text
+    assert 'href="explanation.html"' in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
 def test_every_link_leads_to_a_file(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from made_folders import write_comparison
 from page_figures import add_new_figures
 
 from edgefed.report import write_report
-from edgefed.report.page.explanation import write_explanation
+from edgefed.report.page import write_explanation
 
 pytestmark = pytest.mark.browser
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")

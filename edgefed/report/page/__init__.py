@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgefed.config import SettingsError
-from edgefed.report.folder import ComparisonFolder
+from edgefed.report.folder import ComparisonFolder, ExplanationFolder
 from edgefed.report.page.comparison import comparison_page
+from edgefed.report.page.explanation import explanation_page
 from edgefed.report.page.grid import block_folders, grid_page
 from edgefed.report.page.render import render
 from edgefed.report.page.run import run_page
-from edgefed.runs import Run, is_folder_of, write_atomically
+from edgefed.runs import EXPLANATION, EXPLANATION_HOME, EXPLANATION_PAGE, Run, is_folder_of, write_atomically
 
-__all__ = ["NAME", "write_report", "write_reports"]
+if TYPE_CHECKING:
+    from edgefed.report.page.blocks import Page
+
+__all__ = ["NAME", "write_explanation", "write_report", "write_reports"]
 
 NAME = "report.html"
 
@@ -36,14 +41,37 @@ def write_reports(folder: str | Path) -> list[Path]:
     written = []
     if (folder / "grid.json").is_file():
         page = grid_page(folder)
-        written = [write_report(home) for home in block_folders(folder)]
+        written += [write_report(home) for home in block_folders(folder)]
     elif is_folder_of(folder, "comparison"):
         page = comparison_page(ComparisonFolder.read(folder))
     else:
         page = run_page(Run.read(folder))
-    path = folder / NAME
+    own = _write(folder / NAME, page)
+    if (folder / EXPLANATION_HOME / EXPLANATION).is_file():
+        written.append(_write(folder / EXPLANATION_PAGE, explanation_page(ExplanationFolder.read(folder))))
+    return [*written, own]
+
+
+def write_explanation(folder: str | Path) -> Path:
+    """Write ``explanation.html`` into the folder of a run or comparison that was explained, and return it.
+
+    The folder's ``report.html``, where there is one, is written again, so that the two link to each other.
+
+    Raises
+    ------
+    SettingsError
+        One line, when the folder has no explanation or cannot be written.
+    """
+    folder = Path(folder)
+    path = _write(folder / EXPLANATION_PAGE, explanation_page(ExplanationFolder.read(folder)))
+    if (folder / NAME).is_file():
+        write_report(folder)
+    return path
+
+
+def _write(path: Path, page: Page) -> Path:
     try:
         write_atomically(path, render(page).encode(errors="replace"), durable=False)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be written ({error.strerror})") from None
-    return [*written, path]
+    return path

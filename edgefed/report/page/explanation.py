@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from edgefed.config import SettingsError
-from edgefed.report.folder import ExplanationFolder, number
-from edgefed.report.page import words, write_report
+from edgefed.report.folder import number
+from edgefed.report.page import words
 from edgefed.report.page.blocks import Links, Page, Section, Terms
 from edgefed.report.page.explained_features import by_class, by_client, methods, ranked
 from edgefed.report.page.explained_rows import confusion, effects, examples, reliability, selected
-from edgefed.report.page.render import render
 from edgefed.report.page.repeat import repeat
-from edgefed.runs import EXPLANATION_PAGE, write_atomically
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from edgefed.report.folder import ExplanationFolder
 
 NAMED = 2
 """Features that the answer names at most."""
@@ -46,27 +43,6 @@ MEANINGS = {
     "bins of equally many rows.",
     "Brier score": "The squared distance between predicted probabilities and the truth; lower is better.",
 }
-
-
-def write_explanation(folder: Path) -> Path:
-    """Write ``explanation.html`` into the folder of a run or comparison that was explained, and return it.
-
-    The folder's ``report.html``, where there is one, is written again, so that it links to it.
-
-    Raises
-    ------
-    SettingsError
-        One line, when the folder has no explanation or cannot be written.
-    """
-    page = explanation_page(ExplanationFolder.read(folder))
-    path = folder / EXPLANATION_PAGE
-    try:
-        write_atomically(path, render(page).encode(errors="replace"), durable=False)
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be written ({error.strerror})") from None
-    if (folder / "report.html").is_file():
-        write_report(folder)
-    return path
 
 
 def explanation_page(found: ExplanationFolder) -> Page:

@@ -11,7 +11,7 @@ from edgefed.config import schema
 from edgefed.report.folder import number
 from edgefed.report.page import words
 from edgefed.report.page.blocks import Cell, Column, Command, Fold, Line, Links, Section, Table, Terms, Text
-from edgefed.runs import EXPLANATION_PAGE
+from edgefed.runs import EXPLANATION, EXPLANATION_HOME, EXPLANATION_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,8 +143,8 @@ def _shown(value: Any) -> str:
 
 
 def explained(folder: Path | None, title: str) -> Section:
-    """Return a link to the explanation's page where the folder has one."""
-    there = folder is not None and (folder / EXPLANATION_PAGE).is_file()
+    """Return a link to the explanation's page where the folder has an explanation."""
+    there = folder is not None and (folder / EXPLANATION_HOME / EXPLANATION).is_file()
     blocks = [Links([(EXPLANATION_PAGE, "Which features matter, for whom, and how sure that is")])] if there else []
     return Section("explanation", title, blocks)
 
