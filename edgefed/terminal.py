@@ -54,7 +54,8 @@ def show_run(run: Run) -> None:
         f"moved {moved['up'] / 1e6:.2f} MB up, {moved['down'] / 1e6:.2f} MB down"
     )
     modelled = summary["modelled"]
-    note(f"on {config.devices}, modelled: {modelled['seconds']:.3g} s, {modelled['joules']:.3g} J")
+    if config.dataset != "devices":  # real ones took the time that they took
+        note(f"on {config.devices}, modelled: {modelled['seconds']:.3g} s, {modelled['joules']:.3g} J")
     if config.long_tail > 1:
         note("accuracy, macro F1, log loss and brier stand at the data's own class mix, before the long tail")
     note(f"folder: {run.folder}; edgefed plot {run.folder} draws it")

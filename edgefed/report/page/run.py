@@ -52,7 +52,8 @@ def run_page(run: Run) -> Page:
                 len(run.rounds), words.percent(test[RANKED]), worst
             )
         )
-    traffic, modelled = summary.get("bytes") or {}, summary.get("modelled") or {}
+    traffic = summary.get("bytes") or {}
+    modelled = {} if config.dataset == "devices" else summary.get("modelled") or {}
     facts = [
         ("Remedy", config.imbalance),
         ("Rounds", words.count(summary.get("rounds", len(run.rounds)))),
