@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 BLOCK = 70
 
 
+#: Seconds that a process waits for more work: one whose parent was killed before it got any leaves by this alone.
+IDLE = 20.0
+
+
 @dataclass
 class SeededData:
     """Each seed's data, split and shared out once: the same for every remedy and rate."""
@@ -147,7 +151,9 @@ def in_processes(tasks: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], pr
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    shared_out = Parallel(n_jobs=processes, backend="loky", return_as="generator_unordered", max_nbytes=None)
+    shared_out = Parallel(
+        n_jobs=processes, backend="loky", return_as="generator_unordered", max_nbytes=None, idle_worker_timeout=IDLE
+    )
     try:
         yield from shared_out(delayed(task)(*arguments) for task, arguments in tasks)
     except TerminatedWorkerError:

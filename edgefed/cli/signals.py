@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -32,13 +34,24 @@ def ending_in_order() -> Iterator[None]:
         # What is half written is a temporary file; what was committed is whole.
         os._exit(INTERRUPTED)
 
+    def lost(found: Any) -> None:
+        # Raised while Python was finalising an object, it would be told of and forgotten: it is raised once more.
+        if found.exc_type is not KeyboardInterrupt:
+            told(found)
+            return
+        for number in heard:
+            signal.signal(number, first)
+        threading.Timer(0.05, _thread.interrupt_main).start()
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    told, sys.unraisablehook = sys.unraisablehook, lost
     for number in heard:
         signal.signal(number, first)
     try:
         yield
     finally:
+        sys.unraisablehook = told
         for number in heard:
             signal.signal(number, before[number])

@@ -61,6 +61,25 @@ class Guidance:
     scale: Floats
     class_counts: Floats | None = None
 
+    def arrays(self) -> dict[str, Floats]:
+        """Return it as arrays by name."""
+        found = {"mean": self.mean, "scale": self.scale}
+        return found if self.class_counts is None else found | {"class-counts": self.class_counts}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Floats], like: Guidance) -> Guidance:
+        """Return what :meth:`arrays` gave.
+
+        Raises
+        ------
+        ValueError
+            When a name or shape is not that of ``like``.
+        """
+        wanted = like.arrays()
+        if {name: array.shape for name, array in arrays.items()} != {n: array.shape for n, array in wanted.items()}:
+            raise ValueError(f"its guidance is not one of {len(like.mean)} features")
+        return cls(arrays["mean"], arrays["scale"], arrays.get("class-counts"))
+
     def key(self) -> bytes:
         """Return bytes that are equal where the guidance is."""
         counts = b"" if self.class_counts is None else self.class_counts.tobytes()

@@ -12,6 +12,7 @@ from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from edgefed.edge.ledger import Ledger
+from edgefed.federation.clients import Guidance
 from edgefed.federation.compression import codec_of
 from edgefed.federation.evaluation import by_label_shares
 from edgefed.federation.messages import guidance_config, to_record
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from edgefed.config import FederationConfig
     from edgefed.edge.codecs import Codec
-    from edgefed.federation.clients import Guidance
     from edgefed.federation.evaluation import HeldOut
     from edgefed.federation.participation import Round
     from edgefed.imbalance import Remedy
@@ -223,11 +223,13 @@ class Federation:
     def state(self) -> dict[str, NDArray[Any]]:
         """Return everything that the next round depends on beside the settings and the data, by name.
 
+        ``guidance/NAME``: the scaler and the classes' totals, of the clients that the run began with.
         ``round`` []: the last one that was run, which is also the place in every random stream (they are named by
         seed, purpose, round and client); ``model/NAME``: the weights, ``state_dict`` names and shapes; ``dual``
         [clients]; ``PREFIX/NAME``: what is :attr:`carried`, such as ``server/…``, a server optimiser's own.
         """
         found: dict[str, NDArray[Any]] = {"round": np.array(self.round)}
+        found |= {f"guidance/{name}": array for name, array in self.guidance.arrays().items()}
         found |= {f"model/{name}": array for name, array in self.model.state_dict(self.weights).items()}
         if self.remedy.needs_loss:
             found["dual"] = self.dual
@@ -246,6 +248,7 @@ class Federation:
         left = dict(state)
         weights = self.model.flat(_taken(left, "model"))
         number = int(left.pop("round"))
+        guidance = Guidance.of(_taken(left, "guidance"), like=self.guidance)
         dual = left.pop("dual") if self.remedy.needs_loss else self.dual
         parts = [(owner, _taken(left, prefix)) for prefix, owner in self.carried.items()]
         if left:
@@ -254,6 +257,8 @@ class Federation:
             raise ValueError(f"dual: expected shape {self.dual.shape}, found {dual.shape}")
         for owner, part in parts:
             owner.restore(part)
+        self.guidance = guidance
+        self._config = guidance_config(guidance, self.told)
         self.dual = dual
         self.set_weights(weights.astype(self.config.dtype))
         self.round = number

@@ -13,6 +13,7 @@ from edgefed.config import SettingsError
 from edgefed.durable import read_sealed, write_sealed
 from edgefed.federation import checkpoint
 from edgefed.federation.checkpoint import Commit, RunLog, WriteBehind
+from edgefed.federation.clients import Guidance
 from edgefed.federation.federation import ClientRows, Federation, FederationError
 from edgefed.federation.messages import to_flat, to_record
 from edgefed.federation.rounds import run_rounds
@@ -93,6 +94,8 @@ def test_the_names_in_a_checkpoint():
     found = federation.state()
     assert list(found) == [
         "round",
+        "guidance/mean",
+        "guidance/scale",
         *(f"model/{name}" for name in federation.model.shapes),
         "dual",
         *(f"ledger/{name}" for name in ("clock", "busy", "joules", "loss", "last", "counted", "asked")),
@@ -121,6 +124,24 @@ def test_a_state_of_another_federation_is_refused_and_changes_nothing(change, sa
 
     assert other.weights.tobytes() == before
     assert other.round == 0
+
+
+def test_a_run_goes_on_with_the_scaler_that_it_began_with():
+    """Devices that are away when a server starts again would change it under the model."""
+    config = settings(num_server_rounds=4, imbalance="post-hoc")
+    first, engine = queried(config)
+    run_rounds([first], engine.exchange)
+    second, _ = queried(config)
+    second.guidance = Guidance(second.guidance.mean + 1, second.guidance.scale * 2, second.guidance.class_counts * 3)
+
+    second.restore(first.state())
+
+    assert second.guidance.key() == first.guidance.key()
+    assert dict(second._config)["feature-mean"] == first.guidance.mean.tolist()
+    assert second.prediction_shift.tolist() == first.prediction_shift.tolist()
+    other, _ = queried(settings(num_server_rounds=4))
+    with pytest.raises(ValueError, match="its guidance is not one of 4 features"):
+        other.restore(first.state())
 
 
 # ---- what is on the disk

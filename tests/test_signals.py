@@ -1,0 +1,47 @@
+"""Ctrl-C and SIGTERM within a command: the first ends it in order, wherever it comes."""
+
+import signal
+import sys
+import threading
+
+import pytest
+
+from edgefed.cli.signals import ending_in_order
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_an_interrupt_and_handlers_come_back(number):
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)], sys.unraisablehook
+
+    with pytest.raises(KeyboardInterrupt), ending_in_order():
+        signal.raise_signal(number)
+
+    assert ([signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)], sys.unraisablehook) == before
+
+
+def test_one_that_comes_while_an_object_is_finalised_is_not_lost():
+    class Finalised:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def wait():
+        found = Finalised()
+        del found  # Python tells of what is raised in here, and goes on
+        threading.Event().wait(30)
+
+    with pytest.raises(KeyboardInterrupt), ending_in_order():
+        wait()
+
+
+def test_another_thread_changes_no_handlers():
+    seen = []
+
+    def within():
+        with ending_in_order():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=within)
+    thread.start()
+    thread.join()
+
+    assert seen == [signal.getsignal(signal.SIGTERM)]
