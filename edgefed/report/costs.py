@@ -45,6 +45,8 @@ LOOKS: tuple[dict[str, Any], ...] = tuple(
     {"color": _COLORS[place % 5], "linestyle": _DASHES[(place + place // 5) % 5]} for place in range(25)
 )
 MOST_LINES = 8
+LEGEND_ROOM = 110
+"""Characters that fit side by side over a picture, with nine a line for its mark."""
 POINTS = 200
 """Places of an axis at which a mean over seeds is taken."""
 
@@ -121,10 +123,12 @@ def cost_figure(groups: Mapping[str, Sequence[Run]], title: str, said: str = "")
         light_grid(axes)
     grid[0].set_ylabel("test balanced accuracy (%)")
     if len(groups) > 1:
+        across = max(1, min(4, LEGEND_ROOM // (max(map(len, groups)) + 9)))
         grid[0].legend(
-            loc="lower left", bbox_to_anchor=(0, 1.01), ncols=min(4, len(groups)), borderaxespad=0, handlelength=3.2
+            loc="lower left", bbox_to_anchor=(0, 1.01), ncols=across, borderaxespad=0, handlelength=3.2
         ).set_in_layout(False)
-        figure.get_layout_engine().set(rect=(0, 0, 1, 0.97 - 0.05 * -(-len(groups) // 4)))  # type: ignore[union-attr, call-arg]
+        room = 0.97 - 0.05 * -(-len(groups) // across)
+        figure.get_layout_engine().set(rect=(0, 0, 1, room))  # type: ignore[union-attr, call-arg]
     said = f"{said} " if said else ""
     few = f"The first {MOST_LINES} of {MOST_LINES + left_out} are drawn. " if left_out > 0 else ""
     seeds = max(len(runs) for runs in groups.values())

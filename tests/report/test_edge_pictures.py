@@ -8,6 +8,7 @@ import edgefed
 from edgefed.report import plot_comparison, plot_run
 from edgefed.report.costs import COSTS, cost_figure, mean_at, scores, spent
 from edgefed.report.page import words
+from edgefed.report.page.clients import taking_part
 from edgefed.report.page.moved import moved, raw_bytes
 from edgefed.report.timeline import timeline_figure, timeline_of
 from edgefed.runs import Run
@@ -130,3 +131,17 @@ def test_a_comparison_at_equal_cost(tmp_path):
     for cost in ("bytes", "seconds", "joules"):
         assert sorted(arm["at_equal"][cost]["rank"] for arm in result["strategies"]) == [1, 2]
     assert "accuracy-by-cost.png" in {path.name for path in plot_comparison(tmp_path / "c")}
+
+
+def test_the_page_says_how_often_each_classs_holders_counted(run):
+    section = taking_part(run)
+
+    shares = run.manifest["edge"]["by_class"]
+    expected = [f"{name} {100 * share:.1f} %" for name, share in zip(run.manifest["classes"], shares, strict=True)]
+    assert all(words in section.blocks[0].words for words in expected)
+    lost = sum(row.count(",dropped out") + row.count(",late") for row in open_rows(run))
+    assert sum(float(line.cells[-1].text) for line in section.blocks[1].lines) == lost > 0
+
+
+def open_rows(run):
+    return (run.folder / "clients.csv").read_text().splitlines()

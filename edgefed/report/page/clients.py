@@ -129,7 +129,7 @@ def taking_part(run: Run) -> Section:
             part = parts.setdefault(row["client"], {"rounds": 0, "steps": 0, "refused": 0, "loss": "", "rows": 0})
             part["rounds"] += 1
             part["steps"] += int(row["steps"] or 0)
-            part["refused"] += row["verdict"] != "ok"
+            part["refused"] += not row["verdict"].startswith("ok")
             part["loss"], part["rows"] = row["train_loss"], int(row["rows"] or 0)
     except (OSError, ValueError, TypeError, csv.Error):
         return Section("clients", title, [])
@@ -157,7 +157,7 @@ def taking_part(run: Run) -> Section:
         Column("Rounds", True, f"of {len(run.rounds)}"),
         Column("Local steps", True, "in all"),
         Column("Training loss", True, "its last"),
-        Column("Refused replies", True),
+        Column("Not counted", True, "refused, lost, late"),
     ]
     table_block = Table(
         "clients",
@@ -167,4 +167,13 @@ def taking_part(run: Run) -> Section:
         filtered=True,
         look="tall",
     )
-    return Section("clients", title, [table_block])
+    return Section("clients", title, [*_holders(run), table_block])
+
+
+def _holders(run: Run) -> list[Text]:
+    """Return in a sentence how often the holders of each class were counted; nothing where nobody knows."""
+    shares = (run.manifest.get("edge") or {}).get("by_class")
+    if not shares:
+        return []
+    said = [f"{name} {words.percent(share)} %" for name, share in zip(run.manifest["classes"], shares, strict=True)]
+    return [Text(f"Share of rounds in which the updates of a class's holders counted, by rows: {words.listed(said)}.")]

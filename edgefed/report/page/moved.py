@@ -53,7 +53,7 @@ def moved(run: Run) -> Section:
         [f"{compared}: it is not done to save bytes here, but so that no row leaves its device."] if times >= 1 else []
     )
     said = said or [f"{compared}, and no row left its device."]
-    if payload:
+    if payload and total > query:
         arrays = sum(payload.values())
         share = arrays / max(total - query, 1)
         said.append(
@@ -66,7 +66,7 @@ def moved(run: Run) -> Section:
 
 
 def _line(what: str, size: float, reveals: str) -> Line:
-    return Line([Cell(what, tone="name"), number_cell(number(size), words.size), Cell(reveals)])
+    return Line([Cell(what, tone="name"), number_cell(number(size), words.size), Cell(reveals, tone="words")])
 
 
 def _of_training(run: Run) -> str:
