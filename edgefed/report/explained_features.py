@@ -70,7 +70,7 @@ def importance_figure(found: ExplanationFolder) -> Figure:
     places = np.arange(len(shown))
     left.set_ylim(len(shown) - 0.4, -0.6)
     left.set_yticks(places, [label(row["feature"], 26) for row in shown])
-    dots = _dots(result, len(shown))
+    dots = [found.dots(place) for place in range(len(shown))]
     for axes, key, scale, words in (
         (left, None, 1.0, "increase in log-loss when permuted"),
         (right, "accuracy", 100.0, "balanced accuracy lost (points)"),
@@ -88,21 +88,14 @@ def importance_figure(found: ExplanationFolder) -> Figure:
     caption(
         figure,
         f"{rows_in_words(result)}; {result['repeats']} permutations of each feature, each within a client's own rows. "
-        f"Means are weighted by rows; bars are 95 % intervals over {over}; dots are {over}{cut}; filled marks: the "
-        f"interval lies above 0." + (f" {left_out} weaker features are left out." if left_out else ""),
+        f"Means are weighted by rows; bars are 95 % intervals over {over}; dots are {found.dots_in_words}{cut}; filled "
+        f"marks: the interval lies above 0." + (f" {left_out} weaker features are left out." if left_out else ""),
     )
     settle(figure)
     _scatter(left, places, dots)
     if over == "seeds":
         _scatter(right, places, [100 * numbers(row["accuracy"]["values"]) for row in shown])
     return figure
-
-
-def _dots(result: dict[str, Any], count: int) -> list[Floats]:
-    if result["interval_over"] == "seeds":
-        return [numbers(row["values"]) for row in result["importance"][:count]]
-    values = np.array([numbers(row) for row in result["by_client"]["loss"]])
-    return [values[:, place] for place in range(count)]
 
 
 def _draw(axes: Axes, places: NDArray[np.int64], measures: Sequence[dict[str, Any]], scale: float) -> None:

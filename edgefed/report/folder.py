@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CONTROL = "none"
 RANKED = "balanced_accuracy"
+DOTS = 40
+"""Clients up to which each has a dot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +158,18 @@ class ExplanationFolder:
     def features(self) -> list[str]:
         """Names of the features, the strongest first."""
         return [str(row["feature"]) for row in self.result["importance"]]
+
+    def dots(self, place: int) -> NDArray[np.float64]:
+        """Return the increase in log-loss of a feature (its place) under each seed, or at each client of one seed."""
+        if self.result["interval_over"] == "seeds":
+            return numbers(self.result["importance"][place]["values"])
+        return numbers([row[place] for row in self.result["by_client"]["loss"][:DOTS]])
+
+    @property
+    def dots_in_words(self) -> str:
+        """What a dot stands for."""
+        over, clients = str(self.result["interval_over"]), self.result["by_client"]["clients"]
+        return over if over == "seeds" or clients <= DOTS else f"the {DOTS} clients with the most rows"
 
 
 def numbers(values: Any) -> NDArray[np.float64]:

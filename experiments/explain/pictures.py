@@ -106,11 +106,12 @@ def attention_figure(datasets: dict[str, Any], seeds: int) -> Figure:
         axes.set_yticks(range(len(rows)), [label(row["feature"].replace("_", " "), 16) for row in rows], fontsize=6.5)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel("share of SHAP (%)")
-        axes.set_title(dataset, loc="left")
+        axes.set_title(dataset, loc="left", pad=22)
         axes.set_xlim(left=0)
         light_grid(axes, "x")
         axes.tick_params(axis="y", length=0)
-    grid[1].legend(loc="lower right", fontsize=6.5)
+    legend = grid[0].legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, borderaxespad=0, columnspacing=1.5)
+    legend.set_in_layout(False)  # it is wider than its panel
     caption(
         figure,
         "Mean absolute SHAP value by class, mean over classes, as a share of all features: mean and 95 % interval "

@@ -12,6 +12,7 @@ from page_reader import Page
 from edgefed.config import SettingsError
 from edgefed.report import write_report
 from edgefed.report.explanation import plot_explanation
+from edgefed.report.folder import ExplanationFolder
 from edgefed.report.page import write_explanation, write_reports
 from edgefed.runs import EXPLANATION, EXPLANATION_HOME, explanation_folder, read_json, write_json
 
@@ -127,6 +128,15 @@ def test_held_out_rows_are_not_called_training_rows(tmp_path: Path) -> None:
     text = page(tmp_path / "run").text
     assert "Clients hold no rows out" not in text
     assert "Rows held out by clients" in text
+
+
+def test_of_many_clients_those_with_the_most_rows_have_a_dot(tmp_path: Path) -> None:
+    write_explained(tmp_path / "few", clients=40)
+    write_explained(tmp_path / "many", clients=60)
+
+    assert "dots are clients, where" in page(tmp_path / "few").text
+    assert "dots are the 40 clients with the most rows, where" in page(tmp_path / "many").text
+    assert len(ExplanationFolder.read(tmp_path / "many").dots(0)) == 40
 
 
 def test_over_seeds_it_says_so(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ def ranked(found: ExplanationFolder) -> Section:
     chart = _chart(found, rows[:DRAWN])
     caption = (
         f"How much the log-loss rises, and how much balanced accuracy falls, when a feature is shuffled within each "
-        f"client. Marks are means over rows, bars 95 % intervals over {over}; dots are {over}, those within the axis. "
-        "A filled mark: the interval lies above 0."
+        f"client. Marks are means over rows, bars 95 % intervals over {over}; dots are {found.dots_in_words}, where "
+        "they lie within the axis. A filled mark: the interval lies above 0."
     )
     if len(rows) > DRAWN:
         caption += f" The {DRAWN} strongest of {len(rows)} features."
@@ -67,10 +67,9 @@ def ranked(found: ExplanationFolder) -> Section:
 
 def _chart(found: ExplanationFolder, rows: Sequence[dict[str, Any]]) -> Any:
     seeds = found.result["interval_over"] == "seeds"
-    clients = np.array([numbers(row) for row in found.result["by_client"]["loss"]])
     lines = []
     for place, row in enumerate(rows):
-        dots = numbers(row["values"]) if seeds else clients[:, place]
+        dots = found.dots(place)
         accuracy = row["accuracy"]
         lines.append(
             Row(
