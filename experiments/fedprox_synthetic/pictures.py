@@ -1,4 +1,4 @@
-"""Curves of test accuracy by round: a row a share of stragglers, a column a set."""
+"""Curves of test accuracy by round: a row a set, a column a share of stragglers."""
 
 from __future__ import annotations
 
@@ -25,10 +25,15 @@ def draw(results: Path, picture: Path) -> None:
     sets, rounds = kept["sets"], kept["rounds"]
     shares = list(next(iter(sets.values())))
     figure, axes = plt.subplots(
-        len(shares), len(sets), figsize=(2.9 * len(sets), 2.1 * len(shares)), sharex=True, sharey=True, squeeze=False
+        len(sets),
+        len(shares),
+        figsize=(2.7 * len(shares), 0.7 + 2.3 * len(sets)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
     )
-    for column, (name, by_share) in enumerate(sets.items()):
-        for row, share in enumerate(shares):
+    for row, (name, by_share) in enumerate(sets.items()):
+        for column, share in enumerate(shares):
             axis = axes[row, column]
             for arm, (color, dash, label) in STYLES.items():
                 curves = np.array(by_share[share][arm]["curves"])
@@ -36,14 +41,15 @@ def draw(results: Path, picture: Path) -> None:
                 axis.plot(rounds, curves.mean(0), color=color, linestyle=dash, linewidth=1.6, label=label)
             axis.grid(alpha=0.25, linewidth=0.5)
             if row == 0:
-                axis.set_title(f"Synthetic({name})" if name != "iid" else "Synthetic iid", fontsize=10)
-            if row == len(shares) - 1:
+                axis.set_title(f"{float(share):.0%} stragglers", fontsize=10)
+            if row == len(sets) - 1:
                 axis.set_xlabel("round")
             if column == 0:
-                axis.set_ylabel(f"{float(share):.0%} stragglers\ntest accuracy")
+                title = f"Synthetic({name})" if name != "iid" else "Synthetic iid"
+                axis.set_ylabel(f"{title}\ntest accuracy")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False)
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0.25 / figure.get_figheight(), 1, 1))
     figure.savefig(picture, dpi=150)
     plt.close(figure)
 
