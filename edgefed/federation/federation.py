@@ -282,8 +282,14 @@ class Federation:
     @property
     def testers(self) -> NDArray[np.int64]:
         """Clients that hold rows out, and can be reached."""
-        there = (self.held_out > 0) & (self.rows > 0)
-        return np.flatnonzero(there if self.present is None else there & self.present)
+        if self.present is None:
+            return self._testers
+        return np.flatnonzero((self.held_out > 0) & (self.rows > 0) & self.present)
+
+    @cached_property
+    def _testers(self) -> NDArray[np.int64]:
+        """Clients that hold rows out: in a simulation nobody comes or goes, and a population is looked through once."""
+        return np.flatnonzero((self.held_out > 0) & (self.rows > 0))
 
     def cohort(self, round_number: int) -> NDArray[np.int64]:
         """Return the partition ids that ``selection=uniform`` draws for a round, ascending; at least one."""

@@ -120,6 +120,11 @@ class Participation:
         return fleet(config.devices, len(self.rows), config.seed, config.device_spread, config.device_profiles)
 
     @cached_property
+    def _batteries(self) -> bool:
+        """Whether any device has one that could be flat."""
+        return bool((self.devices.battery > 0).any())
+
+    @cached_property
     def _traces(self) -> Availability | None:
         return read_traces(self.config.availability)
 
@@ -204,9 +209,12 @@ class Participation:
 
     def _cohort(self, number: int, size: int, uniform_cohort: Ints) -> Ints:
         ledger, devices = self.ledger, self.devices
-        flat = (devices.battery > 0) & (ledger.joules >= devices.battery)
-        if self.config.selection == "uniform" and self._traces is None and not flat.any():
+        everyone = self.config.selection == "uniform" and self._traces is None
+        if everyone and not self._batteries:  # no look at a whole population, where one device is like another
             return uniform_cohort[self.rows[uniform_cohort] > 0]  # an empty shard has no update to send
+        flat = (devices.battery > 0) & (ledger.joules >= devices.battery)
+        if everyone and not flat.any():
+            return uniform_cohort[self.rows[uniform_cohort] > 0]
         candidates = np.flatnonzero((self.rows > 0) & ~flat)
         if self._traces is not None and len(candidates):
             ledger.clock = max(ledger.clock, self._traces.first(candidates, ledger.clock))
