@@ -160,6 +160,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
     assert process.returncode == 130
 
 
+@pytest.mark.runtime
 def test_a_comparison_that_is_killed_leaves_no_process(tmp_path):
     """Its processes are not told: they find themselves without a parent. (71 federations are two blocks.)"""
     home = tmp_path / "comparison"
