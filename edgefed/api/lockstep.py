@@ -41,9 +41,8 @@ if TYPE_CHECKING:
 #: rows stay in cache, that Ctrl-C loses little, and that there is a block for each core.
 BLOCK = 70
 
-
-#: Seconds that a process waits for more work: one whose parent was killed before it got any leaves by this alone.
-IDLE = 20.0
+#: Each core has a process.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass
@@ -148,47 +147,49 @@ def in_processes(tasks: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], pr
         When a process was ended from outside, as by a system that ran out of memory.
     """
     # Imported here: only a larger comparison has a use for it.
-    from joblib import Parallel, delayed
+    from joblib.externals.loky import as_completed, get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    shared_out = Parallel(
-        n_jobs=processes, backend="loky", return_as="generator_unordered", max_nbytes=None, idle_worker_timeout=IDLE
+    executor = get_reusable_executor(
+        max_workers=processes, initializer=_in_the_wake_of, initargs=(os.getpid(),), env=ONE_THREAD
     )
+    finished = False
     try:
-        yield from shared_out(delayed(task)(*arguments) for task, arguments in tasks)
+        for future in as_completed([executor.submit(task, *arguments) for task, arguments in tasks]):
+            yield future.result()
+        finished = True
     except TerminatedWorkerError:
         raise FederationError(
             f"one of {processes} processes was ended from outside (out of memory?): --resume goes on, and "
             "--processes 1 takes the least memory"
         ) from None
+    finally:
+        if not finished:
+            executor.shutdown(kill_workers=True)
 
 
-def _block_elsewhere(block: Sequence[Cell], around: Surroundings) -> dict[Cell, Run]:
-    """Run a block in a process of its own: one thread, as every core has such a process."""
-    leave_signals_to_parent()
-    with without_garbage_collection():
-        done = run_block(block, around, SeededData(around.base), make_engine(around.engine, threads=1), _unseen)
-    gc.collect()
-    return done
+def _in_the_wake_of(parent: int) -> None:
+    """Begin a process: Ctrl-C, which a terminal sends to all at once, ends the parent alone, and it ends the others.
 
-
-def leave_signals_to_parent() -> None:
-    """Let Ctrl-C, which a terminal sends to all processes at once, end the parent alone; it ends the others.
-
-    A parent that was killed ends nobody: a process that finds itself without it goes too.
+    A parent that was killed ends nobody: a process that finds itself without it goes too (not on Windows, where a
+    process keeps the number of a parent that is gone).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if all(thread.name != _WATCH for thread in threading.enumerate()):
-        threading.Thread(target=_leave_without, args=(os.getppid(),), name=_WATCH, daemon=True).start()
-
-
-_WATCH = "is the parent there"
+    threading.Thread(target=_leave_without, args=(parent,), name="is the parent there", daemon=True).start()
 
 
 def _leave_without(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
+
+
+def _block_elsewhere(block: Sequence[Cell], around: Surroundings) -> dict[Cell, Run]:
+    """Run a block in a process of its own: one thread, as every core has such a process."""
+    with without_garbage_collection():
+        done = run_block(block, around, SeededData(around.base), make_engine(around.engine, threads=1), _unseen)
+    gc.collect()
+    return done
 
 
 def _unseen(rounds: Sequence[Mapping[str, Any]], advanced: int = 1) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from edgefed.api.lockstep import SeededData, in_processes, leave_signals_to_parent
+from edgefed.api.lockstep import SeededData, in_processes
 from edgefed.api.plan import CONTROL, RANKED
 from edgefed.data.partition import Partition
 from edgefed.federation.clients import DTYPES, Clients, Guidance, merged, scale_of, schedule_of, total_counts, update_of
@@ -142,7 +142,6 @@ def _scores_elsewhere(
     base: FederationConfig, seeds: Sequence[int], rates: Sequence[float], arms: Sequence[str]
 ) -> dict[int, dict[str, dict[float, _Score]]]:
     """Train some seeds' references in a process of its own."""
-    leave_signals_to_parent()
     data = SeededData(base)
     return _scores_of(base, {seed: data(seed) for seed in seeds}, rates, arms, threads=1)
 
