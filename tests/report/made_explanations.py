@@ -27,7 +27,7 @@ def write_explained(
     server_rows: bool = True,
     selection: bool = True,
     rows: str = "training",
-    between: float = 0.2,
+    between: float | None = 0.2,
 ) -> dict[str, Any]:
     """Write a run and its explanation, features from strong to weak, and return its figures."""
     write_run(folder, classes=classes, clients=clients)

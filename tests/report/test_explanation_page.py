@@ -110,6 +110,7 @@ def test_tables_hold_the_figures(tmp_path: Path) -> None:
         ({"rows": "training"}, "Training rows"),
         ({"between": 0.7}, "Most of the variance lies between clients for petal length (70 %)"),
         ({"between": 0.1}, "no feature has most of its variance between clients"),
+        ({"between": None}, "cannot be told: no client has two training rows"),
         ({"clients": 6}, "fewer than ten of the rows explained"),
         ({}, "1 client of 7 gave no row or no answer"),
         ({}, "shuffling one leaves the other to stand in"),
