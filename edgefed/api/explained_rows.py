@@ -148,7 +148,11 @@ def _telling(sure: Floats, predicted: NDArray[np.int64], labels: NDArray[np.int6
 
 
 def _calibration(here: Sequence[tuple[Run, FederatedData]]) -> dict[str, Any]:
-    """Return the reliability of all runs' predictions together, and each run's calibration error and Brier score."""
+    """Return the reliability of all runs' predictions together, and each run's calibration error and Brier score.
+
+    Bins have an interval where there is one run: seeds test on rows of the same dataset, so predictions of several are
+    not so many independent rows, which an interval of all would take them for.
+    """
     parts = []
     for run, data in here:
         rows = _filled(run, data, data.split.test)
@@ -158,7 +162,13 @@ def _calibration(here: Sequence[tuple[Run, FederatedData]]) -> dict[str, Any]:
     brier = [((sure - np.eye(sure.shape[1])[labels]) ** 2).sum(1).mean() for sure, labels in parts]
     return {
         "bins": [
-            {"rows": int(n), "confidence": float(c), "accuracy": float(a), "low": float(low), "high": float(high)}
+            {
+                "rows": int(n),
+                "confidence": float(c),
+                "accuracy": float(a),
+                "low": float(low) if len(here) == 1 else None,
+                "high": float(high) if len(here) == 1 else None,
+            }
             for n, c, a, low, high in zip(
                 together.rows, together.confidence, together.accuracy, together.low, together.high, strict=True
             )

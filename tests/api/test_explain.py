@@ -82,6 +82,7 @@ def test_calibration_and_confusion_are_those_of_the_test_rows(folder, result):
     run = Run.read(folder)
     assert result["calibration"]["brier"]["mean"] == pytest.approx(run.summary["test"]["brier"], abs=1e-6)
     assert np.sum(result["confusion"]) == sum(row["rows"] for row in result["calibration"]["bins"]) == 30
+    assert all(row["low"] <= row["accuracy"] <= row["high"] for row in result["calibration"]["bins"])
     assert result["confusion"] == run.rounds[-1]["test"]["confusion"]
 
 
@@ -115,6 +116,9 @@ def test_several_runs_have_intervals_over_seeds():
         assert len(row["values"]) == 3
         assert row["values"][1] == pytest.approx(alone[row["feature"]])
         assert row["mean"] == pytest.approx(np.mean(row["values"]))
+    bins = found["calibration"]["bins"]
+    assert sum(row["rows"] for row in bins) == 3 * 30
+    assert {row[end] for row in bins for end in ("low", "high")} == {None}
 
 
 def test_a_comparison_is_explained_over_its_seeds(tmp_path):

@@ -93,6 +93,8 @@ def write_explained(
     }
     if server_rows:
         result |= _server_rows(features, classes, rng)
+        if seeds > 1:
+            result["calibration"]["bins"] = [row | {"low": None, "high": None} for row in result["calibration"]["bins"]]
     home = explanation_folder(folder)
     write_json(home / EXPLANATION, result)
     if selection:
