@@ -9,6 +9,7 @@ The Python interface is small and loaded on first use, so that ``import edgefed`
 - :func:`edgefed.select_features` picks features by training federations without them,
 - :class:`edgefed.FederatedClassifier` is a federation as a scikit-learn classifier,
 - :func:`edgefed.load_model` gives a run's model as a ``torch.nn.Module``,
+- :func:`edgefed.predict` gives its class probabilities of new rows,
 - :class:`edgefed.FederationConfig` holds the settings of a federation.
 """
 
@@ -16,7 +17,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgefed.api import FederatedClassifier, compare, compare_grid, explain, load_model, run, select_features
+    from edgefed.api import (
+        FederatedClassifier,
+        compare,
+        compare_grid,
+        explain,
+        load_model,
+        predict,
+        run,
+        select_features,
+    )
     from edgefed.config import FederationConfig, SettingsError
     from edgefed.runs import Run
 
@@ -31,6 +41,7 @@ _HOMES = {
     "compare_grid": "edgefed.api",
     "explain": "edgefed.api",
     "load_model": "edgefed.api",
+    "predict": "edgefed.api",
     "run": "edgefed.api",
     "select_features": "edgefed.api",
 }
@@ -45,6 +56,7 @@ __all__ = [
     "compare_grid",
     "explain",
     "load_model",
+    "predict",
     "run",
     "select_features",
 ]

@@ -34,25 +34,37 @@ FEW_ROWS = 10
 
 
 def by_client(collected: Collected, method: str) -> tuple[Floats, Floats]:
-    """Return a method's importance at each client [clients, features], and the rows behind each [clients].
+    """Return a method's importance at each client [clients, features], and the rows that it counts for [clients].
 
     ``loss``: mean over the client's rows of the increase in log-loss; ``accuracy``: the drop in its balanced accuracy;
-    ``shap``, ``integrated-gradients``: mean absolute attribution. nan for a client without such rows.
+    ``shap``, ``integrated-gradients``: mean absolute attribution of the rows drawn there, which stand for all of the
+    client's rows. nan, and no rows, for a client that has nothing to say.
     """
+    rows = collected["rows"].sum(1).astype(float)
     if method == "accuracy":
-        rows = collected["rows"].sum(1).astype(float)
         return np.where(rows[:, None] > 0, collected["accuracy-drop"], np.nan), rows
-    counted, summed = ("rows", "loss-increase") if method == "loss" else ("attributed-rows", method)
-    rows = collected[counted].sum(1).astype(float)
-    found = collected[summed].sum(1) / np.maximum(rows, 1)[:, None]
-    return np.where(rows[:, None] > 0, found, np.nan), rows
+    counted, summed = _sums_of(method)
+    behind = collected[counted].sum(1)
+    found = collected[summed].sum(1) / np.maximum(behind, 1)[:, None]
+    return np.where(behind[:, None] > 0, found, np.nan), rows * (behind > 0)
 
 
 def by_class(collected: Collected, method: str) -> Floats:
-    """Return a method's importance by the true class [classes, features], all clients' rows; nan without rows."""
-    counted, summed = ("rows", "loss-increase") if method == "loss" else ("attributed-rows", method)
-    rows = collected[counted].sum(0).astype(float)[:, None]
-    return np.where(rows > 0, collected[summed].sum(0) / np.maximum(rows, 1), np.nan)
+    """Return a method's importance by the true class [classes, features], all clients' rows; nan without rows.
+
+    The rows of a class that a client drew for attribution stand for all that it has of the class.
+    """
+    counted, summed = _sums_of(method)
+    behind = collected[counted].astype(float)
+    rows = collected["rows"] * (behind > 0)
+    of_class = rows.sum(0)[:, None]
+    found = ((rows / np.maximum(behind, 1))[..., None] * collected[summed]).sum(0)
+    return np.where(of_class > 0, found / np.maximum(of_class, 1), np.nan)
+
+
+def _sums_of(method: str) -> tuple[str, str]:
+    """Return the names of the rows that a method's sums are over, and of the sums."""
+    return ("rows", "loss-increase") if method == "loss" else ("attributed-rows", method)
 
 
 def pooled(values: Floats, rows: Floats) -> Floats:
@@ -100,7 +112,7 @@ def importance(runs: Sequence[Collected], features: Sequence[str]) -> list[dict[
         ``feature``; ``mean``, ``low``, ``high``, ``clients_std``, ``values`` (one a seed): increase in log-loss;
         ``accuracy``: the same of the drop in balanced accuracy; each other method of :data:`METHODS` as its mean over
         seeds; ``anova_p`` (largest over seeds); ``between_clients``: share of the training rows' variance that lies
-        between clients. Intervals are over seeds where there are at least two runs, else over clients.
+        between clients, epsilon^2. Intervals are over seeds where there are at least two runs, else over clients.
     """
     measured = {method: [by_client(run, method) for run in runs] for method in OF_CLIENTS}
     filters = [_filters(run) for run in runs]

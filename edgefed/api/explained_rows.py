@@ -32,13 +32,13 @@ MOST_EXAMPLES = 8
 
 
 def server_rows(runs: Sequence[Run], datas: Sequence[FederatedData | None], ranked: Sequence[str]) -> dict[str, Any]:
-    """Return what test rows show; nothing where the rows of a run are not here.
+    """Return what test rows show; where the rows of a run are not here, what its history says: the confusion matrix.
 
     Effects and examples are those of the first run's model.
     """
     here = [(run, data) for run, data in zip(runs, datas, strict=True) if data is not None]
     if len(here) < len(runs):
-        return {}
+        return {"confusion": _confusion(runs)}
     model = FederatedClassifier.from_run(runs[0])
     run, data = here[0]
     rows = _filled(run, data, data.split.test)
@@ -148,7 +148,11 @@ def _telling(sure: Floats, predicted: NDArray[np.int64], labels: NDArray[np.int6
 
 
 def _calibration(here: Sequence[tuple[Run, FederatedData]]) -> dict[str, Any]:
-    """Return the reliability of all runs' predictions together, and each run's calibration error and Brier score."""
+    """Return the reliability of all runs' predictions together, and each run's calibration error and Brier score.
+
+    Bins have an interval where there is one run: seeds test on rows of the same dataset, so predictions of several are
+    not so many independent rows, which an interval of all would take them for.
+    """
     parts = []
     for run, data in here:
         rows = _filled(run, data, data.split.test)
@@ -158,7 +162,13 @@ def _calibration(here: Sequence[tuple[Run, FederatedData]]) -> dict[str, Any]:
     brier = [((sure - np.eye(sure.shape[1])[labels]) ** 2).sum(1).mean() for sure, labels in parts]
     return {
         "bins": [
-            {"rows": int(n), "confidence": float(c), "accuracy": float(a), "low": float(low), "high": float(high)}
+            {
+                "rows": int(n),
+                "confidence": float(c),
+                "accuracy": float(a),
+                "low": float(low) if len(here) == 1 else None,
+                "high": float(high) if len(here) == 1 else None,
+            }
             for n, c, a, low, high in zip(
                 together.rows, together.confidence, together.accuracy, together.low, together.high, strict=True
             )
@@ -170,6 +180,6 @@ def _calibration(here: Sequence[tuple[Run, FederatedData]]) -> dict[str, Any]:
 
 def _confusion(runs: Sequence[Run]) -> list[list[int]] | None:
     """Return the last round's test confusion matrix, summed over runs; None where a run has none."""
-    found = [(run.rounds[-1].get("test") or {}).get("confusion") for run in runs]
+    found = [(run.rounds[-1].get("test") or {}).get("confusion") if run.rounds else None for run in runs]
     known = [np.array(part) for part in found if part is not None]
     return np.sum(known, axis=0).tolist() if len(known) == len(found) else None

@@ -23,10 +23,13 @@ def reliability_figure(found: ExplanationFolder) -> Figure | None:
     figure = new_figure(4.6, 4.7, f"Reliability: {found.result['explained']}")
     axes = figure.subplots()
     sure, right = ([100 * row[key] for row in bins] for key in ("confidence", "accuracy"))
-    around = [
-        [max(0.0, 100 * (row["accuracy"] - row["low"])) for row in bins],
-        [max(0.0, 100 * (row["high"] - row["accuracy"])) for row in bins],
-    ]
+    one_run = found.result["runs"] == 1
+    around = None
+    if one_run:
+        around = [
+            [max(0.0, 100 * (row["accuracy"] - row["low"])) for row in bins],
+            [max(0.0, 100 * (row["high"] - row["accuracy"])) for row in bins],
+        ]
     axes.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1, label="as sure as right")
     axes.errorbar(
         sure,
@@ -40,7 +43,7 @@ def reliability_figure(found: ExplanationFolder) -> Figure | None:
         capsize=2.5,
         label="model",
     )
-    low = min(*sure, *(100 * row["low"] for row in bins))
+    low = min(*sure, *(100 * row["low" if one_run else "accuracy"] for row in bins))
     axes.set_xlim(max(0, min(sure) - 8), 102)
     axes.set_ylim(max(0, low - 6), 104)
     for row in bins:
@@ -61,8 +64,12 @@ def reliability_figure(found: ExplanationFolder) -> Figure | None:
         figure,
         f"Expected calibration error {100 * number(said['ece']['mean']):.1f} points{_range(said['ece'], 100)}, "
         f"Brier score {number(said['brier']['mean']):.3f}{_range(said['brier'], 1)}. Test rows in bins of equal mass, "
-        "rows of each at the foot; bars are 95 % Wilson intervals."
-        + (f" Predictions of {found.result['runs']} seeds, which share rows." if found.result["runs"] > 1 else ""),
+        "rows of each at the foot"
+        + (
+            "; bars are 95 % Wilson intervals."
+            if one_run
+            else f". Predictions of {found.result['runs']} seeds, without intervals: seeds share rows."
+        ),
     )
     settle(figure)
     return figure

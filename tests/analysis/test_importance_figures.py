@@ -16,6 +16,7 @@ from edgefed.analysis.explanation import (
     over_clients,
     pooled,
     rank_correlation,
+    rankings,
     stability,
 )
 
@@ -63,6 +64,38 @@ def test_a_classes_importance_is_the_mean_over_its_rows_everywhere():
 
     np.testing.assert_allclose(found[0], told["loss-increase"][:, 0].sum(0) / told["rows"][:, 0].sum())
     assert np.isnan(found[1]).all()
+
+
+def capped():
+    """Two clients, the larger of which had a tenth of its rows attributed, and a third one none."""
+    told = said(clients=3)
+    told["rows"] = np.array([[150, 50], [0, 20], [7, 0]])
+    told["attributed-rows"] = np.array([[10, 10], [0, 20], [0, 0]])
+    mean = np.zeros((3, 2, 3))
+    mean[0, 0], mean[0, 1], mean[1, 1] = (0.6, 0.1, 0.0), (0.2, 0.1, 0.0), (0.0, 0.0, 0.9)
+    for method in ("shap", "integrated-gradients"):
+        told[method] = mean * told["attributed-rows"][..., None]
+    return told
+
+
+@pytest.mark.parametrize("method", ["shap", "integrated-gradients"])
+def test_rows_attributed_stand_for_all_rows_of_their_client(method):
+    """Clients weigh 200 and 20, as they do under permutation, and not 20 and 20, as many as were drawn of each."""
+    values, rows = by_client(capped(), method)
+
+    assert rows.tolist() == [200, 20, 0]
+    np.testing.assert_allclose(values[:2], [[0.4, 0.1, 0.0], [0.0, 0.0, 0.9]])
+    assert np.isnan(values[2]).all()
+    np.testing.assert_allclose(pooled(values, rows), [200 * 0.4 / 220, 20 / 220, 20 * 0.9 / 220])
+    assert rankings(capped())[method].argmax() == 0
+
+
+@pytest.mark.parametrize("method", ["shap", "integrated-gradients"])
+def test_a_class_counts_each_client_by_its_rows_of_it(method):
+    found = by_class(capped(), method)
+
+    np.testing.assert_allclose(found[0], [0.6, 0.1, 0.0])
+    np.testing.assert_allclose(found[1], [50 * 0.2 / 70, 50 * 0.1 / 70, 20 * 0.9 / 70])
 
 
 def test_clients_of_one_size_have_the_t_interval():

@@ -13,6 +13,7 @@ from federations import settings
 
 import edgefed
 from edgefed.data.shards import federate
+from edgefed.report.page import write_explanation
 from edgefed.runs import Run, read_arrays, read_json, write_json
 
 ROUNDS = {"num_server_rounds": 15, "long_tail": 1.0}
@@ -82,6 +83,7 @@ def test_calibration_and_confusion_are_those_of_the_test_rows(folder, result):
     run = Run.read(folder)
     assert result["calibration"]["brier"]["mean"] == pytest.approx(run.summary["test"]["brier"], abs=1e-6)
     assert np.sum(result["confusion"]) == sum(row["rows"] for row in result["calibration"]["bins"]) == 30
+    assert all(row["low"] <= row["accuracy"] <= row["high"] for row in result["calibration"]["bins"])
     assert result["confusion"] == run.rounds[-1]["test"]["confusion"]
 
 
@@ -115,6 +117,9 @@ def test_several_runs_have_intervals_over_seeds():
         assert len(row["values"]) == 3
         assert row["values"][1] == pytest.approx(alone[row["feature"]])
         assert row["mean"] == pytest.approx(np.mean(row["values"]))
+    bins = found["calibration"]["bins"]
+    assert sum(row["rows"] for row in bins) == 3 * 30
+    assert {row[end] for row in bins for end in ("low", "high")} == {None}
 
 
 def test_a_comparison_is_explained_over_its_seeds(tmp_path):
@@ -149,7 +154,10 @@ def test_rows_that_are_others_are_refused(folder, tmp_path):
 
 
 def test_a_deployed_run_is_explained_from_what_its_devices_said(folder, tmp_path):
-    """The server has none of the devices' rows: what they said stands, and what only its test rows show is left out."""
+    """The server has none of the devices' rows: what they said stands, and what only test rows show is left out.
+
+    The confusion matrix is in the run's history.
+    """
     copy = shutil.copytree(folder, tmp_path / "copy")
     write_json(copy / "manifest.json", read_json(copy / "manifest.json") | {"data_sha256": "0" * 64})
 
@@ -159,6 +167,8 @@ def test_a_deployed_run_is_explained_from_what_its_devices_said(folder, tmp_path
     assert found["importance"] == known["importance"]
     assert "effects" not in found
     assert "calibration" not in found
+    assert found["confusion"] == known["confusion"] == Run.read(copy).rounds[-1]["test"]["confusion"]
+    assert "Which class is taken for which" in write_explanation(copy).read_text(encoding="utf-8")
 
 
 def test_what_was_said_of_another_model_is_not_taken(folder, tmp_path):

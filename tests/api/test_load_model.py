@@ -66,7 +66,7 @@ def test_from_a_folder_as_from_memory(tmp_path):
     rows = np.array([[5.1, 3.5, 1.4, 0.2], [6.0, 3.0, 5.0, 1.8]])
 
     for source in (run, tmp_path / "run", str(tmp_path / "run")):
-        assert api.predict(source, rows).tobytes() == api.predict(run, rows).tobytes()
+        assert edgefed.predict(source, rows).tobytes() == api.predict(run, rows).tobytes()
         assert edgefed.load_model(source).state_dict().keys() == run.weights.keys()
 
 

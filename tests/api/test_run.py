@@ -1,7 +1,9 @@
 """``edgefed.run`` from Python: what it returns, what it writes, and that it learns."""
 
 import json
+import re
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,3 +196,15 @@ def test_the_package_offers_its_names_and_no_others():
         assert getattr(edgefed, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = edgefed.nope
+
+
+def test_what_docstrings_call_the_packages_is_there():
+    source = Path(edgefed.__file__).parent
+    said = {
+        name
+        for path in source.rglob("*.py")
+        for name in re.findall(r":(?:func|class):`edgefed\.(\w+)`", path.read_text(encoding="utf-8"))
+    }
+
+    assert {"run", "explain", "predict"} <= said
+    assert said <= set(edgefed.__all__)

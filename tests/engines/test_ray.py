@@ -50,12 +50,46 @@ RUN = """
 """
 
 
+EXPLAINED = """
+    import json
+    import numpy as np
+    import edgefed
+    from edgefed import FederationConfig
+
+    run = edgefed.run(FederationConfig(num_server_rounds=4, client_test_fraction=0.2, imbalance="post-hoc"))
+    batched, dealt_out = (edgefed.explain(run, engine=engine, progress=False) for engine in ("batched", "ray"))
+    one, other = batched.collected[0], dealt_out.collected[0]
+    print(json.dumps({
+        "names": sorted(one) == sorted(other),
+        "clients": len(one["client"]),
+        "rows": int(one["rows"].sum()),
+        "differ": [name for name in one if not np.array_equal(one[name], other[name])],
+        "importance": batched.result["importance"] == dealt_out.result["importance"],
+    }))
+"""
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds the workers to kill in /proc")  # noqa: PTH112
 def test_a_killed_worker_costs_time_and_no_bit():
+    result = printed(RUN)
+    assert result["killed"] == 1
+    assert result["ray"] == result["batched"]
+    assert result["bytes"]
+
+
+def test_clients_on_ray_say_the_same_of_a_model_to_the_bit():
+    result = printed(EXPLAINED)
+    assert result["clients"] > 5
+    assert result["rows"] > 10
+    assert (result["names"], result["differ"], result["importance"]) == (True, [], True)
+
+
+def printed(script):
+    """Run a script in a process of its own; return the object that it prints."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     # A session of its own, so that whatever is left of it can be ended as a whole.
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(RUN)],
+        [sys.executable, "-c", textwrap.dedent(script)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -68,7 +102,4 @@ def test_a_killed_worker_costs_time_and_no_bit():
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, errors
-    result = json.loads(output.splitlines()[-1])
-    assert result["killed"] == 1
-    assert result["ray"] == result["batched"]
-    assert result["bytes"]
+    return json.loads(output.splitlines()[-1])

@@ -27,7 +27,7 @@ def write_explained(
     server_rows: bool = True,
     selection: bool = True,
     rows: str = "training",
-    between: float = 0.2,
+    between: float | None = 0.2,
 ) -> dict[str, Any]:
     """Write a run and its explanation, features from strong to weak, and return its figures."""
     write_run(folder, classes=classes, clients=clients)
@@ -93,6 +93,8 @@ def write_explained(
     }
     if server_rows:
         result |= _server_rows(features, classes, rng)
+        if seeds > 1:
+            result["calibration"]["bins"] = [row | {"low": None, "high": None} for row in result["calibration"]["bins"]]
     home = explanation_folder(folder)
     write_json(home / EXPLANATION, result)
     if selection:

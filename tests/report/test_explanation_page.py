@@ -110,6 +110,7 @@ def test_tables_hold_the_figures(tmp_path: Path) -> None:
         ({"rows": "training"}, "Training rows"),
         ({"between": 0.7}, "Most of the variance lies between clients for petal length (70 %)"),
         ({"between": 0.1}, "no feature has most of its variance between clients"),
+        ({"between": None}, "cannot be told: no client has two training rows"),
         ({"clients": 6}, "fewer than ten of the rows explained"),
         ({}, "1 client of 7 gave no row or no answer"),
         ({}, "shuffling one leaves the other to stand in"),
@@ -145,6 +146,23 @@ def test_over_seeds_it_says_so(tmp_path: Path) -> None:
     text = page(tmp_path / "run").text
     assert "Intervals are over 3 seeds" in text
     assert "from one of the seeds to the next" in text
+
+
+def test_reliability_of_several_seeds_has_no_intervals(tmp_path: Path) -> None:
+    """Their test rows overlap: an interval that takes them for independent would be too narrow."""
+    write_explained(tmp_path / "one")
+    write_explained(tmp_path / "seeds", seeds=3)
+
+    one, several = page(tmp_path / "one"), page(tmp_path / "seeds")
+    assert one.row("calibration", "1")[3] == "50.0 30.0 to 60.0"
+    assert "95 % Wilson intervals" in one.text
+    assert several.row("calibration", "1")[3] == "50.0"
+    assert "3 seeds together, without intervals: seeds share rows" in several.text
+    assert "Wilson" not in several.text
+    for folder in ("one", "seeds"):
+        plot_explanation(tmp_path / folder, tmp_path / folder / "plots")
+    pictures = {name: (tmp_path / name / "plots" / "reliability.svg").read_text() for name in ("one", "seeds")}
+    assert ("Wilson" in pictures["one"], "Wilson" in pictures["seeds"]) == (True, False)
 
 
 def test_without_the_servers_rows_their_sections_are_left_out(tmp_path: Path) -> None:

@@ -147,9 +147,14 @@ def reliability(found: ExplanationFolder) -> Section:
         f"{words.plain(brier['mean'])}{_range(brier, words.plain)}. On average the model is {abs(leaning):.1f} points "
         f"{word} sure than it is right."
     )
-    caption = "Test rows in bins of equally many, from the least to the most sure; 95 % Wilson intervals."
+    caption = "Test rows in bins of equally many, from the least to the most sure"
     if found.result["runs"] > 1:
-        caption += f" Predictions of {found.result['runs']} seeds together, which share rows."
+        caption += (
+            f". Predictions of {found.result['runs']} seeds together, without intervals: seeds share rows, so that "
+            "these are not as many independent ones."
+        )
+    else:
+        caption += "; 95 % Wilson intervals."
     columns = [Column("Bin"), Column("Rows", True), Column("Confidence, %", True), Column("Accuracy, %", True)]
     table = Table(
         "calibration",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -147,7 +148,8 @@ def caveats(found: ExplanationFolder) -> list[tuple[str, str]]:
     result = found.result
     clients = result["clients"]
     said = []
-    apart = [row for row in result["importance"] if number(row["between_clients"]) >= APART]
+    known = [row for row in result["importance"] if math.isfinite(number(row["between_clients"]))]
+    apart = [row for row in known if number(row["between_clients"]) >= APART]
     shares = [f"{row['feature']} ({words.percent(row['between_clients'], 0)} %)" for row in apart]
     said.append(
         (
@@ -158,6 +160,8 @@ def caveats(found: ExplanationFolder) -> list[tuple[str, str]]:
                 f" Most of the variance lies between clients for {words.listed(shares)}."
                 if shares
                 else " Here no feature has most of its variance between clients."
+                if known
+                else " What share of the variance lies there cannot be told: no client has two training rows."
             ),
         )
     )
