@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from edgefed.edge.availability import read_traces
+from edgefed.edge.availability import Trace, read_traces
 from edgefed.errors import SettingsError
 
 #: As FedScale's: times in seconds, and fields that are not used here.
@@ -46,6 +46,18 @@ def test_when_somebody_comes(tmp_path):
     assert found.first(np.array([0]), 25) == 50
     assert found.first(np.array([0]), 70) == 110
     assert found.first(np.array([0, 1]), 70) == 70
+
+
+def test_whoever_comes_is_there_at_that_time():
+    """Fractional times do not add up to the digit; a clock at which nobody is there would stall a run."""
+    rng = np.random.default_rng(0)
+    for _ in range(20_000):
+        times = np.sort(rng.uniform(0, rng.choice([1, 1e3, 1e6]), 2 * rng.integers(1, 4)))
+        trace = Trace(times[::2], times[1::2], float(times[-1] * rng.uniform(1, 2)))
+        clock = float(rng.uniform(0, rng.choice([1e2, 1e5, 1e8])))
+        at = trace.next_change(clock)
+        assert at >= clock
+        assert trace.there(at)
 
 
 def test_none_is_always():
