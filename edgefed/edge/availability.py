@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 MOST_ROUNDED = 64
-"""Steps of the last digit by which a sum of times may miss the moment that it stands for: at that clock nobody is there,
-and a round would be empty. A stay that is shorter than so many is passed over."""
+"""Steps of the last digit by which a sum of times may miss the moment that it stands for: nobody is there then, and a
+round would be empty. A stay that is shorter than so many is passed over."""
 
 
 @dataclass(frozen=True)
