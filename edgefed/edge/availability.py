@@ -99,7 +99,7 @@ def _trace(path: str, name: str, entry: Any) -> Trace:
     try:
         active, inactive = (np.array(entry[key], np.float64).reshape(-1) for key in ("active", "inactive"))
         finish = float(entry["finish_time"])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         raise SettingsError(f"{where}: expected seconds, as numbers") from None
     fits = len(active) == len(inactive) > 0 and (active < inactive).all() and (inactive[:-1] <= active[1:]).all()
     if not fits or not 0 < finish < np.inf or not np.isfinite([*active, *inactive]).all() or active.min() < 0:

@@ -78,7 +78,7 @@ def joules(devices: Fleet, which: Ints, spent: Times, until: Floats | float) -> 
 
     E = P_receive t_down + P_compute t_compute + P_send t_up + P_idle max(0, T - t)
 
-    where T (``until``, seconds; an array [which] where they differ) is when the client's round ends. Clients that are not
+    where T (``until``, seconds; an array [which] where they differ) is when a client's round ends. Clients that are not
     in the round draw nothing here: what they do meanwhile is their own.
     """
     waiting = np.maximum(until - spent.total, 0)

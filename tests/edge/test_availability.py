@@ -74,6 +74,9 @@ def test_none_is_always():
         ({"a": TRACES["0"] | {"active": [15, 18]}}, "in turn and ascending"),
         ({"a": TRACES["0"] | {"finish_time": "soon"}}, "as numbers"),
         ({"a": TRACES["0"] | {"finish_time": 0}}, "ascending from 0"),
+        pytest.param({"a": TRACES["0"] | {"finish_time": 10**400}}, "as numbers", id="401 digits"),
+        pytest.param({"a": TRACES["0"] | {"active": [10**400, 50]}}, "as numbers", id="401 digits in a list"),
+        pytest.param("[" * 30_000, "not valid JSON", id="brackets"),
     ],
 )
 def test_a_file_that_is_none(document, says, tmp_path):
