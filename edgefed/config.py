@@ -113,6 +113,9 @@ EXPLAIN = {
 
 
 #: FedProx's mu where a federation asks for FedProx and for no mu: one of the paper's grid {0.001, 0.01, 0.1, 1}.
+WEIGHS_BY_ITSELF = ("qfedavg", "fedmedian", "fedtrimmedavg", "krum", "bulyan")
+"""Strategies that look at no client's say in the average (``multikrum`` does, among those that it selects)."""
+
 FEDPROX_MU = 0.1
 _SEED_MAX = 2**32 - 1
 _MAX_WIDTH, _MAX_LAYERS, _MAX_HIDDEN_WEIGHTS = 65536, 32, 10**8
@@ -196,7 +199,12 @@ class FederationConfig:
             "epochs": "passes over the rows that the remedy draws",
         },
     )
-    proximal_mu: float = setting(0.0, "FedProx pull towards the global weights; 0 is FedAvg", low=0, high=1e6)
+    proximal_mu: float = setting(
+        0.0,
+        "FedProx pull towards the global weights, under any strategy; 0 is FedAvg (0.1 of fedprox)",
+        low=0,
+        high=1e6,
+    )
     imbalance: str = setting("none", "the imbalance remedy", choices="edgefed.imbalance:REMEDIES")
     logit_adjustment_tau: float = setting(1.0, "strength of post-hoc and balanced-softmax; 0 is none", low=0, high=100)
     focal_gamma: float = setting(2.0, "focusing exponent of focal; 0 is cross-entropy", low=0, high=20)
@@ -252,7 +260,11 @@ class FederationConfig:
         0.0, "largest L2 norm of a client's update; a longer one is refused (0: no bound)", low=0
     )
     malicious_share: float = setting(
-        0.2, "share of a round's replies that a robust strategy stands against", low=0, high=0.5, open_high=True
+        0.2,
+        "of fedtrimmedavg, krum, multikrum and bulyan: share of a round's replies that they stand against",
+        low=0,
+        high=0.5,
+        open_high=True,
     )
     evaluate_every: int = count(1, "rounds between evaluations (the last round is always evaluated)")
     checkpoint_every: int = setting(1, "rounds between checkpoints of a run that has a folder; 0: none", low=0)
@@ -490,7 +502,19 @@ def _check_together(config: FederationConfig) -> None:
     if not config.device_profiles:
         parsed_mixture = attribute("edgefed.edge.profiles:parsed_mixture")
         parsed_mixture(config.devices, attribute("edgefed.edge.profiles:PROFILES"))
-    losses = registry("edgefed.imbalance:REMEDIES")[config.imbalance].losses
+    remedy = registry("edgefed.imbalance:REMEDIES")[config.imbalance]
+    if remedy.reweighs and config.strategy in WEIGHS_BY_ITSELF:
+        raise SettingsError(
+            f"imbalance={config.imbalance} contradicts strategy={config.strategy}: the remedy is each client's say in "
+            "an average, and that strategy gives clients none"
+        )
+    overshoot = config.learning_rate * config.pull
+    if config.strategy in ("scaffold", "fednova") and overshoot >= 2:
+        raise SettingsError(
+            f"strategy={config.strategy}: learning-rate times proximal-mu is {overshoot:g}, expected less than 2: "
+            "beyond that the pull overshoots, and the weight of a client's gradients, which is divided by, reaches 0"
+        )
+    losses = remedy.losses
     if config.loss not in losses:
         raise SettingsError(
             f"imbalance={config.imbalance} contradicts loss={config.loss}: it is defined for "

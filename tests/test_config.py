@@ -398,3 +398,19 @@ def test_settings_cost_no_heavy_import() -> None:
 def test_a_name_of_another_setting_is_pointed_to():
     with pytest.raises(SettingsError, match=r"strategy=focal: unknown name 'focal': .* \(imbalance=focal is there\)$"):
         FederationConfig(strategy="focal")
+
+
+@pytest.mark.parametrize("strategy", ["qfedavg", "fedmedian", "fedtrimmedavg", "krum", "bulyan"])
+@pytest.mark.parametrize("remedy", ["uniform", "class-balanced", "climb"])
+def test_a_say_that_the_strategy_does_not_look_at_is_refused(remedy, strategy):
+    with pytest.raises(SettingsError, match=f"imbalance={remedy} contradicts strategy={strategy}"):
+        FederationConfig(imbalance=remedy, strategy=strategy)
+    assert FederationConfig(imbalance=remedy, strategy="multikrum").imbalance == remedy
+
+
+@pytest.mark.parametrize("strategy", ["scaffold", "fednova"])
+def test_a_pull_that_overshoots_is_refused_where_its_weight_is_divided_by(strategy):
+    """The sum of (1 - 2)^t is 0 after two steps."""
+    with pytest.raises(SettingsError, match="learning-rate times proximal-mu is 2, expected less than 2"):
+        FederationConfig(strategy=strategy, learning_rate=0.5, proximal_mu=4.0)
+    assert FederationConfig(strategy=strategy, learning_rate=0.5, proximal_mu=3.9).pull == 3.9

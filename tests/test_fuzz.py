@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import edgefed
 
 HERE = Path(__file__).parent
-NAMES = ("csv", "settings", "message", "checkpoint")
+NAMES = ("csv", "settings", "message", "checkpoint", "profiles", "traces")
 CORPUS = sorted(path for path in (HERE / "corpus").glob("*/*") if path.is_file())
 
 

@@ -179,6 +179,7 @@ def _in_the_wake_of(parent: int) -> None:
 
 
 def _leave_without(parent: int) -> None:
+    """Leave once the parent is gone. On Windows a dead parent's id stays, so that nothing is seen there."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+MOST_ROUNDED = 64
+"""Steps of the last digit by which a sum of times may miss the moment that it stands for: nobody is there then, and a
+round would be empty. A stay that is shorter than so many is passed over."""
+
+
 @dataclass(frozen=True)
 class Trace:
     """One client's trace: it comes at ``active[i]``, leaves at ``inactive[i]``, and repeats after ``finish_time`` s."""
@@ -38,7 +43,12 @@ class Trace:
             return clock
         begun, now = clock - clock % self.finish_time, clock % self.finish_time
         later = self.active[self.active > now]
-        return float(begun + (later.min() if len(later) else self.finish_time + self.active.min()))
+        at = float(begun + (later.min() if len(later) else self.finish_time + self.active.min()))
+        for _ in range(MOST_ROUNDED):
+            if self.there(at):
+                break
+            at = float(np.nextafter(at, np.inf))
+        return at
 
 
 class Availability:
@@ -89,7 +99,7 @@ def _trace(path: str, name: str, entry: Any) -> Trace:
     try:
         active, inactive = (np.array(entry[key], np.float64).reshape(-1) for key in ("active", "inactive"))
         finish = float(entry["finish_time"])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         raise SettingsError(f"{where}: expected seconds, as numbers") from None
     fits = len(active) == len(inactive) > 0 and (active < inactive).all() and (inactive[:-1] <= active[1:]).all()
     if not fits or not 0 < finish < np.inf or not np.isfinite([*active, *inactive]).all() or active.min() < 0:

@@ -73,13 +73,13 @@ def times(
     )
 
 
-def joules(devices: Fleet, which: Ints, spent: Times, until: float) -> Floats:
+def joules(devices: Fleet, which: Ints, spent: Times, until: Floats | float) -> Floats:
     """Return what some clients draw in a round [which]: each phase at its power, and idle until the round ends.
 
     E = P_receive t_down + P_compute t_compute + P_send t_up + P_idle max(0, T - t)
 
-    where T (``until``, seconds) is how long the round takes. Clients that are not in the round draw nothing here: what
-    they do meanwhile is their own.
+    where T (``until``, seconds; an array [which] where they differ) is when a client's round ends. Clients that are not
+    in the round draw nothing here: what they do meanwhile is their own.
     """
     waiting = np.maximum(until - spent.total, 0)
     return np.asarray(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -31,7 +32,7 @@ class Profile:
     flops : float
         Operations a second in training, single precision.
     memory : float
-        Bytes.
+        Bytes. Noted alone: nothing is refused for not fitting.
     down, up : float
         Bits a second.
     latency : float
@@ -238,12 +239,15 @@ def parsed_mixture(text: str, known: Mapping[str, Any]) -> dict[str, float]:
         name, colon, share = (piece.strip() for piece in part.partition(":"))
         if name not in known:
             raise SettingsError(f"devices={shown(text)}: {unknown('device', name, known)}")
+        again = name in shares
         try:
             shares[name] = float(share) if colon else 1.0
         except ValueError:
             shares[name] = -1.0
         if not 0 < shares[name] < float("inf"):
             raise SettingsError(f"devices={shown(text)}: '{shown(share)}' is no share of {name}; expected NAME:0.7")
+        if again:
+            raise SettingsError(f"devices={shown(text)}: {name} is there twice, expected once with its whole share")
     return shares
 
 
@@ -260,7 +264,7 @@ def own_profiles(path: str) -> dict[str, Profile]:
     text = read_utf8(Path(path), "device profiles as TOML")
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: a whole number of thousands of digits too
         raise SettingsError(f"{path}: not valid TOML ({error})") from None
     return {name: _profile(path, name, table) for name, table in document.items()}
 
@@ -279,11 +283,12 @@ def _profile(path: str, name: str, table: Any) -> Profile:
         least = "at least 0" if may_be_none else "more than 0"
         if value is None:
             raise SettingsError(f"{path} [{shown(name)}]: {key} is missing; expected a number, {least}")
-        good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+        good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
         if not good or (value == 0 and not may_be_none):
             raise SettingsError(f"{path} [{shown(name)}]: {key}={shown(value)}: expected a number, {least}")
         values[attribute] = float(value)
-    return Profile(**values, source=str(table.get("source", path)))
+    source = table.get("source", path)
+    return Profile(**values, source=source if isinstance(source, str) else shown(source))
 
 
 def as_toml_table(name: str, profile: Profile) -> str:

@@ -21,6 +21,8 @@ EXPLORE, EXPLORE_DECAY, EXPLORE_LEAST = 0.9, 0.98, 0.2
 """Share of Oort's cohort that is drawn among clients it has not seen: at first, its decay a round, its floor."""
 SPEED_PENALTY = 2.0
 """Oort's alpha: what a client loses for being slower than the preferred round."""
+CLIP = 0.95
+"""Oort's bound on utilities, a quantile of them."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def oort(choice: Choice, size: int, ledger: Ledger, rng: np.random.Generator) ->
     n_k rows, l_k the mean training loss (Oort takes the root mean square over rows, which a reply does not carry), L_k
     the last round of the client's, R this round, T the preferred seconds and t_k the client's modelled ones. A share of
     0.9, falling by 2 % a round to 0.2, is drawn among clients that were never in a round, the fast ones preferred.
-    Left out: the pacer, which moves T; blacklisting; clipping of utilities.
+    The n_k l_k are clipped at their 95th percentile (the next lower one), so that no client stands above all others by
+    what it says of its loss; one that is not finite counts as none. Left out: the pacer, which moves T; blacklisting.
 
     References
     ----------
@@ -90,7 +93,11 @@ def oort(choice: Choice, size: int, ledger: Ledger, rng: np.random.Generator) ->
     exploring = min(len(fresh), max(round(share * size), size - len(known)))
     speed = 1 / np.maximum(choice.seconds[fresh], 1e-12)
     tried = rng.choice(fresh, exploring, replace=False, p=speed / speed.sum()) if exploring else fresh[:0]
-    utility = choice.rows[known] * ledger.loss[known]
+    with np.errstate(over="ignore"):  # seen in the next line
+        utility = choice.rows[known] * ledger.loss[known]
+    utility = np.where(np.isfinite(utility), utility, 0.0)
+    if len(known):
+        utility = np.minimum(utility, np.quantile(utility, CLIP, method="lower"))
     utility = utility / max(float(utility.max(initial=0.0)), 1e-12)
     utility = utility + np.sqrt(0.1 * np.log(max(choice.round, 1)) / np.maximum(ledger.last[known], 1))
     slow = choice.seconds[known] > choice.preferred

@@ -10,7 +10,7 @@ import torch
 
 from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question, class_moments, explain
 from edgefed.federation.clients import CONTROL, DTYPES, ROWS, Clients, schedule_of, update_of
-from edgefed.federation.compression import codec_of, packed_updates
+from edgefed.federation.compression import sent
 from edgefed.federation.messages import (
     ARRAYS,
     CONFIG,
@@ -170,10 +170,10 @@ class BatchedEngine:
                     "train-loss": trained.loss[part],
                     **clients.asked_for(one.guidance, request.nodes, one.weights),
                 }
-                clients.remember(
-                    request.nodes, one.weights, one.control, stack[part], trained.steps[part], one.round_number
-                )
-                results[place] = _Result(request, stack[part], columns, _packed(one, stack[part]))
+                begun, own = one.weights.cpu().numpy(), stack[part]
+                packed, told = sent(clients, request.nodes, begun, own, one.round_number)
+                clients.remember(request.nodes, one.weights, one.control, told, trained.steps[part], one.round_number)
+                results[place] = _Result(request, own, columns, packed)
                 start = part.stop
         return [results[place] for place in range(len(requests))]
 
@@ -226,17 +226,6 @@ def _corrections(asked: Sequence[_Asked]) -> torch.Tensor | None:
     """Return what is added to each client's gradients [clients, size]; None without SCAFFOLD, which splits a batch."""
     found = [one.request.clients.correction(one.request.nodes, one.control) for one in asked]
     return torch.cat([part for part in found if part is not None]) if found[0] is not None else None
-
-
-def _packed(one: _Asked, stack: NDArray[np.floating]) -> Mapping[str, NDArray[np.generic]] | None:
-    """Return what clients send in place of their weights, where updates are compressed."""
-    clients = one.request.clients
-    codec = codec_of(clients.config, clients.model.size)
-    if codec is None:
-        return None
-    nodes, ids = one.request.nodes, clients.shards.ids[one.request.nodes]
-    updates = stack - one.weights.cpu().numpy()
-    return packed_updates(codec, clients.config, updates, clients.state, nodes, ids, one.round_number)
 
 
 def _message_type(messages: Sequence[Message]) -> str:

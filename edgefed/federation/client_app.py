@@ -19,7 +19,7 @@ from edgefed.data.device_file import device_shards, read_device_file
 from edgefed.data.shards import federate
 from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question, class_moments, explain
 from edgefed.federation.clients import CONTROL, DTYPES, ROWS, Clients, schedule_of, update_of
-from edgefed.federation.compression import compression_mod
+from edgefed.federation.compression import sent
 from edgefed.federation.introduction import DATA_PATH, INTRODUCE, TOLD, introduction
 from edgefed.federation.messages import (
     ARRAYS,
@@ -38,12 +38,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgefed.edge.codecs import Packed
     from edgefed.learning.training import Execution
 
 
 def make_client_app(clients_of: Callable[[Context], Clients], execution: Execution | None = None) -> ClientApp:
     """Return a ClientApp whose client is found by ``clients_of(context)``: a :class:`Clients` of one shard."""
-    app = ClientApp(mods=[compression_mod])
+    app = ClientApp()
 
     @app.query(INTRODUCE)
     def introduce(message: Message, context: Context) -> Message:
@@ -91,9 +92,10 @@ def make_client_app(clients_of: Callable[[Context], Clients], execution: Executi
             **clients.asked_for(guidance, alone, params),
         }
         weights = trained.params.numpy()
-        clients.remember(alone, params, control, weights, trained.steps, round_number)
+        packed, told = sent(clients, alone, params.cpu().numpy(), weights, round_number)
+        clients.remember(alone, params, control, told, trained.steps, round_number)
         clients.state.save(context.state)
-        return _reply(message, clients, columns, weights[0])
+        return _reply(message, clients, columns, weights[0], packed)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
@@ -142,10 +144,11 @@ def _reply(
     clients: Clients,
     columns: Mapping[str, NDArray[np.generic]],
     weights: NDArray[np.floating] | None = None,
+    packed: Packed | None = None,
 ) -> Message:
     columns = {PARTITION_ID: clients.shards.ids, **columns}
     model = None if weights is None else clients.model
-    return Message(reply_content(model, weights, columns, 0), reply_to=message)
+    return Message(reply_content(model, weights, columns, 0, packed), reply_to=message)
 
 
 def clients_of_node(context: Context) -> Clients:

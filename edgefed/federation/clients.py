@@ -315,6 +315,7 @@ class Clients:
         start, control : Tensor [size]
             The weights that the round began with, and the server's control variate; None without SCAFFOLD.
         trained : ndarray [which, size]
+            Weights y_k as the server is told them: where updates are compressed, what it unpacks.
         steps : int64 ndarray [which]
         round_number : int
         """
@@ -323,8 +324,10 @@ class Clients:
         own = self.state.rows(CONTROL, which, self.model.size, self.config.dtype)
         length = self.config.learning_rate * gradient_weight(steps, self.config)
         x, c = start.cpu().numpy().astype(np.float64), control.cpu().numpy().astype(np.float64)
-        moved = own - c + (x - trained) / length[:, None]
-        self.state.put(CONTROL, which, moved.astype(own.dtype))
+        moved = (own - c + (x - trained) / length[:, None]).astype(own.dtype)
+        # A diverged round is forgotten: the server refuses it, and its variate would spoil every later one.
+        whole = np.isfinite(moved).all(-1, keepdims=True)
+        self.state.put(CONTROL, which, np.where(whole, moved, own))
         self.state.seen[which] = round_number
 
     def asked_for(self, guidance: Guidance, which: Ints, params: torch.Tensor) -> dict[str, NDArray[np.generic]]:

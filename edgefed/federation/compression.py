@@ -1,23 +1,20 @@
-"""Compressed updates: packed by a Flower mod on a device and on the stack in simulation, unpacked by the server."""
+"""Compressed updates: packed by the ClientApp on a device and on the stack in simulation, unpacked by the server."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, MessageType
 
-from edgefed.config import FederationConfig
 from edgefed.edge.codecs import CODECS, Codec
-from edgefed.federation.client_state import ClientState, put_record
-from edgefed.federation.messages import ARRAYS, CONFIG
 from edgefed.rng import counter_keys, uniforms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from flwr.app import Context, Message
     from numpy.typing import NDArray
+
+    from edgefed.config import FederationConfig
+    from edgefed.federation.client_state import ClientState
+    from edgefed.federation.clients import Clients
 
     Ints = NDArray[np.int64]
     Packed = dict[str, NDArray[np.generic]]
@@ -69,28 +66,27 @@ def packed_updates(
     return packed
 
 
-def compression_mod(message: Message, context: Context, call_next: Callable[[Message, Context], Message]) -> Message:
-    """Pack what a ClientApp trained, as the settings say: a Flower mod.
+def sent(
+    clients: Clients, which: Ints, start: NDArray[np.floating], trained: NDArray[np.floating], round_number: int
+) -> tuple[Packed | None, NDArray[np.floating]]:
+    """Return what some clients send in place of their weights, and the weights that the server makes of it.
 
-    The reply's arrays are replaced by the packed update; queries and evaluations pass through.
+    Without a codec nothing, and the weights as they are.
+
+    Parameters
+    ----------
+    clients : Clients
+        Keep what the codec leaves out.
+    which : int64 ndarray [which]
+        Positions.
+    start : ndarray [size]
+        The weights that the round began with.
+    trained : ndarray [which, size]
+    round_number : int
     """
-    reply = call_next(message, context)
-    name = context.run_config.get("compression") or "none"
-    if name == "none" or message.metadata.message_type != MessageType.TRAIN or reply.has_error():
-        return reply
-    config = FederationConfig.from_mapping(context.run_config)
-    start, trained = (
-        np.concatenate([array.numpy().ravel() for array in content.array_records[ARRAYS].values()])
-        for content in (message.content, reply.content)
-    )
-    codec = codec_of(config, len(start))
-    assert codec is not None
-    state = ClientState(1)
-    state.load(context.state)
-    number = message.content.config_records[CONFIG]["server-round"]
-    identity = np.array([int(context.node_config["partition-id"])])
-    packed = packed_updates(codec, config, (trained - start)[None], state, np.array([0]), identity, int(str(number)))
-    state.save(context.state)
-    arrays = {key: Array(np.ascontiguousarray(values[0])) for key, values in packed.items()}
-    put_record(reply.content, ARRAYS, ArrayRecord(arrays))
-    return reply
+    codec = codec_of(clients.config, clients.model.size)
+    if codec is None:
+        return None, trained
+    ids = clients.shards.ids[which]
+    packed = packed_updates(codec, clients.config, trained - start, clients.state, which, ids, round_number)
+    return packed, start + codec.decode(packed)

@@ -200,7 +200,8 @@ class Federation:
     @cached_property
     def participation(self) -> Participation:
         """Who takes part in a round; known once the clients are."""
-        return Participation(self.config, self.model, self.rows, guidance_config(self.guidance), self.ledger)
+        message = guidance_config(self.guidance, self.told)
+        return Participation(self.config, self.model, self.rows, message, self.ledger)
 
     @cached_property
     def codec(self) -> Codec | None:

@@ -15,10 +15,11 @@ from edgefed.edge.availability import read_traces
 from edgefed.edge.clock import Times, joules, round_seconds, times, up_to
 from edgefed.edge.profiles import fleet
 from edgefed.edge.selection import SELECTIONS, Choice
-from edgefed.federation.clients import CONTROL, STATE_ROUND, schedule_of
+from edgefed.federation.clients import CONTROL, SAY, START_LOSS, STATE_ROUND, schedule_of
 from edgefed.federation.compression import codec_of
-from edgefed.federation.messages import ARRAYS, CONFIG, PARTITION_ID, STEPS, reply_content, to_record
+from edgefed.federation.messages import ARRAYS, CONFIG, PARTITION_ID, STEPS, ask_for, reply_content, to_record
 from edgefed.federation.traffic import content_bytes
+from edgefed.imbalance import REMEDIES
 from edgefed.rng import counter_keys, stream, uniforms
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Participation:
 
         model, config = self.model, self.config
         weights = np.zeros(model.size, config.dtype)
-        down = RecordDict({ARRAYS: to_record(model, weights), CONFIG: self._message})
+        down = RecordDict({ARRAYS: to_record(model, weights), CONFIG: self._sent_along()})
         if config.strategy == "scaffold":
             down[CONTROL] = to_record(model, weights + 1)  # Flower names two equal records once
         codec = codec_of(config, model.size)
@@ -148,9 +149,25 @@ class Participation:
             STEPS: np.array([EXAMPLE_ROWS]),
             "train-loss": np.array([0.0]),
         }
+        remedy = REMEDIES[config.imbalance](config)
         if config.keeps_state:
             columns[STATE_ROUND] = np.array([1])
+        if remedy.reweighs:
+            columns[SAY] = np.array([1.0])
+        if remedy.needs_loss or config.strategy == "qfedavg":
+            columns[START_LOSS] = np.array([0.0])
         return content_bytes(down), content_bytes(reply_content(model, weights, columns, 0, packed))
+
+    def _sent_along(self) -> ConfigRecord:
+        """Return the config of a train message: with what the strategy and a cohort's stragglers add to it."""
+        config, message = self.config, self._message.copy()
+        if config.strategy == "fedprox":
+            message["proximal-mu"] = config.pull  # as Flower's does
+        if config.stragglers and config.partial_work == "accept" and config.local_epochs > 1:
+            cohort = max(1, round(config.fraction_train * int((self.rows > 0).sum())))
+            slow = np.arange(round(config.stragglers * cohort))
+            ask_for(message, slow, np.ones_like(slow), config.local_epochs)
+        return message
 
     def summary(self, rounds: int, label_counts: Ints | None) -> dict[str, Any]:
         """Return each client's device and modelled costs, and how often the holders of each class were in a round.
@@ -270,8 +287,10 @@ class Participation:
         ledger.clock += until
         ledger.busy[plan.cohort] += busy
         ledger.joules[plan.cohort] += drawn
-        # A client that does not say its loss, or has diverged, has none to be chosen for.
-        ledger.loss[ids], ledger.last[ids] = np.where(np.isfinite(loss), loss, 0.0), number
+        # A client that says no loss, or diverged, is taken for an ordinary one: chosen neither always nor never.
+        told = np.isfinite(loss)
+        usual = float(np.median(loss[told])) if told.any() else 0.0
+        ledger.loss[ids], ledger.last[ids] = np.where(told, loss, usual), number
         ledger.counted[ids] += 1
         return {"seconds": until, "joules": float(drawn.sum())}
 
@@ -288,5 +307,6 @@ class Participation:
         until = round_seconds(total[counted], total[~counted], self.config.round_deadline)
         if self.config.round_deadline:  # whoever is late stops there
             spent = up_to(spent, np.minimum(1.0, until / np.maximum(total, 1e-12)))
-        drawn = joules(self.devices, plan.cohort, spent, until)
+        # Whoever drops out draws until then; the others wait for the round to end.
+        drawn = joules(self.devices, plan.cohort, spent, np.where(plan.stopped < 1, spent.total, until))
         return until, spent.total, drawn

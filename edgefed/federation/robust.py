@@ -119,6 +119,8 @@ class Bulyan(Robust):
     """The mean of each weight's values nearest to their median, among replies that Krum selects.
 
     theta = n - 2f replies are selected, theta - 2f values of each weight averaged. Stands against f <= (n - 3) / 4.
+    The theta lowest scores are taken at once, as Flower's does; the paper takes one, leaves it out and scores the rest
+    anew, theta times.
 
     References
     ----------

@@ -15,6 +15,8 @@ from edgefed.config import FederationConfig, read_settings
 from edgefed.data.datasets import load
 from edgefed.data.shards import federate
 from edgefed.durable import read_sealed, write_sealed
+from edgefed.edge.availability import read_traces
+from edgefed.edge.profiles import PROFILES, as_toml_table, fleet, own_profiles
 from edgefed.errors import SettingsError
 from edgefed.federation.replies import Column, Expected, opened
 from edgefed.learning.model import MLP
@@ -39,6 +41,7 @@ MOST_BYTES = 64
 """Bytes of arrays that a reader may make of each byte of a checkpoint or message."""
 
 CSV = b"a,b,y\n" + b"".join(b"%d,%d.5,%s\n" % (row, row * row, b"uvw"[row % 3 : row % 3 + 1]) for row in range(30))
+TRACES = b'{"0": {"active": [1.5, 50], "inactive": [20, 60.25], "finish_time": 100}}'
 SETTINGS = b'seed = 3\nalpha = 0.5\nhidden = "8-4"\nimbalance = "balanced-softmax"'
 
 
@@ -67,6 +70,23 @@ def settings(content: bytes) -> None:
             continue
         written = _file(config.to_toml().encode(), "again.toml")
         assert FederationConfig.from_mapping(read_settings(written)) == config
+
+
+def profiles(content: bytes) -> None:
+    """Read bytes as a person's device profiles, and make a fleet of them."""
+    path = str(_file(content, "devices.toml"))
+    for name in own_profiles(path):
+        if not set(name) & set(",: ") and name.strip() == name and name:
+            fleet(name, 3, 0, own=path)
+
+
+def traces(content: bytes) -> None:
+    """Read bytes as availability traces, and look at who is there and who comes."""
+    availability = read_traces(str(_file(content, "traces.json")))
+    assert availability is not None
+    everyone = np.arange(len(availability.traces))
+    assert availability.there(everyone, 3.5).shape == everyone.shape
+    assert availability.first(everyone, 3.5) >= 3.5
 
 
 def checkpoint(content: bytes) -> None:
@@ -129,6 +149,8 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], bytes]]] = {
     "settings": (settings, lambda: SETTINGS),
     "message": (message, _good_message),
     "checkpoint": (checkpoint, _good_checkpoint),
+    "profiles": (profiles, lambda: as_toml_table("mine", PROFILES["phone"]).encode()),
+    "traces": (traces, lambda: TRACES),
 }
 """name -> (what reads the bytes, good bytes to begin with)."""
 

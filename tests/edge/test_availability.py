@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from edgefed.edge.availability import read_traces
+from edgefed.edge.availability import Trace, read_traces
 from edgefed.errors import SettingsError
 
 #: As FedScale's: times in seconds, and fields that are not used here.
@@ -48,6 +48,18 @@ def test_when_somebody_comes(tmp_path):
     assert found.first(np.array([0, 1]), 70) == 70
 
 
+def test_whoever_comes_is_there_at_that_time():
+    """Fractional times do not add up to the digit; a clock at which nobody is there would stall a run."""
+    rng = np.random.default_rng(0)
+    for _ in range(20_000):
+        times = np.sort(rng.uniform(0, rng.choice([1, 1e3, 1e6]), 2 * rng.integers(1, 4)))
+        trace = Trace(times[::2], times[1::2], float(times[-1] * rng.uniform(1, 2)))
+        clock = float(rng.uniform(0, rng.choice([1e2, 1e5, 1e8])))
+        at = trace.next_change(clock)
+        assert at >= clock
+        assert trace.there(at)
+
+
 def test_none_is_always():
     assert read_traces("") is None
 
@@ -62,6 +74,9 @@ def test_none_is_always():
         ({"a": TRACES["0"] | {"active": [15, 18]}}, "in turn and ascending"),
         ({"a": TRACES["0"] | {"finish_time": "soon"}}, "as numbers"),
         ({"a": TRACES["0"] | {"finish_time": 0}}, "ascending from 0"),
+        pytest.param({"a": TRACES["0"] | {"finish_time": 10**400}}, "as numbers", id="401 digits"),
+        pytest.param({"a": TRACES["0"] | {"active": [10**400, 50]}}, "as numbers", id="401 digits in a list"),
+        pytest.param("[" * 30_000, "not valid JSON", id="brackets"),
     ],
 )
 def test_a_file_that_is_none(document, says, tmp_path):

@@ -70,6 +70,14 @@ def test_oort_by_hand():
     assert alike.tolist() == [0, 3, 2]
 
 
+@pytest.mark.parametrize("absurd", [1e300, 1e308, np.inf, np.nan])
+def test_one_absurd_loss_leaves_the_others_their_order(absurd):
+    """Of ten utilities the highest is clipped to the second; one that is not finite, or overflows, counts as none."""
+    losses = np.array([absurd, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    taken = oort(choice(), 4, ledger(loss=losses, last=4), np.random.default_rng(0)).tolist()
+    assert taken == ([0, 9, 8, 7] if absurd == 1e300 else [8, 9, 7, 6])
+
+
 def test_oort_comes_back_to_whom_it_left_long_ago():
     """sqrt(0.1 log 100 / 1) = 0.68 against sqrt(0.1 log 100 / 99) = 0.07."""
     losses, last = np.array([1.0, 0.5]), np.array([99, 1])

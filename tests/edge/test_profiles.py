@@ -52,6 +52,7 @@ def test_a_spread_is_log_normal_and_leaves_the_median():
         ("phone:0", "'0' is no share of phone"),
         ("phone:inf", "no share"),
         ("phone:0.5,", "devices=phone:0.5,"),
+        ("phone:0.3,laptop:0.1,phone:0.6", "phone is there twice"),
     ],
 )
 def test_a_mixture_that_is_none(text, says):
@@ -85,6 +86,11 @@ GOOD = as_toml_table("mine", PROFILES["phone"])
         (GOOD.replace("latency = 0.028", "latency = -1"), "latency=-1: expected a number, at least 0"),
         (GOOD.replace("latency = 0.028\n", ""), "latency is missing"),
         (GOOD.replace("idle = 0.5", 'idle = "low"'), "idle=low"),
+        pytest.param(
+            GOOD.replace("idle = 0.5", "idle = 1" + "0" * 400), "idle=10+.*expected a number", id="401 digits"
+        ),
+        pytest.param(GOOD.replace("idle = 0.5", "idle = 1" + "0" * 5000), "not valid TOML", id="5001 digits"),
+        pytest.param("mine = " + "[" * 3000, "not valid TOML", id="3000 brackets"),
     ],
 )
 def test_a_file_of_profiles_that_is_none(text, says, tmp_path):

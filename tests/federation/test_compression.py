@@ -1,6 +1,7 @@
 """Compressed updates in whole federations: engines agree, bytes are those sent, what cannot be read is a failure."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from federations import ENGINES, Recorder, apart, figures, queried, settings, tr
 from flwr.app import Array, ArrayRecord
 
 import edgefed
-from edgefed.config import SettingsError
+from edgefed.config import FederationConfig, SettingsError
 from edgefed.edge.codecs import CODECS
 from edgefed.engines import make_engine
 from edgefed.federation.client_state import put_record
@@ -55,6 +56,19 @@ def test_bytes_are_those_of_what_is_sent(name, engine):
     run_rounds([whole], trainer.exchange)
     assert federation.bytes_up < whole.bytes_up
     assert federation.bytes_down == whole.bytes_down
+
+
+@pytest.mark.parametrize("name", ["none", *CODECS])
+def test_the_docs_say_how_many_bytes_a_reply_has(name):
+    """A round of every client; numbers of few digits in the reply are a byte shorter than others."""
+    docs = (Path(edgefed.__file__).parents[1] / "docs" / "edge.md").read_text(encoding="utf-8")
+    pattern = r"a reply of ([\d,]+) bytes" if name == "none" else rf"`{name}`: ([\d,]+)"
+    said = int(re.search(pattern, docs).group(1).replace(",", ""))
+
+    federation, trainer = queried(FederationConfig(compression=name, num_server_rounds=1))
+    run_rounds([federation], trainer.exchange)
+
+    assert federation.bytes_up / federation.history[0]["clients"] == pytest.approx(said, abs=4)
 
 
 @pytest.mark.parametrize("name", CODECS)

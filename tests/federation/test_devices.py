@@ -63,6 +63,21 @@ def test_devices_with_the_shards_of_a_simulation_end_where_it_ends(tmp_path, cha
     assert deployed.config.dataset == "devices"
 
 
+@pytest.mark.parametrize("compression", ["int8", "top-k"])
+def test_devices_compress_by_the_settings_that_they_train_by(tmp_path, compression):
+    """The run config of a Flower app names its default dataset; that rows are devices' own follows from the node."""
+    config = settings(compression=compression, num_server_rounds=1)
+    files = carried(config, tmp_path / "shards")
+    grid = fleet_of(files, tmp_path / "run")
+    grid.run_config["dataset"] = "iris"
+
+    launch(grid)
+
+    deployed, (simulated, _) = Run.read(tmp_path / "run"), trained(config, "sequential")
+    assert deployed.summary["client_updates"] == simulated.summary["client_updates"] == 3
+    assert apart(deployed, simulated) <= 1e-6
+
+
 def test_without_a_test_file_the_devices_held_out_rows_together_are_the_test(tmp_path):
     files = carried(settings(), tmp_path / "shards")
     grid = fleet_of(files, tmp_path / "run", **{"test-path": "", "client-test-fraction": -1.0})

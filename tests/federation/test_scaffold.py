@@ -53,15 +53,31 @@ def test_the_first_round_of_everyone_is_fedavgs_and_the_next_is_not():
     assert np.abs(scaffold[2] - fedavg[2]).max() > 1e-4
 
 
-def test_the_servers_control_variate_is_the_mean_of_the_clients():
-    """With everyone in every round, c = sum_k p_k c_k, which is what the paper keeps."""
-    config = plain(strategy="scaffold", partition="dirichlet")
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("compression", ["none", "float16", "int8"])
+def test_the_servers_control_variate_is_the_mean_of_the_clients(compression, engine):
+    """With everyone in every round, c = sum_k p_k c_k, which is what the paper keeps, whatever is lost on the way."""
+    config = plain(strategy="scaffold", partition="dirichlet", compression=compression)
 
-    _, federation = trained_weights(config)
+    _, federation = trained_weights(config, engine)
 
     shares = federation.rows / federation.rows.sum()
     mean = shares @ federation.grid.clients.state.arrays["control"]
     np.testing.assert_allclose(federation.strategy.control, mean, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_round_that_diverged_leaves_a_clients_variate_as_it_was(engine):
+    """Beyond half precision an update is infinite, and refused; later rounds of that client are not spoilt."""
+    config = plain(
+        strategy="scaffold", compression="float16", learning_rate=1e3, dataset="wine", standardize="none",
+        num_server_rounds=1,
+    )  # fmt: skip
+
+    _, federation = trained_weights(config, engine)
+
+    assert any(verdict.startswith("refused") for entry in federation.clients for verdict in entry.verdicts)
+    assert np.isfinite(federation.grid.clients.state.arrays["control"]).all()
 
 
 def test_momentum_divides_by_the_weight_of_the_gradients():
