@@ -39,6 +39,7 @@ __all__ = [
     "Interrupted",
     "Run",
     "RunWriter",
+    "clear_start",
     "csv_lines",
     "history_lines",
     "is_begun",
@@ -206,17 +207,23 @@ def new_folder(wanted: str | Path | None, name: str) -> Path:
 
 
 def is_begun(folder: Path) -> bool:
-    """Return whether a run's folder can be gone on with: killed while it was made, it is as good as empty.
+    """Return whether a run's folder can be gone on with; one that was killed before it had both files cannot."""
+    return (folder / "config.toml").is_file() and (folder / "manifest.json").is_file()
 
-    What such a start left in it is taken away; anything else is left alone.
+
+def clear_start(folder: Path, config: FederationConfig) -> None:
+    """Take away what a start under these settings left in a folder when it was killed, where there is nothing else.
+
+    A ``config.toml`` that is not to the byte what the start wrote is a person's own: all is left alone.
     """
-    if (folder / "config.toml").is_file() and (folder / "manifest.json").is_file():
-        return True
     left = list(folder.iterdir()) if folder.is_dir() else []
-    if all(path.is_file() and (path.name in ("config.toml", "manifest.json") or _is_temporary(path)) for path in left):
+    begun = config.to_toml().encode()
+    if all(
+        path.is_file() and (_is_temporary(path) or (path.name == "config.toml" and path.read_bytes() == begun))
+        for path in left
+    ):
         for path in left:
             path.unlink()
-    return False
 
 
 def _is_temporary(path: Path) -> bool:

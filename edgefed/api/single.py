@@ -20,7 +20,7 @@ from edgefed.federation.query import query
 from edgefed.federation.record import environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds
 from edgefed.learning.training import Execution
-from edgefed.runs import Interrupted, Run, RunWriter, is_begun, is_folder_of, new_folder, read_json
+from edgefed.runs import Interrupted, Run, RunWriter, clear_start, is_begun, is_folder_of, new_folder, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,6 +91,8 @@ def run(
     trainer = make_engine(engine, execution)
     federation = in_process(config, data, trainer)
     if not continuing and (folder is not None or name is not None):
+        if resume and folder is not None:
+            clear_start(folder, config)
         folder = new_folder(folder, name or "")
     opening = opening_manifest(config, data, engine, environment(), execution)
     query([federation], trainer.exchange, [range(config.num_clients)])

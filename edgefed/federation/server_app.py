@@ -32,7 +32,7 @@ from edgefed.federation.query import query
 from edgefed.federation.record import environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds
 from edgefed.federation.strategies import STRATEGIES
-from edgefed.runs import RunWriter, new_folder
+from edgefed.runs import RunWriter, clear_start, is_begun, new_folder, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,11 +108,13 @@ def _begun(federation: Federation, folder: Path | None, opening: dict[str, Any])
     """Return the log of a run that has a folder: made new, or one that was stopped and goes on."""
     if folder is None:
         return None
-    if (folder / "config.toml").is_file() and not (folder / "model.npz").exists():
+    # The manifest is written last: a model without a summary is a run that was killed between the two.
+    if is_begun(folder) and not ((folder / "model.npz").exists() and "summary" in read_json(folder / "manifest.json")):
         _check_same_settings(folder, federation.config)
         writer = RunLog(federation, RunWriter(folder))
         writer.restore()
         return writer
+    clear_start(folder, federation.config)
     writer = RunLog(federation, RunWriter(new_folder(folder, "")))
     writer.writer.begin(federation.config, opening)
     return writer

@@ -200,17 +200,27 @@ def processes_with(text):
 
 
 def test_a_run_that_was_killed_while_its_folder_was_made_starts_anew(tmp_path):
-    for left in ([], ["config.toml"], [".config.toml.77.0123abcd"], ["manifest.json", ".manifest.json.77.0123abcd"]):
+    torn, whole = "x", CONFIG.to_toml()
+    for left in (
+        {},
+        {"config.toml": whole},
+        {".config.toml.77.0123abcd": torn},
+        {"config.toml": whole, ".manifest.json.77.0123abcd": torn},
+    ):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
-        for name in left:
-            (folder / name).write_text("{" if name.endswith("json") else "x")
+        for name, text in left.items():
+            (folder / name).write_text(text)
         run = edgefed.run(CONFIG, out=folder, resume=True, progress=False)
         assert json.loads((folder / "manifest.json").read_text())["summary"] == run.summary
         assert Run.read(folder).summary == run.summary
-    folder = tmp_path / "other"
-    folder.mkdir()
-    (folder / "thesis.txt").write_text("mine")
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "config.toml", "manifest.json"])
+def test_a_folder_with_a_file_of_somebodys_own_is_refused_and_left_alone(tmp_path, name):
+    """``edgefed run exp/config.toml --out exp --resume``: the settings are the person's, comments and all."""
+    mine = f"# why alpha is what it is\n{CONFIG.to_toml()}"
+    (tmp_path / name).write_text(mine)
     with pytest.raises(edgefed.SettingsError, match="exists already"):
-        edgefed.run(CONFIG, out=folder, resume=True, progress=False)
-    assert (folder / "thesis.txt").read_text() == "mine"
+        edgefed.run(CONFIG, out=tmp_path, resume=True, progress=False)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: mine}

@@ -5,7 +5,7 @@ import pytest
 from devices import DeviceGrid, carried, launch, node_configs
 from federations import apart, trained
 
-from edgefed.config import FederationConfig, read_settings
+from edgefed.config import FederationConfig, SettingsError, read_settings
 from edgefed.federation.federation import FederationError
 from edgefed.federation.fleet import Fleet
 from edgefed.runs import Run
@@ -249,3 +249,63 @@ def _failing_for(node):
 
 def test_a_fleet_is_of_devices_only_where_nodes_say_so():
     assert not Fleet(None, None, settings()).of_devices
+
+
+class Killed(BaseException):
+    """A kill: nothing in the project catches it."""
+
+
+def killed_at(monkeypatch, name, number):
+    """Kill whoever writes a file of this name for the numberth time, before it is there."""
+    from edgefed import runs
+
+    written, real = [], runs.write_atomically
+
+    def write(path, content, *, durable=True):
+        written.append(path.name)
+        if written.count(name) == number:
+            raise Killed
+        real(path, content, durable=durable)
+
+    monkeypatch.setattr(runs, "write_atomically", write)
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["as it began", "after the model, before the manifest"])
+def test_a_server_that_was_killed_before_its_manifest_was_there_goes_on(tmp_path, monkeypatch, number):
+    files, folder = carried(settings(), tmp_path / "shards"), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        killed_at(patch, "manifest.json", number)
+        with pytest.raises(Killed):
+            launch(fleet_of(files, folder))
+    (folder / ".manifest.json.77.0123abcd").write_text("{")
+    assert (folder / "model.npz").exists() == (number == 2)
+
+    launch(fleet_of(files, folder))
+
+    simulated, _ = trained(settings(), "sequential")
+    assert apart(Run.read(folder), simulated) <= 1e-6
+    with pytest.raises(SettingsError, match="exists already"):
+        launch(fleet_of(files, folder))
+
+
+def test_a_server_that_starts_again_with_a_device_away_scales_as_before(tmp_path):
+    """The scaler is that of the devices that the run began with, whoever is there when its server starts again."""
+    files, folder = carried(settings(), tmp_path / "shards"), tmp_path / "run"
+    whole = fleet_of(files, tmp_path / "whole")
+    launch(whole)
+    first = fleet_of(files, folder)
+    first.connected = lambda: [] if sum(kind == "train" for _, kind in first.asked) >= 6 else list(first.node_configs)
+    with pytest.raises(FederationError, match="no device with rows is connected"):
+        launch(first)
+
+    second = fleet_of(files, folder)
+    second.connected = lambda: [100, 101]
+    launch(second)
+
+    prediction = Run.read(tmp_path / "whole").manifest["prediction"]
+    assert Run.read(folder).manifest["prediction"] == prediction
+    alone = fleet_of(files, tmp_path / "alone")
+    alone.connected = second.connected
+    launch(alone)
+    assert Run.read(tmp_path / "alone").manifest["prediction"] != prediction
+    assert Run.read(folder).rounds[-1]["clients"] == 2
