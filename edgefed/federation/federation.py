@@ -260,6 +260,7 @@ class Federation:
             owner.restore(part)
         self.guidance = guidance
         self._config = guidance_config(guidance, self.told)
+        vars(self).pop("participation", None)  # made with the guidance that was asked for anew
         self.dual = dual
         self.set_weights(weights.astype(self.config.dtype))
         self.round = number

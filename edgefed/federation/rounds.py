@@ -106,10 +106,12 @@ def _aggregate(
     federation.round += 1
     kept, metrics = found.kept, found.metrics
     row: dict[str, Any] = {"round": federation.round, "clients": len(kept)}
+    dual = federation.dual
     if START_LOSS in metrics and federation.remedy.reweighs:
         kept = _reweighed(federation, kept, metrics)
     note = _averaged(federation, kept) if len(kept) else _nothing_because(found)
     if note:
+        federation.dual = dual
         row["note"] = f"{note}: the round changed nothing"
     federation.client_updates += len(kept)
     federation.bytes_up += up
@@ -133,14 +135,22 @@ def _aggregate(
 
 
 def _averaged(federation: Federation, kept: Sequence[Message]) -> str | None:
-    """Set the weights to what the strategy makes of the replies, or return why they stay as they are."""
-    arrays, _ = federation.strategy.aggregate_train(federation.round, kept)
-    if arrays is None:
-        return "no client had any say"
-    with np.errstate(over="ignore"):  # seen below
+    """Set the weights to what the strategy makes of the replies, or return why all stays as it is."""
+    server = federation.carried.get("server")
+    before = {} if server is None else server.state()
+    with np.errstate(over="ignore", invalid="ignore"):  # seen below
+        arrays, _ = federation.strategy.aggregate_train(federation.round, kept)
+        if arrays is None:
+            return "no client had any say"
         weights = to_flat(federation.model, arrays).astype(federation.config.dtype)
-    if not np.isfinite(weights).all():
-        return "the average is not finite"
+    after = {} if server is None else server.state()
+    why = "" if np.isfinite(weights).all() else "the average is not finite"
+    if not why and not all(np.isfinite(array).all() for array in after.values()):
+        why = "what the strategy carries is not finite"  # an infinite second moment would stop every later step
+    if why:
+        if server is not None:
+            server.restore(before)
+        return why
     federation.set_weights(weights)
     return None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from flwr.app import ArrayRecord, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvgM, FedProx, FedYogi, QFedAvg
 from flwr.serverapp.strategy.fedopt import FedOpt
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from flwr.app import Message
+    from flwr.serverapp import Grid
     from numpy.typing import NDArray
 
     from edgefed.config import FederationConfig
@@ -56,6 +57,13 @@ class StackedFedAvgM(FedAvgM, StackAverage):
             server_learning_rate=server_rate(config), server_momentum=config.server_momentum, **WHOLE_COHORT
         )
         self.model = model
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send the weights, and step from them: Flower's goes on from its own, also where those were not taken."""
+        self.current_arrays = arrays
+        return super().configure_train(server_round, arrays, config, grid)
 
     def state(self) -> Mapping[str, NDArray[Any]]:
         """Return the momentum, an array a layer, once there is one."""

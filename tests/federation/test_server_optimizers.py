@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 from federations import ENGINES, apart, figures, queried, settings, trained
+from hostile import Hostile
 from papers_by_hand import descended, loss, plain, rows_of, trained_weights
 
 import edgefed
@@ -164,3 +165,40 @@ def test_qfedavg_on_the_stack_is_flowers_own():
     run_rounds([theirs], trainer.exchange)
 
     np.testing.assert_allclose(ours.weights, theirs.weights, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"strategy": "fedavgm", "server_momentum": 0.9, "server_learning_rate": 20.0}, "the average is not finite"),
+        ({"strategy": "fedadam"}, "what the strategy carries is not finite"),
+        ({"strategy": "fedyogi"}, "what the strategy carries is not finite"),
+        ({"strategy": "fedadagrad"}, "what the strategy carries is not finite"),
+        ({"strategy": "scaffold", "learning_rate": 0.001}, "what the strategy carries is not finite"),
+        ({"imbalance": "climb", "strategy": "fedavgm", "server_learning_rate": 20.0}, "the average is not finite"),
+    ],
+    ids=lambda value: value.get("imbalance", value["strategy"]) if isinstance(value, dict) else "",
+)
+def test_a_round_that_changed_nothing_changed_nothing(changes, note):
+    """A client's weights of 3e38 are finite; what they make of the server's own arrays in float32 is not."""
+
+    def huge(replies, place):
+        replies.stack[place] = 3e38
+
+    federation, trainer = queried(settings(partition="iid", num_server_rounds=3, local_epochs=1, **changes))
+    states = []
+
+    def look(federation):
+        owned = {
+            name: array for name, array in federation.state().items() if name.startswith(("server/", "model/", "dual"))
+        }
+        states.append({name: array.tobytes() for name, array in owned.items()})
+
+    federation.on_round = look
+    run_rounds([federation], Hostile(trainer, huge, (2,)).exchange)
+
+    assert federation.history[1]["note"] == f"{note}: the round changed nothing"
+    assert states[1] == states[0]
+    assert "note" not in federation.history[2]
+    assert states[2] != states[1]
+    assert np.isfinite(federation.weights).all()
