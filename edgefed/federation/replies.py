@@ -69,6 +69,8 @@ class Expected:
         Of the arrays.
     told : int64 ndarray [clients] or None
         ``num-examples`` that each client gave in the query, which every later reply must repeat.
+    most_steps : int64 ndarray [clients] or None
+        Largest number of steps that each client may say it took; None is no bound.
     start : ndarray [size] or None
         Weights that the round began with.
     codec : Codec or None
@@ -81,6 +83,7 @@ class Expected:
     model: MLP | None = None
     dtype: str = "float32"
     told: NDArray[np.int64] | None = None
+    most_steps: NDArray[np.int64] | None = None
     start: NDArray[np.floating] | None = None
     codec: Codec | None = None
     most_norm: float = field(default=math.inf)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.federation.clients import ROWS, SAY, START_LOSS, STATE_ROUND
+from edgefed.federation.clients import ROWS, SAY, START_LOSS, STATE_ROUND, schedule_of
 from edgefed.federation.messages import (
     ARRAYS,
     METRICS,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     Metrics = Mapping[str, NDArray[Any]]
 
 IDENTITY = Column(whole=True, low=0)
-MOST_SAY = 1e9
-"""Largest weight in the average that a client may claim."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +70,11 @@ def expected_of_training(federation: Federation) -> Expected:
         "train-loss": Column(finite=False, required=False),
     }
     if federation.remedy.reweighs:
-        columns[SAY] = Column(low=0, high=MOST_SAY)
-    if federation.remedy.needs_loss or federation.config.strategy == "qfedavg":
-        columns[START_LOSS] = Column(finite=False)
+        low, high = federation.remedy.say_range(federation.model.classes)
+        columns[SAY] = Column(low=low, high=high)
+    by_loss = federation.config.strategy == "qfedavg"
+    if federation.remedy.needs_loss or by_loss:
+        columns[START_LOSS] = Column(low=0, finite=by_loss)
     if federation.config.keeps_state:
         columns[STATE_ROUND] = Column(whole=True, low=0)
     bound = federation.config.max_update_norm
@@ -83,10 +83,19 @@ def expected_of_training(federation: Federation) -> Expected:
         federation.model,
         federation.config.dtype,
         told=federation.rows,
+        most_steps=_most_steps(federation) if needs_steps else None,
         start=federation.weights,
         codec=federation.codec,
         most_norm=bound or np.inf,
     )
+
+
+def _most_steps(federation: Federation) -> NDArray[np.int64]:
+    """Return how many steps each client's rows make in a round [clients], whatever a remedy draws of them."""
+    schedule = schedule_of(federation.config)
+    # Oversampling brings every class to the size of the largest: classes x rows at most.
+    drawn = federation.rows if schedule.match_steps else federation.rows * federation.model.classes
+    return schedule.local_epochs * schedule.steps_per_epoch(drawn)
 
 
 def expected_of_evaluation(federation: Federation) -> Expected:
@@ -244,6 +253,9 @@ def _whys(stack: NDArray[np.floating] | None, metrics: Metrics, expected: Expect
         known = (ids >= 0) & (ids < len(expected.told))
         told = expected.told[np.where(known, ids, 0)]
         note(~known | (metrics[ROWS] != told), f"{ROWS} is not what it gave in the query")
+        if expected.most_steps is not None and STEPS in metrics:
+            most = expected.most_steps[np.where(known, ids, 0)]
+            note(metrics[STEPS] > most, "more steps than its rows make")
     if stack is not None:
         if not np.isfinite(stack).all():
             note(~np.isfinite(stack).all(1), "weights that are not finite")

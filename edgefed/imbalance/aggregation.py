@@ -23,6 +23,10 @@ class Uniform(Remedy):
         """Return ones, zero for a client without rows."""
         return np.asarray(local.sum(1) > 0, np.float64)
 
+    def say_range(self, num_classes: int) -> tuple[float, float]:
+        """Return one and one."""
+        return 1.0, 1.0
+
 
 class ClassBalanced(Remedy):
     """A client's say is its share of each class, summed: p_k ~ sum_c n_kc / n_c."""
@@ -32,10 +36,17 @@ class ClassBalanced(Remedy):
     reweighs: ClassVar[bool] = True
 
     def say(self, local: Ints, total: Floats | None) -> Floats:
-        """Return sum over classes of n_kc / n_c; a class that nobody holds adds nothing."""
+        """Return sum over classes of n_kc / n_c; a class that nobody holds adds nothing.
+
+        A device that came after the classes were counted may hold more of one than all that were there: all of it.
+        """
         assert total is not None
         share = np.divide(local, total, out=np.zeros(local.shape), where=total > 0)
-        return np.asarray(share.sum(1))
+        return np.asarray(np.minimum(share, 1).sum(1))
+
+    def say_range(self, num_classes: int) -> tuple[float, float]:
+        """Return nothing and the whole of every class."""
+        return 0.0, float(num_classes)
 
 
 class Climb(Uniform):

@@ -120,6 +120,10 @@ class Remedy:
         """Return each client's weight in the average [clients], where :attr:`reweighs`. Neutral: its row count."""
         return np.asarray(local.sum(1), np.float64)
 
+    def say_range(self, num_classes: int) -> tuple[float, float]:
+        """Return the least and the largest :meth:`say` that a client with rows may claim. Neutral: 0 to a billion."""
+        return 0.0, 1e9
+
     def prediction_shift(self, total: Floats | None, num_classes: int) -> Floats:
         """Return what is added to the logits when predicting [classes]. Neutral: zeros."""
         return np.zeros(num_classes)

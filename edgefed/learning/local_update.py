@@ -227,11 +227,20 @@ def gradient_weight(steps: NDArray[np.generic], config: FederationConfig) -> NDA
     momentum, pull = config.momentum, config.learning_rate * config.pull
     if not (momentum or pull):
         return counts.astype(np.float64)
-    moved, velocity = np.zeros(int(counts.max(initial=0)) + 1), 0.0
+    near = np.minimum(counts, MOST_WALKED)
+    moved, velocity = np.zeros(int(near.max(initial=0)) + 1), 0.0
     for step in range(1, len(moved)):
         velocity = momentum * velocity + 1 - pull * moved[step - 1]
         moved[step] = moved[step - 1] + velocity
-    return moved[counts]
+    found = moved[near]
+    one_step = np.array([[1 - pull, momentum, 1], [-pull, momentum, 1], [0, 0, 1]])  # of (moved, velocity, 1)
+    for count in np.unique(counts[counts > MOST_WALKED]).tolist():
+        found[counts == count] = np.linalg.matrix_power(one_step, count)[0, 2]
+    return found
+
+
+MOST_WALKED = 10_000
+"""Steps whose weight :func:`gradient_weight` adds up one by one; that of more comes from powers of one step."""
 
 
 def _where(active: Tensor | None, new: Tensor, old: Tensor) -> Tensor:

@@ -85,3 +85,15 @@ def test_it_differs_where_they_do_not_and_engines_agree():
 def test_adam_is_refused():
     with pytest.raises(SettingsError, match="strategy=fednova contradicts optimizer=adam"):
         settings(strategy="fednova", optimizer="adam")
+
+
+@pytest.mark.parametrize(("momentum", "mu"), [(0.9, 0.0), (0.0, 0.001), (0.5, 0.001)])
+def test_the_weight_of_very_many_steps_is_the_recursions(momentum, mu):
+    config = plain(momentum=momentum, proximal_mu=mu)
+    moved = velocity = 0.0
+    for _ in range(12_345):
+        velocity = momentum * velocity + 1 - config.learning_rate * config.pull * moved
+        moved += velocity
+
+    assert gradient_weight(np.array([7, 12_345]), config)[1] == pytest.approx(moved, rel=1e-9)
+    assert np.isfinite(gradient_weight(np.array([10**12]), config)).all()

@@ -284,3 +284,37 @@ def test_just_enough_good_replies_are_enough():
 def test_a_quorum_that_no_round_can_reach_is_refused_at_once():
     with pytest.raises(SettingsError, match="min-replies=4: a round asks 3 of num-clients=10, expected at most 3"):
         FederationConfig(fraction_train=0.3, min_replies=4)
+
+
+# ---- numbers that a client could take a round over by
+@pytest.mark.parametrize(
+    ("changes", "name", "value", "says"),
+    [
+        ({"strategy": "fednova"}, "steps", 10**12, "more steps than its rows make"),
+        ({"strategy": "scaffold", "momentum": 0.9}, "steps", 10**12, "more steps than its rows make"),
+        ({"strategy": "fednova", "match": "epochs"}, "steps", 10**12, "more steps than its rows make"),
+        ({"strategy": "qfedavg"}, "start-loss", float("nan"), "start-loss is not finite"),
+        ({"strategy": "qfedavg"}, "start-loss", float("inf"), "start-loss is not finite"),
+        ({"strategy": "qfedavg"}, "start-loss", -1.0, "start-loss out of range"),
+        ({"imbalance": "climb"}, "start-loss", -1.0, "start-loss out of range"),
+        ({"imbalance": "uniform"}, "aggregation-weight", 1.5, "aggregation-weight out of range"),
+        ({"imbalance": "climb"}, "aggregation-weight", 0.5, "aggregation-weight out of range"),
+        ({"imbalance": "class-balanced"}, "aggregation-weight", 3.5, "aggregation-weight out of range"),
+    ],
+)
+def test_no_client_takes_a_round_over(changes, name, value, says):
+    config = CONFIG.replace(**changes)
+    federation = ran("sequential", metric(name, value), config=config)
+
+    assert federation.history[0]["refused"] == {str(BAD): says}
+    assert "note" not in federation.history[0]
+    assert federation.weights.tobytes() == without_it("sequential", (1,), config).weights.tobytes()
+
+
+@pytest.mark.parametrize("imbalance", ["none", "random-oversampling", "smote"])
+@pytest.mark.parametrize("match", ["steps", "epochs"])
+def test_as_many_steps_as_there_are_pass(imbalance, match):
+    config = settings(strategy="fednova", imbalance=imbalance, match=match, min_rows=1, batch_size=4)
+    federation, trainer = queried(config)
+    run_rounds([federation], trainer.exchange)
+    assert not [row["refused"] for row in federation.history if "refused" in row]

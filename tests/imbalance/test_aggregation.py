@@ -143,3 +143,11 @@ def test_a_round_in_which_nobody_has_a_say_changes_nothing_and_says_so():
 
     assert federation.weights.tobytes() == before.tobytes()
     assert federation.history[0]["note"] == "no client had any say: the round changed nothing"
+
+
+def test_a_device_that_comes_late_has_all_of_a_class_at_most():
+    """It was not there when the classes were counted, and holds more of one than all that were."""
+    balanced = REMEDIES["class-balanced"](FederationConfig(imbalance="class-balanced"))
+    say = balanced.say(np.array([[20, 2, 0]]), np.array([10.0, 4.0, 1.0]))
+    assert say.tolist() == [1.5]
+    assert balanced.say_range(3) == (0, 3)
