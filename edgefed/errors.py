@@ -23,7 +23,12 @@ class SettingsError(ValueError):
     """
 
     def __init__(self, line: str) -> None:
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
+        super().__init__(one_line(line))
+
+
+def one_line(text: str) -> str:
+    """Return a text with line breaks and terminal codes as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def shown(value: object) -> str:

@@ -11,14 +11,15 @@ import numpy as np
 
 from edgefed.config import listed
 from edgefed.data.labels import natural_order
-from edgefed.errors import shown
+from edgefed.errors import one_line, shown
 from edgefed.federation.federation import FederationError
 from edgefed.federation.introduction import Introduction, introduction_request, read_introduction, this_version
 from edgefed.federation.messages import Broadcast
 from edgefed.federation.query import admit
+from edgefed.federation.screening import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from flwr.serverapp import Grid
 
@@ -56,10 +57,10 @@ class Fleet:
         """Whether the nodes hold rows of their own."""
         return any(member.own_file for member in self.members.values())
 
-    @property
-    def nodes(self) -> list[int]:
-        """Node ids, by partition id."""
-        return [self.members[partition_id].node for partition_id in sorted(self.members)]
+    def asked(self, partition_ids: Iterable[int]) -> Asked:
+        """Return members as who is asked: a node answers for the client that it introduced itself as."""
+        ids = sorted(set(partition_ids))
+        return Asked(np.array(ids, np.int64), np.array([self.members[number].node for number in ids], np.uint64))
 
     def gather(self) -> None:
         """Wait for the clients; devices that are late may still come, clients of a simulation must all be there.
@@ -119,7 +120,7 @@ class Fleet:
                 log.warning("node %d is left out: no introduction (%s)", reply.metadata.src_node_id, error)
                 continue
             if problem := self._unfit(member):
-                log.warning("%s is left out: %s", member.who, problem)
+                log.warning("%s is left out: %s", member.who, one_line(problem))
                 continue
             self.members[member.partition_id] = member
             arrived.append(member)
@@ -194,7 +195,7 @@ class Fleet:
             connected = list(self.grid.get_node_ids())
             if arrived := self._meet(connected):
                 log.info("%s takes part from round %d", ", ".join(a.who for a in arrived), federation.round + 1)
-                admit(federation, self.exchange, [member.node for member in arrived])
+                admit(federation, self.exchange, self.asked([member.partition_id for member in arrived]))
             federation.present = np.isin(federation.nodes, np.array(connected, np.uint64))
             if (federation.rows[federation.present] > 0).any():
                 return

@@ -14,7 +14,7 @@ from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDic
 
 from edgefed.config import FederationConfig
 from edgefed.data.device_file import read_device_file
-from edgefed.errors import SettingsError
+from edgefed.errors import SettingsError, one_line, shown
 from edgefed.federation.messages import CONFIG, METRICS, PARTITION_ID
 
 if TYPE_CHECKING:
@@ -111,16 +111,34 @@ def _own_file(node_config: Mapping[str, Any], run_config: Mapping[str, Any]) -> 
 
 
 def read_introduction(reply: Message) -> Introduction:
-    """Return what a node's reply says."""
+    """Return what a node's reply says; line breaks in what is shown to a person are escapes.
+
+    Raises
+    ------
+    KeyError, ValueError
+        When something is missing, or is not what it should be.
+    """
     said = cast("dict[str, Any]", dict(reply.content.config_records[CONFIG]))
+    partition_id = reply.content.metric_records[METRICS][PARTITION_ID]
+    if type(partition_id) is not int:
+        raise ValueError(f"partition-id={shown(partition_id)}, expected a whole number")
+    if type(said["own-file"]) is not bool:
+        raise ValueError("own-file is neither true nor false")
+    said = {"label": "", "features": [], "classes": []} | said
+    for key in ("name", "version", "problem", "label"):
+        if not isinstance(said[key], str):
+            raise ValueError(f"{key} is no text")
+    for key in ("features", "classes"):
+        if not isinstance(said[key], list) or not all(isinstance(name, str) for name in said[key]):
+            raise ValueError(f"{key} is no list of names")
     return Introduction(
         node=reply.metadata.src_node_id,
-        partition_id=cast("int", reply.content.metric_records[METRICS][PARTITION_ID]),
-        name=said["name"],
-        version=said["version"],
+        partition_id=partition_id,
+        name=shown(one_line(said["name"])),
+        version=one_line(said["version"]),
         own_file=said["own-file"],
-        features=tuple(said.get("features", ())),
-        classes=tuple(said.get("classes", ())),
-        label=said.get("label", ""),
-        problem=said["problem"],
+        features=tuple(said["features"]),
+        classes=tuple(said["classes"]),
+        label=said["label"],
+        problem=one_line(said["problem"]),
     )

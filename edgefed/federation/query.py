@@ -11,43 +11,51 @@ from edgefed.federation.clients import ROWS, Guidance, merged, scale_of, total_c
 from edgefed.federation.federation import Exchange, Federation, FederationError
 from edgefed.federation.messages import CONFIG, PARTITION_ID, Broadcast, guidance_config, in_sequence
 from edgefed.federation.replies import Expected, senders
-from edgefed.federation.screening import Screened, answers_among, expected_of_query, screen
+from edgefed.federation.screening import Asked, Screened, answers_among, expected_of_query, screen
 from edgefed.federation.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
 
-def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence[Sequence[int]]) -> None:
+
+def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence[Sequence[int] | Asked]) -> None:
     """Learn who is there: partition ids, row counts and the additive statistics that the settings need.
+
+    Each federation's ``nodes`` say by themselves who they are, or have said so before (:class:`Asked`).
 
     Raises
     ------
     FederationError
         When clients are missing, or none has a row to train on.
     """
-    asked = [_question(f, ids) for f, ids in zip(federations, nodes, strict=True)]
+    known = [ids if isinstance(ids, Asked) else None for ids in nodes]
+    asked = [
+        _question(f, ids.nodes if isinstance(ids, Asked) else np.asarray(ids, np.uint64))
+        for f, ids in zip(federations, nodes, strict=True)
+    ]
     answers = exchange([(f.grid, messages) for f, messages in zip(federations, asked, strict=True)])
     traffic = Traffic()
-    for federation, messages, replies in zip(federations, asked, answers, strict=True):
+    for federation, messages, replies, who in zip(federations, asked, answers, known, strict=True):
         replies = in_sequence(replies)
         federation.query_bytes = (traffic.received(answers_among(replies)), traffic.sent(messages))
-        _learn(federation, screen(replies, _expected(federation)))
+        _learn(federation, screen(replies, _expected(federation), who))
 
 
 def _expected(federation: Federation) -> Expected:
     return expected_of_query(federation, moments=_needs_moments(federation), class_counts=_needs_counts(federation))
 
 
-def admit(federation: Federation, exchange: Exchange, nodes: Sequence[int]) -> None:
+def admit(federation: Federation, exchange: Exchange, arrived: Asked) -> None:
     """Ask devices that came after the query round how many rows they hold, and let them take part.
 
     The scaler and the classes' totals stay those of the devices that the run began with: the model has learned on
     them.
     """
-    messages = _question(federation, nodes)
+    messages = _question(federation, arrived.nodes)
     (replies,) = exchange([(federation.grid, messages)])
-    screened = screen(replies, _expected(federation))
+    screened = screen(replies, _expected(federation), arrived)
     traffic = Traffic()
     up, down = federation.query_bytes
     federation.query_bytes = (up + traffic.received(screened.kept), down + traffic.sent(messages))
@@ -56,13 +64,13 @@ def admit(federation: Federation, exchange: Exchange, nodes: Sequence[int]) -> N
         vars(federation).pop("holders", None)  # counted anew
 
 
-def _question(federation: Federation, nodes: Sequence[int]) -> Broadcast:
+def _question(federation: Federation, nodes: NDArray[np.uint64]) -> Broadcast:
     asked: dict[str, Any] = {
         "moments": _needs_moments(federation),
         "class-counts": _needs_counts(federation),
         **federation.told,
     }
-    return Broadcast(RecordDict({CONFIG: ConfigRecord(asked)}), np.asarray(nodes, np.uint64), MessageType.QUERY)
+    return Broadcast(RecordDict({CONFIG: ConfigRecord(asked)}), nodes, MessageType.QUERY)
 
 
 def _enter(federation: Federation, screened: Screened) -> None:

@@ -65,7 +65,7 @@ def main(grid: Grid, context: Context) -> None:
         before_round=fleet.before_round if told else None,
         told=told,
     )
-    query([federation], exchange, [fleet.nodes])
+    query([federation], exchange, [fleet.asked(fleet.members)])
     opening = opening_manifest(config, data, "flower", environment())
     if told:
         opening |= _devices(federation, fleet, opening)
@@ -92,9 +92,9 @@ def main(grid: Grid, context: Context) -> None:
         opening |= _devices(federation, fleet, opening)  # those that came late as well
     done = finished_run(federation, opening, folder.name if folder else "flower", seconds, folder)
     if writer is not None:
-        writer.writer.end(done.weights, done.manifest)
-        if config.explain == "yes":
+        if config.explain == "yes":  # before the run counts as finished: nothing would ask again
             keep(writer.writer.folder, collect(federation, exchange))
+        writer.writer.end(done.weights, done.manifest)
     log.info("finished: %s", done.summary)
 
 

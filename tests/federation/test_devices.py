@@ -1,5 +1,7 @@
 """Devices with files of their own: the same weights as the simulation, and what keeps a device out."""
 
+import re
+
 import numpy as np
 import pytest
 from devices import DeviceGrid, carried, launch, node_configs
@@ -309,3 +311,75 @@ def test_a_server_that_starts_again_with_a_device_away_scales_as_before(tmp_path
     launch(alone)
     assert Run.read(tmp_path / "alone").manifest["prediction"] != prediction
     assert Run.read(folder).rounds[-1]["clients"] == 2
+
+
+def said_by(monkeypatch, node, change):
+    """Have a node's answers to introductions and queries changed: ``change(message type, reply)``."""
+    answer = DeviceGrid._answer
+
+    def changed(self, message):
+        reply = answer(self, message)
+        if message.metadata.dst_node_id == node:
+            change(message.metadata.message_type, reply)
+        return reply
+
+    monkeypatch.setattr(DeviceGrid, "_answer", changed)
+
+
+NONSENSE = {
+    "two numbers": ("metrics", "partition-id", [1, 2], "partition-id=\\[1, 2\\], expected a whole number"),
+    "a broken one": ("metrics", "partition-id", 1.5, "partition-id=1.5, expected a whole number"),
+    "a name of numbers": ("config", "name", [1, 2], "name is no text"),
+    "columns as text": ("config", "features", "abc", "features is no list of names"),
+    "neither true nor false": ("config", "own-file", "yes", "own-file is neither"),
+}
+
+
+@pytest.mark.parametrize(("record", "key", "value", "says"), NONSENSE.values(), ids=NONSENSE)
+def test_an_introduction_of_the_wrong_types_keeps_only_its_sender_out(
+    tmp_path, caplog, monkeypatch, record, key, value, says
+):
+    def change(kind, reply):
+        if kind == "query.introduce":
+            reply.content[record][key] = value
+
+    files = carried(settings(), tmp_path / "shards")
+    said_by(monkeypatch, 102, change)
+    launch(fleet_of(files, tmp_path / "run"))
+
+    assert re.search(f"node 102 is left out: no introduction \\({says}", caplog.text)
+    assert Run.read(tmp_path / "run").summary["client_updates"] == 6
+
+
+def test_a_name_with_line_breaks_stays_within_its_line_of_the_log(tmp_path, caplog, monkeypatch):
+    def change(kind, reply):
+        if kind == "query.introduce":
+            reply.content["config"]["name"] = "x\nWARNING: all is well"
+            reply.content["config"]["version"] = "0.0.9"
+
+    files = carried(settings(), tmp_path / "shards")
+    said_by(monkeypatch, 102, change)
+    launch(fleet_of(files, tmp_path / "run"))
+
+    (line,) = [line for line in caplog.messages if "is left out" in line]
+    assert line.startswith("device x\\nWARNING: all is well is left out")
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["from the start", "late"])
+@pytest.mark.parametrize("claimed", [0, 999])
+def test_a_device_answers_for_the_client_that_it_introduced_itself_as(tmp_path, monkeypatch, late, claimed):
+    def change(kind, reply):
+        if kind == "query":
+            reply.content["metrics"]["partition-id"] = claimed
+
+    files = carried(settings(), tmp_path / "shards")
+    grid = fleet_of(files, tmp_path / "run")
+    said_by(monkeypatch, 102, change)
+    if late:
+        grid.connected = lambda: [100, 101, 102] if any(kind == "train" for _, kind in grid.asked) else [100, 101]
+    launch(grid)
+
+    run = Run.read(tmp_path / "run")
+    assert run.summary["client_updates"] == 6
+    lines = (tmp_path / "run" / "clients.csv").read_text().splitlines()[1:]
+    assert {line.split(",")[1] for line in lines if line.endswith("ok")} == {"0", "1"}
