@@ -45,13 +45,16 @@ def _asked(grid: Grid, messages: Sequence[Message], timeout: float) -> Iterable[
     waiting = {name: message for name, message in waiting.items() if name in reached}
     answers = [Message(Error(UNREACHABLE, "the node is gone"), reply_to=message) for message in gone]
     begun = time.monotonic()
-    while waiting and (passed := time.monotonic() - begun) < timeout:
+    while waiting:
+        passed = time.monotonic() - begun
         for reply in grid.pull_messages(list(waiting)):
             message = waiting.pop(reply.metadata.reply_to_message_id, None)
             if message is not None:  # else a second answer, or one to another round
                 # An error that Flower makes for a dead node comes from Flower's own node: here it is the dead one's.
                 answers.append(reply if reply.has_content() else Message(reply.error, reply_to=message))
+        if passed >= timeout:  # looked at once more when the time was up
+            break
         if waiting:
-            time.sleep(min(max(SHORTEST_POLL, passed / 10), LONGEST_POLL, timeout))
+            time.sleep(min(max(SHORTEST_POLL, passed / 10), LONGEST_POLL, max(timeout - passed, 0.001)))
     late = f"no reply within {timeout:g} s"
     return answers + [Message(Error(LATE, late), reply_to=message) for message in waiting.values()]

@@ -155,3 +155,12 @@ def test_a_round_says_who_was_late_and_who_was_gone(clock):
         assert verdicts[5] == "failed: the node is gone"
         assert verdicts[7] == "failed: Node Unavailable"
         assert list(verdicts.values()).count("ok") == 7
+
+
+def test_a_reply_in_time_is_not_late_however_long_the_naps(clock):
+    """A nap ends with the time, and then there is one more look."""
+    link = Link(clock, told, {11: 29.9})
+    (answers,) = through_grids(30)([(link, asked([11]))])
+
+    assert not any(reply.has_error() for reply in answers)
+    assert clock.now <= 30.01
