@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord
+from scipy.spatial.distance import cdist
 from scipy.stats import trim_mean
 
 from edgefed.federation.averaging import WHOLE_COHORT, StackAverage, shares_of, summed
@@ -143,5 +144,6 @@ def by_krum(stack: Floats, f: int) -> Ints:
     are near lose theirs to rounding, the order of which depends on the number of cores.
     """
     closest = max(1, len(stack) - f - 2)
-    scores = [np.sort(np.square(stack - row).sum(axis=1))[1 : closest + 1].sum() for row in stack]
-    return np.argsort(scores, kind="stable")
+    apart = cdist(stack, stack, "sqeuclidean")
+    nearest = np.sort(np.partition(apart, min(closest, len(stack) - 1), axis=1)[:, : closest + 1], axis=1)
+    return np.argsort(nearest[:, 1:].sum(axis=1), kind="stable")
