@@ -50,7 +50,7 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
         temporary.unlink(missing_ok=True)
         raise
     if durable:
-        _settle(path.parent)
+        settle(path.parent)
 
 
 def append(path: Path, text: str, *, durable: bool = True) -> None:
@@ -62,7 +62,7 @@ def append(path: Path, text: str, *, durable: bool = True) -> None:
             os.fsync(file.fileno())
 
 
-def _settle(folder: Path) -> None:
+def settle(folder: Path) -> None:
     """Put a folder's names on the disk: a renamed file is durable only with them. Not possible on Windows."""
     if os.name != "posix":
         return

@@ -20,6 +20,7 @@ from edgefed.durable import (
     model_hash,
     read_arrays,
     read_sealed,
+    settle,
     write_arrays,
     write_atomically,
     write_sealed,
@@ -130,6 +131,11 @@ class Run:
             line = str(error).removeprefix(f"{path}: ")
             raise SettingsError(f"{path}: {line}; the file was edited") from None
         rounds = _rounds(folder / "history.jsonl")
+        if len(rounds) != summary.get("rounds", len(rounds)):
+            raise SettingsError(
+                f"{folder / 'history.jsonl'}: {len(rounds)} rounds, manifest.json has {summary['rounds']}; "
+                "the file was edited"
+            )
         weights = read_arrays(folder / "model.npz")
         if model_hash(weights) != summary["model_sha256"]:
             raise SettingsError(f"{folder / 'model.npz'}: does not match the hash in manifest.json")
@@ -350,9 +356,12 @@ class RunWriter:
     def keep(self, clients: str) -> None:
         """Append clients' rows as CSV text, on the disk with the rounds told so far: a checkpoint makes them count."""
         table = self.folder / "clients.csv"
-        header = "" if table.exists() else csv_lines([CLIENT_COLUMNS])
+        new = not table.exists()
+        header = csv_lines([CLIENT_COLUMNS]) if new else ""
         append(table, header + clients, durable=self.durable)
         append(self.folder / "history.jsonl", "", durable=self.durable)
+        if new and self.durable:
+            settle(self.folder)
 
     def truncate(self, rounds: int) -> list[dict[str, Any]]:
         """Keep the first rounds only (what came after the last checkpoint is redone) and return them."""
@@ -371,7 +380,9 @@ class RunWriter:
     def checkpoint(self, round_number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write what a federation carries from a round to the next, durably and sealed; the last two are kept."""
         home = self.folder / "checkpoint"
-        home.mkdir(exist_ok=True)
+        if not home.exists():
+            home.mkdir()
+            settle(self.folder)
         write_sealed(home / f"round-{round_number:06d}.npz", arrays)
         for old in sorted(home.glob("round-*.npz"))[:-2]:
             old.unlink()

@@ -364,3 +364,22 @@ def test_edited_rows_are_refused_in_one_line(name: str, content: str, tmp_path: 
     (tmp_path / name).write_text(content)
     with pytest.raises(SettingsError, match=f"{name}: "):
         writer.truncate(1)
+
+
+def test_a_history_that_was_emptied_or_cut_is_refused(tmp_path: Path) -> None:
+    path = finished(tmp_path) / "history.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    for count in (0, 2):
+        path.write_text("".join(lines[:count]))
+        assert refusal(tmp_path).endswith(f"{count} rounds, manifest.json has 3; the file was edited")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder cannot be put on the disk there")
+def test_the_names_of_new_files_are_put_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settled: list[set[str]] = []
+    monkeypatch.setattr("edgefed.runs.settle", lambda folder: settled.append({path.name for path in folder.iterdir()}))
+    writer = RunWriter(tmp_path)
+    for number in (1, 2):
+        writer.rows(ROUNDS[:1], CLIENTS[:1])
+        writer.checkpoint(number, WEIGHTS)
+    assert settled == [{"clients.csv", "history.jsonl"}, {"clients.csv", "history.jsonl", "checkpoint"}]

@@ -126,19 +126,22 @@ def run(
         title = folder.name if folder is not None else config.dataset
         done = finished_run(federation, opening, title, seconds, folder)
         if log is not None:
-            log.writer.end(done.weights, done.manifest)
-            if config.explain == "yes":
+            if config.explain == "yes":  # before the run counts as finished: nothing would ask again
                 keep(log.writer.folder, collect(federation, trainer.exchange))
+            log.writer.end(done.weights, done.manifest)
         track.end(done.summary)
     return done
 
 
 def _kept_execution(folder: Path) -> Execution:
     """Return what the folder's run shares its training out by, so that it goes on to the same bits."""
+    kept = read_json(folder / "manifest.json").get("execution")
     try:
-        return Execution(**read_json(folder / "manifest.json")["execution"])
-    except (KeyError, TypeError):
-        raise SettingsError(f"{folder / 'manifest.json'}: no 'execution' that could be gone on with") from None
+        if isinstance(kept, dict) and all(type(value) is int and value > 0 for value in kept.values()):
+            return Execution(**kept)
+    except TypeError:  # other names
+        pass
+    raise SettingsError(f"{folder / 'manifest.json'}: no 'execution' that could be gone on with")
 
 
 @contextmanager

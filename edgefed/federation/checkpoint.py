@@ -246,6 +246,15 @@ class RunLog:
                 f"{folder / 'history.jsonl'}: {len(federation.history)} rounds, the checkpoint has {rounds}"
             )
         self._handed = rounds
+        for number, row in enumerate(federation.history, 1):
+            told = [row.get(name) for name in ("clients", "bytes_up", "bytes_down", "seconds")]
+            for name, parts in (("payload", ("up", "down")), ("modelled", ("seconds", "joules"))):
+                entry = row.get(name)
+                told += [entry.get(part) if isinstance(entry, dict) else None for part in parts]
+            if not all(type(value) in (int, float) for value in told):
+                raise SettingsError(
+                    f"{folder / 'history.jsonl'}: row {number}: no round's figures; the file was edited"
+                )
         federation.client_updates = sum(row["clients"] for row in federation.history)
         federation.bytes_up = sum(row["bytes_up"] for row in federation.history)
         federation.bytes_down = sum(row["bytes_down"] for row in federation.history)

@@ -267,7 +267,9 @@ def test_a_resumed_run_shares_its_work_out_as_it_began(tmp_path, monkeypatch):
     assert done.manifest["execution"] == kept
 
 
-@pytest.mark.parametrize("found", [None, {}, {"cores": 2, "frobs": 3}])
+@pytest.mark.parametrize(
+    "found", [None, {}, [1], {"cores": 2, "frobs": 3}, {"cores": "two"}, {"cores": 0}, {"cores": True}]
+)
 def test_a_manifest_that_does_not_say_how_is_refused(tmp_path, found):
     folder = tmp_path / "run"
     interrupted(settings(num_server_rounds=4), folder, 2)
@@ -276,3 +278,31 @@ def test_a_manifest_that_does_not_say_how_is_refused(tmp_path, found):
 
     with pytest.raises(SettingsError, match="no 'execution' that could be gone on with"):
         edgefed.run(settings(num_server_rounds=4), out=folder, resume=True, progress=False)
+
+
+@pytest.mark.parametrize("key", ["clients", "payload", "modelled", "seconds"])
+@pytest.mark.parametrize("found", [None, "many"])
+def test_a_history_row_that_was_edited_is_refused_in_one_line(tmp_path, key, found):
+    folder = tmp_path / "run"
+    interrupted(settings(num_server_rounds=4, local_epochs=1), folder, 2)
+    rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    rows[1][key] = found
+    (folder / "history.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    with pytest.raises(SettingsError, match=r"history.jsonl: row 2: no round's figures; the file was edited"):
+        edgefed.run(settings(num_server_rounds=4, local_epochs=1), out=folder, resume=True, progress=False)
+
+
+def test_a_run_that_is_killed_before_its_explanation_was_kept_makes_it_when_it_goes_on(tmp_path, monkeypatch):
+    config, folder = settings(local_epochs=1, explain="yes", client_test_fraction=0.2, long_tail=1.0), tmp_path / "run"
+
+    def killed(folder, answers):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edgefed.api.single.keep", killed)
+        with pytest.raises(Interrupted):
+            edgefed.run(config, out=folder, progress=False)
+    edgefed.run(config, out=folder, progress=False, resume=True)
+
+    assert (folder / "explanation" / "collected.npz").is_file()
