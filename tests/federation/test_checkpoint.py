@@ -215,8 +215,23 @@ def test_a_sealed_file_names_no_path_and_reads_back(tmp_path):
     assert not list(tmp_path.parent.glob("up*"))
 
 
-def test_an_interrupted_round_that_no_checkpoint_was_due_for_is_committed(tmp_path):
-    interrupted(settings(num_server_rounds=9, local_epochs=1, checkpoint_every=5), tmp_path / "run", 7)
+def test_an_interrupted_round_that_no_checkpoint_was_due_for_is_committed(tmp_path, monkeypatch):
+    written, real = threading.Event(), RunWriter.checkpoint
+
+    def checkpoint(self, number, arrays):
+        real(self, number, arrays)
+        written.set()
+
+    def stop(federation):
+        if federation.round == 6:  # the fifth's is on the disk, and not merged with the last one's
+            assert written.wait(30)
+        if federation.round == 7:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunWriter, "checkpoint", checkpoint)
+    config = settings(num_server_rounds=9, local_epochs=1, checkpoint_every=5)
+    with pytest.raises(Interrupted):
+        edgefed.run(config, out=tmp_path / "run", progress=False, on_round=stop)
 
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoint").iterdir()) == [
         "round-000005.npz",
