@@ -14,7 +14,7 @@ from edgefed.deploy.certificates import (
 )
 from edgefed.deploy.folder import ACTIVE, AWAITING_KEY, REVOKED, Deployment, Device, DeviceIdentity
 from edgefed.deploy.instructions import device_readme, device_unit, readme, server_unit, start_script
-from edgefed.errors import SettingsError
+from edgefed.errors import SettingsError, read_utf8
 from edgefed.runs import new_folder
 
 if TYPE_CHECKING:
@@ -102,10 +102,15 @@ def accept_key(deployment: Deployment, name: str, public_key: Path) -> Deploymen
     Raises
     ------
     SettingsError
-        For a file that is no public key, or one that another device has.
+        For a file that is no public key, one that another device has, or one that was revoked.
     """
     device = deployment.find(name)
-    text = read_public_key(public_key.read_text(encoding="utf-8"), str(public_key))
+    text = read_public_key(read_utf8(public_key, "a public key"), str(public_key))
+    if device.state == REVOKED and device.public_key == text:
+        raise SettingsError(
+            f"{public_key}: this key of {name} was revoked; make a new key: on the device, remove device.key and "
+            "device.pub and start it again"
+        )
     for other in deployment.devices:
         if other.public_key == text and other.name != name:
             raise SettingsError(f"{public_key}: the key of {other.name} already; each device needs its own")

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edgefed")
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks at the deployment's file."""
+LOOK_EVERY, TRY_AGAIN = 1.0, 0.2
+"""Seconds between two looks at the deployment's file, and until a look that failed is made again."""
+PATIENCE = 30.0
+"""Seconds after which looks that fail are told of."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SETTINGS = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -147,40 +150,63 @@ def _keep_keys(serve: Serve, deployment: Deployment, terminal: IO[str], path: Pa
     from edgefed.deploy.control import Control
 
     seen, told = 0, False
+    well, warned = time.monotonic(), False
     while True:
-        stamp = (deployment.folder / "deployment.json").stat().st_mtime_ns
-        if stamp != seen:
-            # Not kept open: a server that stops waits half a minute for an idle connection over TLS.
-            control = Control(deployment.port, None if serve.insecure else deployment.server / "ca.crt")
-            try:
+        try:
+            stamp = (deployment.folder / "deployment.json").stat().st_mtime_ns
+            if stamp != seen:
                 deployment = Deployment.read(deployment.folder)
-                if not serve.insecure:
-                    match_keys(control, deployment)
-                elif not told:
-                    control.nodes()
+                # Not kept open: a server that stops waits half a minute for an idle connection over TLS.
+                with closing(Control(deployment.port, None if serve.insecure else deployment.server / "ca.crt")) as to:
+                    if serve.insecure:
+                        to.nodes()
+                    else:
+                        match_keys(to, deployment)
                 seen = stamp
-            except (SettingsError, FederationError) as error:  # not up yet, or the file is being written
-                log.debug("keys: %s", error)
-                time.sleep(0.2)
-                continue
-            finally:
-                control.close()
-            if not told:
-                told = True
-                where = f"{'http' if serve.insecure else 'https'}://{deployment.address}"
-                terminal.write(f"edgefed: serving at {where}; {states(deployment)}; log: {path}\n")
+            well, warned = time.monotonic(), False
+        except Exception as error:  # a key that is revoked must be taken out, whatever went wrong before
+            expected = isinstance(error, SettingsError | FederationError)  # not up yet, or the file is being written
+            if time.monotonic() - well > PATIENCE and not warned:
+                warned = True
+                line = f"devices' keys are not taken up since {PATIENCE:g} s ({error}); trying on"
+                log.error("%s", line, exc_info=not expected)
+                terminal.write(f"edgefed: {line}\n")
+            time.sleep(TRY_AGAIN if expected else LOOK_EVERY)
+            continue
+        if not told:
+            told = True
+            where = f"{'http' if serve.insecure else 'https'}://{deployment.address}"
+            terminal.write(f"edgefed: serving at {where}; {states(deployment)}; log: {path}\n")
         time.sleep(LOOK_EVERY)
 
 
 def match_keys(control: Control, deployment: Deployment) -> None:
-    """Make the SuperLink know exactly the keys of a deployment's active devices."""
+    """Make the SuperLink know exactly the keys of a deployment's active devices.
+
+    Keys are taken out before others are let in, and one that cannot be let in keeps nobody else from it.
+
+    Raises
+    ------
+    SettingsError, FederationError
+        One line, where the SuperLink does not answer or a key could not be taken out.
+    """
     wanted = {as_flower_keeps_it(device.public_key): device for device in deployment.active}
     known = {node["public-key"]: node["node"] for node in control.nodes() if node["status"] != "unregistered"}
-    for key, device in wanted.items():
-        if key not in known:
-            control.register(device)
-            log.info("%s may join", device.name)
+    failed: FederationError | None = None
     for key, node in known.items():
         if key not in wanted:
-            control.unregister(node)
-            log.info("node %d may not join any more", node)
+            try:
+                control.unregister(node)
+                log.info("node %d may not join any more", node)
+            except FederationError as error:
+                failed = error
+    for key, device in wanted.items():
+        if key not in known:
+            try:
+                control.register(device)
+                log.info("%s may join", device.name)
+            except FederationError as error:
+                # Flower never frees the key of a node that was taken out.
+                log.error("%s cannot join until the server is restarted: %s", device.name, error)
+    if failed is not None:
+        raise failed

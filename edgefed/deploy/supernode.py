@@ -200,8 +200,10 @@ def _wait_for_server(identity: DeviceIdentity, authority: Path | None, key: Path
             grace = grace or time.monotonic() + GRACE
             if time.monotonic() > grace:
                 raise FederationError(
-                    f"the server does not know the key of {identity.name}: it was revoked, or never registered; on the "
-                    f"server: edgefed provision --out FOLDER --public-key device.pub --device {identity.name}"
+                    f"the server does not know the key of {identity.name}: it was revoked (then remove device.key and "
+                    "device.pub and start again, which makes a new one), or never registered; for a key that is not "
+                    f"revoked, on the server: edgefed provision --out FOLDER --public-key device.pub "
+                    f"--device {identity.name}"
                 )
             time.sleep(GRACE / 4)
         except HandshakeError as error:
