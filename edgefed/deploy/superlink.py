@@ -19,6 +19,7 @@ from edgefed.deploy.instructions import states
 from edgefed.deploy.logs import keep_logs, keep_output
 from edgefed.errors import SettingsError
 from edgefed.federation.federation import FederationError
+from edgefed.federation.places import FILE, Places
 from edgefed.schema import as_toml
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ def run_server(serve: Serve) -> None:
     os.environ["FLWR_HOME"] = str(home / "flwr")
     # Flower starts its own helpers by name.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    os.environ.pop(FILE, None)
+    if not serve.insecure:
+        os.environ[FILE] = str(home / "places.json")
+        Places.of_server().write({})
     keeper = threading.Thread(target=_keep_keys, args=(serve, deployment, terminal, path), daemon=True)
     trust = (
         ["--insecure"]
@@ -162,6 +167,7 @@ def _keep_keys(serve: Serve, deployment: Deployment, terminal: IO[str], path: Pa
                         to.nodes()
                     else:
                         match_keys(to, deployment)
+                        Places.of_server().write(places_of(to, deployment))
                 seen = stamp
             well, warned = time.monotonic(), False
         except Exception as error:  # a key that is revoked must be taken out, whatever went wrong before
@@ -178,6 +184,13 @@ def _keep_keys(serve: Serve, deployment: Deployment, terminal: IO[str], path: Pa
             where = f"{'http' if serve.insecure else 'https'}://{deployment.address}"
             terminal.write(f"edgefed: serving at {where}; {states(deployment)}; log: {path}\n")
         time.sleep(LOOK_EVERY)
+
+
+def places_of(control: Control, deployment: Deployment) -> dict[int, int]:
+    """Return the partition id of each registered node: that of the device whose key it has."""
+    ids = {as_flower_keeps_it(device.public_key): device.partition_id for device in deployment.active}
+    nodes = [node for node in control.nodes() if node["status"] != "unregistered"]
+    return {node["node"]: ids[node["public-key"]] for node in nodes if node["public-key"] in ids}
 
 
 def match_keys(control: Control, deployment: Deployment) -> None:

@@ -6,7 +6,7 @@ from edgefed.deploy import superlink
 from edgefed.deploy.certificates import as_flower_keeps_it, make_device_key
 from edgefed.deploy.folder import Deployment
 from edgefed.deploy.provision import accept_key, provision, revoke
-from edgefed.deploy.superlink import Serve, match_keys
+from edgefed.deploy.superlink import Serve, match_keys, places_of
 from edgefed.errors import SettingsError
 from edgefed.federation.federation import FederationError
 
@@ -146,3 +146,10 @@ def test_a_key_that_was_edited_is_named(deployment):
     path.write_text(path.read_text().replace(deployment.find("device-1").public_key, "ecdsa-sha2-nistp384 AAAA"))
     with pytest.raises(SettingsError, match=r"deployment.json: public-key of device-1: not a public key"):
         Deployment.read(deployment.folder)
+
+
+def test_the_server_writes_whose_place_each_node_has(deployment):
+    link = Link()
+    match_keys(link, deployment)
+    assert places_of(link, deployment) == {101: 0, 102: 1, 103: 2}
+    assert places_of(link, revoke(deployment, "device-1")) == {101: 0, 103: 2}
