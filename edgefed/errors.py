@@ -20,10 +20,21 @@ class SettingsError(ValueError):
     """A person's mistake in settings or input: the message is the one line that they read.
 
     What a message quotes from a file may hold line breaks or terminal codes: they are written as escapes.
+
+    Parameters
+    ----------
+    line : str
+    told : str
+        What another machine may be told of it: no cell and no path. Neutral: nothing but that there is a mistake.
     """
 
-    def __init__(self, line: str) -> None:
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
+    def __init__(self, line: str, told: str = "") -> None:
+        super().__init__(_printable(line))
+        self.told = _printable(told)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def shown(value: object) -> str:

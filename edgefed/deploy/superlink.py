@@ -37,6 +37,8 @@ SETTINGS = {
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
+    # Uvicorn would take a stranger's X-Forwarded-For for its address.
+    "FORWARDED_ALLOW_IPS": "127.0.0.1",
 }
 
 
@@ -71,6 +73,7 @@ def run_server(serve: Serve) -> None:
     deployment = Deployment.read(serve.folder)
     home, port = deployment.server.resolve(), deployment.port
     host = serve.host or ("127.0.0.1" if deployment.names[0] in LOOPBACK else "0.0.0.0")
+    _check_host(host, deployment)
     if serve.insecure and host not in LOOPBACK and not serve.on_network:
         raise SettingsError(
             f"--insecure lets anybody who reaches {host} take part and read what passes: leave it out, use "
@@ -131,10 +134,26 @@ def _superlink(arguments: list[str], keeper: threading.Thread) -> None:
 
     others = extensions.get_middleware
     vars(extensions)["get_middleware"] = lambda: (Middleware(Fence), *others())
-    logging.getLogger("uvicorn.access").addFilter(lambda record: False)  # a line a request would fill the disk
+    # A line a request, or for every one that is no HTTP, would fill the disk.
+    logging.getLogger("uvicorn.access").addFilter(lambda record: False)
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.levelno >= logging.ERROR)
     sys.argv = ["flower-superlink", *arguments, "--disable-runtime-dependency-installation"]
     keeper.start()
     flower_superlink()
+
+
+def _check_host(host: str, deployment: Deployment) -> None:
+    """Refuse an address at which this machine's own processes would not find the server."""
+    if ":" in deployment.names[0]:
+        raise SettingsError(
+            f"devices dial {deployment.names[0]}, and a server serves IPv4 alone: provision with a name or an IPv4 "
+            "address first"
+        )
+    if host not in ("0.0.0.0", "127.0.0.1", "localhost"):
+        raise SettingsError(
+            f"--host {host}: this machine's own commands reach the server at 127.0.0.1; expected 0.0.0.0 or 127.0.0.1, "
+            "and a firewall for the rest"
+        )
 
 
 def _check_port(host: str, port: int) -> None:

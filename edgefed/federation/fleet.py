@@ -165,12 +165,12 @@ class Fleet:
                 self._unanswered[message.metadata.message_id] = message
         answers = []
         for reply in self.grid.pull_messages(list(self._unanswered)) if self._unanswered else ():
-            if (message := self._unanswered.pop(reply.metadata.reply_to_message_id, None)) is None:
+            if (asked := self._unanswered.pop(reply.metadata.reply_to_message_id, None)) is None:
                 continue
             if reply.has_content():
                 answers.append(reply)
             else:
-                self._asked.pop(message.metadata.dst_node_id, None)
+                self._asked.pop(asked.metadata.dst_node_id, None)
         return answers
 
     def _taken(self, member: Introduction, places: Mapping[int, int] | None, connected: Sequence[int]) -> str:
