@@ -99,7 +99,8 @@ class Fleet:
 
     def _answers_soon(self) -> bool:
         """Return whether a start waits for an answer that is on its way; of a simulation's nodes none may lack."""
-        patience = min(SOON, self.config.wait_for_clients) if self.of_devices else self.config.round_timeout
+        devices = self.of_devices or self.places.read() is not None
+        patience = min(SOON, self.config.wait_for_clients) if devices else self.config.round_timeout
         waiting = [self._asked[message.metadata.dst_node_id] for message in self._unanswered.values()]
         return any(time.monotonic() - asked < patience for asked in waiting)
 

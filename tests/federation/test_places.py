@@ -9,6 +9,7 @@ from test_devices import fleet_of, settings
 
 from edgefed.engines.grid import _claim_identity
 from edgefed.federation import fleet as fleets
+from edgefed.federation.federation import FederationError
 from edgefed.federation.fleet import Fleet
 from edgefed.federation.introduction import this_version
 from edgefed.federation.places import FILE, Places
@@ -128,6 +129,15 @@ def test_a_node_that_says_nothing_holds_up_a_start_for_as_long_as_one_that_is_no
     assert sorted(fleet.members) == [0, 2]
     assert clock.now == pytest.approx(20, abs=1)
     assert sorted(grid.asked) == [100, 101, 102]
+
+
+def test_where_nobody_says_anything_a_start_ends_in_time(clock, tmp_path):
+    places = Places(tmp_path / "places.json")
+    places.write({100: 0, 101: 1, 102: 2})
+    fleet = Fleet(Silent({100, 101, 102}), None, settings(wait_for_clients=20.0), places)
+    with pytest.raises(FederationError, match="0 of 3 clients are connected after 20 s"):
+        fleet.gather()
+    assert clock.now == pytest.approx(20, abs=1)
 
 
 def test_it_holds_up_no_round_and_is_asked_again_later(clock):
