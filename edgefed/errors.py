@@ -20,10 +20,17 @@ class SettingsError(ValueError):
     """A person's mistake in settings or input: the message is the one line that they read.
 
     What a message quotes from a file may hold line breaks or terminal codes: they are written as escapes.
+
+    Parameters
+    ----------
+    line : str
+    told : str
+        What another machine may be told of it: no cell and no path. Neutral: nothing but that there is a mistake.
     """
 
-    def __init__(self, line: str) -> None:
+    def __init__(self, line: str, told: str = "") -> None:
         super().__init__(one_line(line))
+        self.told = one_line(told)
 
 
 def one_line(text: str) -> str:

@@ -8,15 +8,27 @@ import pytest
 
 from edgefed.cli.signals import ending_in_order
 
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+@pytest.mark.parametrize("number", NUMBERS)
 def test_a_signal_is_an_interrupt_and_handlers_come_back(number):
-    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)], sys.unraisablehook
+    before = [signal.getsignal(each) for each in NUMBERS], sys.unraisablehook
 
     with pytest.raises(KeyboardInterrupt), ending_in_order():
         signal.raise_signal(number)
 
-    assert ([signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)], sys.unraisablehook) == before
+    assert ([signal.getsignal(each) for each in NUMBERS], sys.unraisablehook) == before
+
+
+def test_a_command_that_was_started_to_outlive_its_terminal_does():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with ending_in_order():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_one_that_comes_while_an_object_is_finalised_is_not_lost():

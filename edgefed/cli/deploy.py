@@ -30,7 +30,7 @@ def provision(
     keys_on_device: Annotated[
         bool, typer.Option("--keys-on-device", help="Make no private keys: each device makes its own.")
     ] = False,
-    add: Annotated[int, typer.Option(help="Add so many devices.", show_default=False)] = 0,
+    add: Annotated[int | None, typer.Option(help="Add so many devices.", show_default=False)] = None,
     revoke: Annotated[str, typer.Option(metavar="DEVICE", help="Take a device's key out.", show_default=False)] = "",
     public_key: Annotated[
         Path | None, typer.Option(help="Take the key that --device has made.", show_default=False)
@@ -43,7 +43,7 @@ def provision(
     from edgefed.deploy.folder import Deployment
     from edgefed.deploy.instructions import states
 
-    changes = [bool(server), bool(add), bool(revoke), public_key is not None, renew]
+    changes = [bool(server), add is not None, bool(revoke), public_key is not None, renew]
     if sum(changes) != 1:
         raise SettingsError("give one of --server (a new deployment), --add, --revoke, --public-key, --renew")
     if (public_key is None) != (not device):
@@ -53,13 +53,14 @@ def provision(
         found = provisioning.provision(out, names, devices, port=port, days=days, keys_on_device=keys_on_device)
     else:
         found = Deployment.read(out)
-        if add:
+        if add is not None:
             found = provisioning.add_devices(found, add, keys_on_device=keys_on_device)
         elif revoke:
             found = provisioning.revoke(found, revoke)
         elif public_key is not None:
             found = provisioning.accept_key(found, device, public_key)
         else:
+            provisioning.check_days(days)
             provisioning.renew_server_certificate(found, days)
             note("the server takes the new certificate when it is started again")
     note(f"{found.address}: {states(found)}; what to do next is in {out / 'README.md'}")
@@ -80,13 +81,14 @@ def launch_server(
 def launch_device(
     folder: Annotated[Path, typer.Argument(help="The device's own folder.", show_default=False)],
     data: Annotated[Path, typer.Option(help="This device's rows.", metavar="FILE.csv", show_default=False)],
+    label: Annotated[str, typer.Option(help="Its label column, whatever a run asks for (default: the last).")] = "",
     insecure: Insecure = False,
     on_network: OnNetwork = False,
 ) -> None:
     """Take part with this machine's rows until stopped: Flower's SuperNode and a warm worker beside it."""
     from edgefed.deploy.supernode import Start, run_device
 
-    run_device(Start(folder, data, insecure, on_network))
+    run_device(Start(folder, data, insecure, on_network, label))
 
 
 def launch(

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first ends a command in order, the second at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first ends a command in order, the second at once."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ INTERRUPTED = 130
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into KeyboardInterrupt: what was finished is kept; a second one ends at once."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
+    """Turn the first SIGINT, SIGTERM or SIGHUP into KeyboardInterrupt; a second one ends at once.
+
+    What was finished is kept.
+    """
+    # SIGHUP, where there is one: the terminal is gone, or the connection to it.
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     # Whoever starts a command with SIGINT ignored, as a shell does in the background, wants it ignored.
     before = {number: signal.getsignal(number) for number in numbers}
     heard = [number for number in numbers if before[number] is not signal.SIG_IGN]

@@ -92,7 +92,7 @@ def read_csv(
     try:
         names = class_names(label_name, lines, labels, classes, partial=partial)
     except SettingsError as error:
-        _refuse(path, str(error))
+        _refuse(path, str(error), error.told)
     index = {name: position for position, name in enumerate(names)}
     clients, client_names = _clients(path, header, rows, columns.client)
     return Table(
@@ -122,8 +122,13 @@ def read_feature_rows(path: str | Path, names: Sequence[str], *, allow_missing: 
     return _features(path, header, rows, [header.index(name) for name in names], allow_missing)
 
 
-def _refuse(path: Path, line: str) -> NoReturn:
-    raise SettingsError(f"{path}: {line}") from None
+def _refuse(path: Path, line: str, told: str = "") -> NoReturn:
+    raise SettingsError(f"{path}: {line}", told) from None
+
+
+def _refuse_shape(path: Path, line: str) -> NoReturn:
+    """Refuse for what is no row's content: the line may leave the machine, the path stays."""
+    _refuse(path, line, told=line)
 
 
 def _records(path: Path, fewest_columns: int, fewest_rows: int) -> tuple[list[str], list[Row]]:
@@ -132,15 +137,15 @@ def _records(path: Path, fewest_columns: int, fewest_rows: int) -> tuple[list[st
     while records and not any(cell.strip() for cell in records[-1][1]):
         records.pop()  # a spreadsheet's empty rows below the table
     if not records:
-        _refuse(path, "empty; expected a header line and rows")
+        _refuse_shape(path, "empty; expected a header line and rows")
     header = [name.strip() for name in records[0][1]]
     _check_header(path, header, fewest_columns)
     rows = records[1:]
     if len(rows) < fewest_rows:
-        _refuse(path, "a header line but no rows")
+        _refuse_shape(path, "a header line but no rows")
     for line, row in rows:
         if len(row) != len(header):
-            _refuse(path, f"row {line}: {len(row)} cells, expected {len(header)} as in the header")
+            _refuse_shape(path, f"row {line}: {len(row)} cells, expected {len(header)} as in the header")
     return header, rows
 
 
@@ -153,26 +158,27 @@ def _parsed(path: Path, text: str) -> list[Row]:
                 records.append((line, cells))
             line = reader.line_num + 1
     except csv.Error as error:
-        _refuse(path, f"row {line}: not CSV ({error}); is a quote left open, or one inside a cell not doubled?")
+        _refuse_shape(path, f"row {line}: not CSV ({error}); is a quote left open, or one inside a cell not doubled?")
     return records
 
 
 def _check_header(path: Path, header: list[str], fewest_columns: int) -> None:
     if len(header) > MAX_COLUMNS:
-        _refuse(path, f"{len(header)} columns; at most {MAX_COLUMNS} are read (is the table transposed?)")
+        _refuse_shape(path, f"{len(header)} columns; at most {MAX_COLUMNS} are read (is the table transposed?)")
     if len(header) < fewest_columns:
         hint = next((mark for mark in (";", "\t", "|") if mark in header[0]), None)
         separated = f"; it looks separated by {hint!r}, save it with commas" if hint else ""
-        _refuse(path, f"one column only, expected features and a label separated by commas{separated}")
+        _refuse_shape(path, f"one column only, expected features and a label separated by commas{separated}")
     if all(as_number(name) is not None for name in header):
-        _refuse(path, "row 1 holds numbers only, expected a header line with column names")
+        _refuse_shape(path, "row 1 holds numbers only, expected a header line with column names")
     times = Counter(header)
     for position, name in enumerate(header):
         if not name:
-            _refuse(path, f"row 1: column {position + 1} has no name; give it one, or remove the column")
+            _refuse_shape(path, f"row 1: column {position + 1} has no name; give it one, or remove the column")
         if times[name] > 1:
             missing = "; is the header line missing?" if as_number(name) is not None else ", expected different names"
-            _refuse(path, f"row 1: two columns are named '{shown(name)}'{missing}")
+            # Without a header line, the name is a cell.
+            _refuse(path, f"row 1: two columns are named '{shown(name)}'{missing}", "row 1: two columns of one name")
 
 
 @dataclass(frozen=True)
@@ -187,7 +193,7 @@ def _columns(
 ) -> _Columns:
     def find(setting: str, name: str) -> int:
         if name not in header:
-            _refuse(path, f"{setting}={shown(name)}: {unknown('column', name, header)}")
+            _refuse_shape(path, f"{setting}={shown(name)}: {unknown('column', name, header)}")
         return header.index(name)
 
     dropped = {find("drop-columns", name) for name in drop}
@@ -196,18 +202,18 @@ def _columns(
     taken = {*dropped, *chosen, client_at}
     left = [column for column in range(len(header)) if column not in taken]
     if not label and not left:
-        _refuse(path, "no column is left for the label beside the features, the client and what is dropped")
+        _refuse_shape(path, "no column is left for the label beside the features, the client and what is dropped")
     label_at = find("label-column", label) if label else left[-1]
     for part, column in (("label-column", label_at), ("client-column", client_at)):
         if column in dropped:
-            _refuse(path, f"{part}={shown(header[column])}: the same column is in drop-columns")
+            _refuse_shape(path, f"{part}={shown(header[column])}: the same column is in drop-columns")
         if column in chosen:
-            _refuse(path, f"{part}={shown(header[column])}: the same column is in feature-columns")
+            _refuse_shape(path, f"{part}={shown(header[column])}: the same column is in feature-columns")
     if label_at == client_at:
-        _refuse(path, f"label-column={shown(label)}: the same column is the client-column")
+        _refuse_shape(path, f"label-column={shown(label)}: the same column is the client-column")
     chosen = chosen or [column for column in left if column != label_at]
     if not chosen:
-        _refuse(path, "no feature column is left beside the label")
+        _refuse_shape(path, "no feature column is left beside the label")
     return _Columns(label_at, client_at, chosen)
 
 
@@ -256,15 +262,18 @@ def _explain(path: Path, line: int, column: str, text: str, allow_missing: bool,
         where, text = f"row {line}, column '{shown(column)}'", text.strip()
         if is_missing(text):
             found = f"'{text}' for an empty cell" if text else "empty cell"
-            _refuse(path, f"{where}: {found}; missing=mean fills it with the feature's mean")
+            said = f"{where}: {found}; missing=mean fills it with the feature's mean"
+            _refuse(path, said, f"{where}: empty cell; missing=mean fills it with the feature's mean")
         if text == column:
-            _refuse(path, f"{where}: the column's name again, expected a number; remove the repeated header line")
+            said = f"{where}: the column's name again, expected a number; remove the repeated header line"
+            _refuse(path, said, said)
         if as_number(text) is None:
             hint = "; write decimals with a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
             out = ",".join(dict.fromkeys([*texts, column]))
             leave = f"to leave out every column like it, drop-columns={shown(out)}"
-            _refuse(path, f"{where}: '{shown(text)}' is not a number{hint}; {leave}")
-        _refuse(path, f"{where}: {shown(text)} is out of range, expected a number within ±{_FLOAT32_MAX:.2g}")
+            _refuse(path, f"{where}: '{shown(text)}' is not a number{hint}; {leave}", f"{where}: not a number; {leave}")
+        within = f"out of range, expected a number within ±{_FLOAT32_MAX:.2g}"
+        _refuse(path, f"{where}: {shown(text)} is {within}", f"{where}: {within}")
 
 
 def _clients(

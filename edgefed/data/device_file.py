@@ -14,7 +14,7 @@ from edgefed.config import listed
 from edgefed.data.csv_file import Table, read_csv
 from edgefed.data.partition import Partition
 from edgefed.data.shards import Shards, hold_out
-from edgefed.errors import SettingsError, shown
+from edgefed.errors import SettingsError, read_utf8, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,6 +47,15 @@ def read_device_file(path: str | Path, config: FederationConfig) -> Table:
         allow_missing=config.missing == "mean",
         partial=True,
     )
+
+
+def last_column(path: Path) -> str:
+    """Return the name of a file's last column; empty text where it cannot be told."""
+    try:
+        header = next(csv.reader(io.StringIO(read_utf8(path, "CSV text"), newline="")), [])
+    except (SettingsError, csv.Error):
+        return ""
+    return header[-1].strip() if header else ""
 
 
 def device_shards(table: Table, config: FederationConfig, partition_id: int) -> Shards:

@@ -65,8 +65,9 @@ def class_names(
         if is_missing(text):
             found = f"'{text}' counts as no label" if text else "a row without a label"
             instead = "list it in classes" if text else "give it one"
-            raise SettingsError(f"{where}: {found}; remove the row, or {instead}")
-        raise SettingsError(f"{where}: not in classes={shown(','.join(wanted))}: {unknown('class', text, wanted)}")
+            raise SettingsError(f"{where}: {found}; remove the row, or {instead}", f"{where}: no label")
+        line = f"not in classes={shown(','.join(wanted))}"
+        raise SettingsError(f"{where}: {line}: {unknown('class', text, wanted)}", f"{where}: a label that is {line}")
     found_names = sorted(set(labels), key=natural_order)
     if len(found_names) < 2 and not partial:
         raise SettingsError(f"column '{shown(column)}': one class only ('{shown(labels[0])}'), expected at least two")

@@ -203,6 +203,11 @@ def _server(deployment: Deployment) -> Iterator[Finding]:
     counts = f"{len(deployment.active)} of {len(deployment.devices)} devices may join"
     yield Finding("deployment", GOOD if deployment.active else WARN, f"{deployment.address}; {counts}")
     yield _private(home / "server.key", f"edgefed provision --out {deployment.folder} --renew")
+    left = sorted(path.parent.name for path in (deployment.folder / "devices").glob("*/device.key"))
+    if left:
+        names = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+        mend = f"once they are copied: rm {deployment.folder}/devices/*/device.key"
+        yield Finding("device keys", WARN, f"private keys of {names} lie here; the devices alone need them", mend)
     if (home / "server.crt").is_file():
         certificate = (home / "server.crt").read_bytes()
         yield _lasting("certificate", expires(certificate).timestamp())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import PlainTextResponse
@@ -23,6 +24,10 @@ log = logging.getLogger("edgefed")
 
 FOR_ALL = ("/v1/fleet/", "/health")
 """What other machines may ask for: the devices' interface, where Flower checks keys, and whether anybody is there."""
+FORWARDED = frozenset({b"x-forwarded-for", b"forwarded", b"via", b"x-real-ip"})
+"""Headers of a request that something on the way has passed on, from wherever."""
+TELL_EVERY, MOST_OF_PATH = 1.0, 200
+"""Seconds between two lines on refused requests, and characters of a path in one: strangers must not fill the disk."""
 
 
 class Fence:
@@ -30,6 +35,7 @@ class Fence:
 
     def __init__(self, app: Application) -> None:
         self.app = app
+        self._told, self._untold = -TELL_EVERY, 0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Pass a request on, or answer it with 403."""
@@ -37,13 +43,21 @@ class Fence:
         if scope["type"] not in ("http", "websocket") or path.startswith(FOR_ALL) or _from_here(scope):
             await self.app(scope, receive, send)
             return
-        log.warning("refused %s to %s: it is for this machine alone", path, (scope.get("client") or ("?",))[0])
+        if (now := time.monotonic()) - self._told >= TELL_EVERY:
+            more = f" ({self._untold} more since the last line)" if self._untold else ""
+            who = (scope.get("client") or ("?",))[0]
+            log.warning("refused %s to %s: it is for this machine alone%s", path[:MOST_OF_PATH], who, more)
+            self._told, self._untold = now, 0
+        else:
+            self._untold += 1
         answer = PlainTextResponse("for the server's own machine alone\n", status_code=403)
         await answer(scope, receive, send)
 
 
 def _from_here(scope: Scope) -> bool:
     client = scope.get("client")
+    if any(name.lower() in FORWARDED for name, _ in scope.get("headers", ())):
+        return False
     try:
         return client is not None and ipaddress.ip_address(client[0]).is_loopback
     except ValueError:

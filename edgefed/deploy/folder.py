@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from edgefed.deploy.certificates import read_public_key
 from edgefed.errors import SettingsError
 from edgefed.runs import read_json, write_json
 
@@ -116,9 +117,13 @@ class Deployment:
                 Device(str(d["name"]), int(d["partition-id"]), str(d["public-key"]), str(d["state"]))
                 for d in found["devices"]
             ]
-            return cls(folder, tuple(found["server"]["names"]), int(found["server"]["port"]), tuple(devices))
+            names, port = tuple(found["server"]["names"]), int(found["server"]["port"])
         except (KeyError, TypeError, ValueError) as error:
             raise SettingsError(f"{path}: the file was edited ({type(error).__name__}: {error})") from None
+        for device in devices:
+            if device.public_key or device.state == ACTIVE:
+                read_public_key(device.public_key, f"{path}: public-key of {device.name}")
+        return cls(folder, names, port, tuple(devices))
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,9 @@ def resolve(host: str, port: int) -> str:
     """
     try:
         return str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
-    except OSError as error:
-        raise UnreachableError(
-            f"the name {host} cannot be resolved ({error.strerror}); check it, and this device's DNS"
-        ) from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: an empty label, as in a..b
+        why = error.strerror if isinstance(error, OSError) else "not a host name"
+        raise UnreachableError(f"the name {host} cannot be resolved ({why}); check it, and this device's DNS") from None
 
 
 def connect(host: str, port: int) -> socket.socket:

@@ -102,6 +102,10 @@ Copy the device's folder to it, and nothing else:
     scp -rp {where}/devices/{first} {first}:edgefed-device
     ssh {first} edgefed doctor edgefed-device --data data.csv
     ssh {first} edgefed launch-device edgefed-device --data data.csv
+
+Then remove its private key from this machine: the device alone needs it.
+
+    rm -f {where}/devices/{first}/device.key
 {keys}
 ## Run, and see
 
@@ -135,8 +139,8 @@ Dials {deployment.address}. {key}
     edgefed doctor . --data data.csv
     edgefed launch-device . --data data.csv
 
-`data.csv` holds this device's rows: a header line, feature columns, and the label in the last column (or the one that
-the run's `label-column` names). Its rows never leave this device; what does is in `docs/devices.md` of edgefed, by name
+`data.csv` holds this device's rows: a header line, feature columns, and the label in the last column (else
+`--label COL`). Its rows never leave this device; what does is in `docs/devices.md` of edgefed, by name
 and bytes. To start with the machine: `edgefed-device.service` (systemd).
 """
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at a run's folder."""
+AWAY = 10.0
+"""Seconds that a server may be away while a run is watched."""
 RUNS = "runs.jsonl"
 """Which runs a deployment has been given: a line each, in its server folder."""
 
@@ -151,13 +153,34 @@ def _watch(control: Control, run: int, home: Path, config: FederationConfig, pro
                 show(seen)
             if time.monotonic() - asked > 5 * LOOK_EVERY or len(seen) == config.num_server_rounds:
                 asked = time.monotonic()
-                status, ending, details = control.status(run)
+                status, ending, details = _status(control, run, home)
                 if status == "finished":
                     break
             time.sleep(LOOK_EVERY)
     if ending != "completed":
         reason = " ".join(details.removeprefix("ServerApp failed with exception: ").split()) or f"the run was {ending}"
         raise FederationError(reason)
+
+
+def _status(control: Control, run: int, home: Path) -> tuple[str, str, str]:
+    """Return a run's status, from a server that may be away for a moment.
+
+    Raises
+    ------
+    FederationError
+        One line, where it stays away or has forgotten the run.
+    """
+    deadline = time.monotonic() + AWAY
+    while True:
+        try:
+            return control.status(run)
+        except (SettingsError, FederationError, KeyError) as error:
+            if time.monotonic() > deadline:
+                why = "knows nothing of this run any more" if isinstance(error, KeyError) else "went away"
+                raise FederationError(
+                    f"the server {why}; once it serves again, --resume --out {home} goes on"
+                ) from None
+            time.sleep(LOOK_EVERY)
 
 
 def _rows(home: Path) -> list[dict[str, Any]]:

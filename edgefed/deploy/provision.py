@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from edgefed.deploy.certificates import (
@@ -14,7 +16,7 @@ from edgefed.deploy.certificates import (
 )
 from edgefed.deploy.folder import ACTIVE, AWAITING_KEY, REVOKED, Deployment, Device, DeviceIdentity
 from edgefed.deploy.instructions import device_readme, device_unit, readme, server_unit, start_script
-from edgefed.errors import SettingsError
+from edgefed.errors import SettingsError, read_utf8
 from edgefed.runs import new_folder
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DAYS, PORT = 365, 8000
-MOST_DEVICES = 10_000
+MOST_DEVICES, MOST_DAYS = 10_000, 3650
 
 
 def provision(
@@ -55,8 +57,13 @@ def provision(
     SettingsError
         For a folder that exists, or a name that is none.
     """
+    if not names:
+        raise SettingsError("--server: expected a host name or an address")
     for name in names:
         _check_host(name)
+    if ":" in names[0]:
+        raise SettingsError(f"--server {names[0]}: a server serves IPv4 alone: give a name or an IPv4 address first")
+    check_days(days)
     if not 1 <= devices <= MOST_DEVICES:
         raise SettingsError(f"--devices {devices}: expected 1 to {MOST_DEVICES}")
     if not 1 <= port <= 65535:
@@ -80,7 +87,15 @@ def renew_server_certificate(deployment: Deployment, days: int = DAYS) -> None:
 
 
 def add_devices(deployment: Deployment, count: int, *, keys_on_device: bool = False) -> Deployment:
-    """Add devices to a deployment, and write it."""
+    """Add devices to a deployment, and write it.
+
+    Raises
+    ------
+    SettingsError
+        For less than one.
+    """
+    if not 1 <= count <= MOST_DEVICES:
+        raise SettingsError(f"--add {count}: expected 1 to {MOST_DEVICES}")
     first = max((device.partition_id for device in deployment.devices), default=-1) + 1
     for partition_id in range(first, first + count):
         name = f"device-{partition_id}"
@@ -102,10 +117,15 @@ def accept_key(deployment: Deployment, name: str, public_key: Path) -> Deploymen
     Raises
     ------
     SettingsError
-        For a file that is no public key, or one that another device has.
+        For a file that is no public key, one that another device has, or one that was revoked.
     """
     device = deployment.find(name)
-    text = read_public_key(public_key.read_text(encoding="utf-8"), str(public_key))
+    text = read_public_key(read_utf8(public_key, "a public key"), str(public_key))
+    if device.state == REVOKED and device.public_key == text:
+        raise SettingsError(
+            f"{public_key}: this key of {name} was revoked; make a new key: on the device, remove device.key and "
+            "device.pub and start it again"
+        )
     for other in deployment.devices:
         if other.public_key == text and other.name != name:
             raise SettingsError(f"{public_key}: the key of {other.name} already; each device needs its own")
@@ -124,6 +144,17 @@ def _written(deployment: Deployment) -> Deployment:
     return deployment
 
 
+def check_days(days: int) -> None:
+    """Refuse days that no certificate is valid for."""
+    if not 1 <= days <= MOST_DAYS:
+        raise SettingsError(f"--days {days}: expected 1 to {MOST_DAYS}")
+
+
 def _check_host(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.:_-]*[A-Za-z0-9])?|::1", name):
+    """Take an address, or a name of labels of 1 to 63 characters, 253 in all (RFC 1123)."""
+    with suppress(ValueError):
+        ipaddress.ip_address(name)
+        return
+    label = r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+    if len(name) > 253 or not re.fullmatch(rf"{label}(\.{label})*", name):
         raise SettingsError(f"--server {name}: expected a host name or an address, without scheme and port (--port)")

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -18,6 +19,7 @@ from edgefed.deploy.instructions import states
 from edgefed.deploy.logs import keep_logs, keep_output
 from edgefed.errors import SettingsError
 from edgefed.federation.federation import FederationError
+from edgefed.federation.places import FILE, Places
 from edgefed.schema import as_toml
 
 if TYPE_CHECKING:
@@ -25,14 +27,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edgefed")
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks at the deployment's file."""
+LOOK_EVERY, TRY_AGAIN = 1.0, 0.2
+"""Seconds between two looks at the deployment's file, and until a look that failed is made again."""
+PATIENCE = 30.0
+"""Seconds after which looks that fail are told of."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SETTINGS = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
+    # Uvicorn would take a stranger's X-Forwarded-For for its address.
+    "FORWARDED_ALLOW_IPS": "127.0.0.1",
 }
 
 
@@ -67,6 +73,7 @@ def run_server(serve: Serve) -> None:
     deployment = Deployment.read(serve.folder)
     home, port = deployment.server.resolve(), deployment.port
     host = serve.host or ("127.0.0.1" if deployment.names[0] in LOOPBACK else "0.0.0.0")
+    _check_host(host, deployment)
     if serve.insecure and host not in LOOPBACK and not serve.on_network:
         raise SettingsError(
             f"--insecure lets anybody who reaches {host} take part and read what passes: leave it out, use "
@@ -82,6 +89,10 @@ def run_server(serve: Serve) -> None:
     os.environ["FLWR_HOME"] = str(home / "flwr")
     # Flower starts its own helpers by name.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    os.environ.pop(FILE, None)
+    if not serve.insecure:
+        os.environ[FILE] = str(home / "places.json")
+        Places.of_server().write({})
     keeper = threading.Thread(target=_keep_keys, args=(serve, deployment, terminal, path), daemon=True)
     trust = (
         ["--insecure"]
@@ -123,10 +134,26 @@ def _superlink(arguments: list[str], keeper: threading.Thread) -> None:
 
     others = extensions.get_middleware
     vars(extensions)["get_middleware"] = lambda: (Middleware(Fence), *others())
-    logging.getLogger("uvicorn.access").addFilter(lambda record: False)  # a line a request would fill the disk
+    # A line a request, or for every one that is no HTTP, would fill the disk.
+    logging.getLogger("uvicorn.access").addFilter(lambda record: False)
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.levelno >= logging.ERROR)
     sys.argv = ["flower-superlink", *arguments, "--disable-runtime-dependency-installation"]
     keeper.start()
     flower_superlink()
+
+
+def _check_host(host: str, deployment: Deployment) -> None:
+    """Refuse an address at which this machine's own processes would not find the server."""
+    if ":" in deployment.names[0]:
+        raise SettingsError(
+            f"devices dial {deployment.names[0]}, and a server serves IPv4 alone: provision with a name or an IPv4 "
+            "address first"
+        )
+    if host not in ("0.0.0.0", "127.0.0.1", "localhost"):
+        raise SettingsError(
+            f"--host {host}: this machine's own commands reach the server at 127.0.0.1; expected 0.0.0.0 or 127.0.0.1, "
+            "and a firewall for the rest"
+        )
 
 
 def _check_port(host: str, port: int) -> None:
@@ -147,40 +174,71 @@ def _keep_keys(serve: Serve, deployment: Deployment, terminal: IO[str], path: Pa
     from edgefed.deploy.control import Control
 
     seen, told = 0, False
+    well, warned = time.monotonic(), False
     while True:
-        stamp = (deployment.folder / "deployment.json").stat().st_mtime_ns
-        if stamp != seen:
-            # Not kept open: a server that stops waits half a minute for an idle connection over TLS.
-            control = Control(deployment.port, None if serve.insecure else deployment.server / "ca.crt")
-            try:
+        try:
+            stamp = (deployment.folder / "deployment.json").stat().st_mtime_ns
+            if stamp != seen:
                 deployment = Deployment.read(deployment.folder)
-                if not serve.insecure:
-                    match_keys(control, deployment)
-                elif not told:
-                    control.nodes()
+                # Not kept open: a server that stops waits half a minute for an idle connection over TLS.
+                with closing(Control(deployment.port, None if serve.insecure else deployment.server / "ca.crt")) as to:
+                    if serve.insecure:
+                        to.nodes()
+                    else:
+                        match_keys(to, deployment)
+                        Places.of_server().write(places_of(to, deployment))
                 seen = stamp
-            except (SettingsError, FederationError) as error:  # not up yet, or the file is being written
-                log.debug("keys: %s", error)
-                time.sleep(0.2)
-                continue
-            finally:
-                control.close()
-            if not told:
-                told = True
-                where = f"{'http' if serve.insecure else 'https'}://{deployment.address}"
-                terminal.write(f"edgefed: serving at {where}; {states(deployment)}; log: {path}\n")
+            well, warned = time.monotonic(), False
+        except Exception as error:  # a key that is revoked must be taken out, whatever went wrong before
+            expected = isinstance(error, SettingsError | FederationError)  # not up yet, or the file is being written
+            if time.monotonic() - well > PATIENCE and not warned:
+                warned = True
+                line = f"devices' keys are not taken up since {PATIENCE:g} s ({error}); trying on"
+                log.error("%s", line, exc_info=not expected)
+                terminal.write(f"edgefed: {line}\n")
+            time.sleep(TRY_AGAIN if expected else LOOK_EVERY)
+            continue
+        if not told:
+            told = True
+            where = f"{'http' if serve.insecure else 'https'}://{deployment.address}"
+            terminal.write(f"edgefed: serving at {where}; {states(deployment)}; log: {path}\n")
         time.sleep(LOOK_EVERY)
 
 
+def places_of(control: Control, deployment: Deployment) -> dict[int, int]:
+    """Return the partition id of each registered node: that of the device whose key it has."""
+    ids = {as_flower_keeps_it(device.public_key): device.partition_id for device in deployment.active}
+    nodes = [node for node in control.nodes() if node["status"] != "unregistered"]
+    return {node["node"]: ids[node["public-key"]] for node in nodes if node["public-key"] in ids}
+
+
 def match_keys(control: Control, deployment: Deployment) -> None:
-    """Make the SuperLink know exactly the keys of a deployment's active devices."""
+    """Make the SuperLink know exactly the keys of a deployment's active devices.
+
+    Keys are taken out before others are let in, and one that cannot be let in keeps nobody else from it.
+
+    Raises
+    ------
+    SettingsError, FederationError
+        One line, where the SuperLink does not answer or a key could not be taken out.
+    """
     wanted = {as_flower_keeps_it(device.public_key): device for device in deployment.active}
     known = {node["public-key"]: node["node"] for node in control.nodes() if node["status"] != "unregistered"}
-    for key, device in wanted.items():
-        if key not in known:
-            control.register(device)
-            log.info("%s may join", device.name)
+    failed: FederationError | None = None
     for key, node in known.items():
         if key not in wanted:
-            control.unregister(node)
-            log.info("node %d may not join any more", node)
+            try:
+                control.unregister(node)
+                log.info("node %d may not join any more", node)
+            except FederationError as error:
+                failed = error
+    for key, device in wanted.items():
+        if key not in known:
+            try:
+                control.register(device)
+                log.info("%s may join", device.name)
+            except FederationError as error:
+                # Flower never frees the key of a node that was taken out.
+                log.error("%s cannot join until the server is restarted: %s", device.name, error)
+    if failed is not None:
+        raise failed

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgefed.data.device_file import last_column
 from edgefed.deploy.certificates import make_device_key
 from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.handshake import HandshakeError, UnreachableError, shake_hands
 from edgefed.deploy.logs import keep_logs, keep_output
-from edgefed.errors import SettingsError
+from edgefed.errors import SettingsError, shown
 from edgefed.federation.federation import FederationError
-from edgefed.federation.introduction import DATA_PATH, DEVICE_NAME
+from edgefed.federation.introduction import DATA_PATH, DEVICE_NAME, LABEL
 from edgefed.terminal import note
 
 if TYPE_CHECKING:
@@ -54,12 +55,15 @@ class Start:
         Its rows.
     insecure, on_network : bool
         Plain text; over a network too, where anybody can read and change what passes.
+    label : str
+        Its label column. Neutral: the last one.
     """
 
     folder: Path
     data: Path
     insecure: bool = False
     on_network: bool = False
+    label: str = ""
 
 
 class Pace:
@@ -116,8 +120,13 @@ def run_device(start: Start) -> None:
     """
     identity = DeviceIdentity.read(start.folder)
     data = start.data.expanduser().resolve()
+    if '"' in str(data):
+        raise SettingsError(f"--data {start.data}: Flower cannot take a path that holds a double quote: rename it")
     if not data.is_file():
         raise SettingsError(f"--data {start.data}: no such file; expected this device's rows as CSV")
+    label = start.label or last_column(data)
+    if '"' in label:
+        raise SettingsError(f"label column {shown(label)}: Flower cannot take a double quote: rename it")
     authority = _authority(start, identity)
     if authority is not None and not (start.folder / "device.key").is_file():
         make_device_key(start.folder)
@@ -138,7 +147,7 @@ def run_device(start: Start) -> None:
         port = _free_port()
         pace, dismissal = Pace(), Dismissal()
         worker = _worker(f"127.0.0.1:{port}", secret.read_bytes(), pace)
-        arguments = _arguments(start, identity, data, authority, port, secret)
+        arguments = _arguments(start, identity, data, label, authority, port, secret)
         try:
             _supernode(arguments, pace, dismissal, worker.start)
         except SystemExit as stop:
@@ -162,6 +171,7 @@ def run_device(start: Start) -> None:
 
 def _same_again(start: Start) -> list[str]:
     options = ["--insecure"] * start.insecure + ["--on-network"] * start.on_network
+    options += ["--label", start.label] * bool(start.label)
     return ["launch-device", str(start.folder), "--data", str(start.data), *options]
 
 
@@ -200,8 +210,10 @@ def _wait_for_server(identity: DeviceIdentity, authority: Path | None, key: Path
             grace = grace or time.monotonic() + GRACE
             if time.monotonic() > grace:
                 raise FederationError(
-                    f"the server does not know the key of {identity.name}: it was revoked, or never registered; on the "
-                    f"server: edgefed provision --out FOLDER --public-key device.pub --device {identity.name}"
+                    f"the server does not know the key of {identity.name}: it was revoked (then remove device.key and "
+                    "device.pub and start again, which makes a new one), or never registered; for a key that is not "
+                    f"revoked, on the server: edgefed provision --out FOLDER --public-key device.pub "
+                    f"--device {identity.name}"
                 )
             time.sleep(GRACE / 4)
         except HandshakeError as error:
@@ -214,11 +226,12 @@ def _wait_for_server(identity: DeviceIdentity, authority: Path | None, key: Path
 
 
 def _arguments(
-    start: Start, identity: DeviceIdentity, data: Path, authority: Path | None, port: int, secret: Path
+    start: Start, identity: DeviceIdentity, data: Path, label: str, authority: Path | None, port: int, secret: Path
 ) -> list[str]:
     """Return the command line of ``flower-supernode``."""
-    quoted = str(data).replace("\\", "\\\\").replace('"', '\\"')
-    node_config = f'partition-id={identity.partition_id} {DATA_PATH}="{quoted}" {DEVICE_NAME}="{identity.name}"'
+    said = {DATA_PATH: str(data), DEVICE_NAME: identity.name, LABEL: label}
+    quoted = (f'{key}="{value}"'.replace("\\", "\\\\") for key, value in said.items())
+    node_config = " ".join([f"partition-id={identity.partition_id}", *quoted])
     trust = (
         ["--insecure"]
         if authority is None

@@ -146,15 +146,20 @@ class Worker(threading.Thread):
             self.answered.set()
 
     def _reply(self, message: Message, context: Context, app: str) -> tuple[Message, str]:
-        """Return the reply and, where it is an error, what went wrong in one line."""
+        """Return the reply and, where it is an error, what the server is told of it in one line.
+
+        An exception's text may quote a row or name a file: it goes into the device's own log alone.
+        """
         try:
-            if app != APP:
-                raise PermissionError(f"this device runs {APP} alone, the server sent {app}")
-            return self.app(message, context), ""
+            if app == APP:
+                return self.app(message, context), ""
+            line = told = f"PermissionError: this device runs {APP} alone, the server sent {app}"
         except Exception as error:
-            line = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            log.error("%s of round %s: %s", message.metadata.message_type, message.metadata.group_id or "-", line)
-            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, line), reply_to=message), line
+            name = type(error).__name__
+            line = f"{name}: {' '.join(str(error).split())}"
+            told = f"{name}: {getattr(error, 'told', '') or 'the log of the device says more'}"
+        log.error("%s of round %s: %s", message.metadata.message_type, message.metadata.group_id or "-", line)
+        return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, told), reply_to=message), told
 
 
 def _beat(client: RuntimeHttpClient) -> bool:

@@ -20,7 +20,7 @@ from edgefed.data.shards import federate
 from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question, class_moments, explain
 from edgefed.federation.clients import CONTROL, DTYPES, ROWS, Clients, schedule_of, update_of
 from edgefed.federation.compression import sent
-from edgefed.federation.introduction import DATA_PATH, INTRODUCE, TOLD, introduction
+from edgefed.federation.introduction import DATA_PATH, INTRODUCE, TOLD, introduction, settings_of_device
 from edgefed.federation.messages import (
     ARRAYS,
     CONFIG,
@@ -166,7 +166,7 @@ def clients_of_device(context: Context) -> Clients:
     SettingsError
         One line, for a file that cannot be used.
     """
-    config = FederationConfig.from_mapping({**context.run_config, "dataset": "devices"})
+    config = settings_of_device(context.node_config, context.run_config)
     table = read_device_file(str(context.node_config[DATA_PATH]), config)
     return Clients(config, device_shards(table, config, int(context.node_config["partition-id"])))
 

@@ -15,12 +15,14 @@ from edgefed.errors import one_line, shown
 from edgefed.federation.federation import FederationError
 from edgefed.federation.introduction import Introduction, introduction_request, read_introduction, this_version
 from edgefed.federation.messages import Broadcast
+from edgefed.federation.places import Places
 from edgefed.federation.query import admit
 from edgefed.federation.screening import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from flwr.app import Message
     from flwr.serverapp import Grid
 
     from edgefed.config import FederationConfig
@@ -30,6 +32,9 @@ log = logging.getLogger("flwr")
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at which nodes are there."""
+SOON, ASK_AGAIN = 10.0, 60.0
+"""Seconds that a start waits for a node that has been asked who it is, and until one that said nothing is asked again.
+Nobody else waits for it: answers are looked for and not awaited."""
 
 
 @dataclass(eq=False)
@@ -42,14 +47,19 @@ class Fleet:
     exchange : Exchange
     config : FederationConfig
         ``num-clients`` is how many there are when all are there, ``wait-for-clients`` how long a run waits for them.
+    places : Places
+        Which place each node's key is for, where the server knows.
     """
 
     grid: Grid
     exchange: Exchange
     config: FederationConfig
+    places: Places = field(default_factory=Places)
     members: dict[int, Introduction] = field(default_factory=dict)
     """By partition id."""
     _met: set[int] = field(default_factory=set)
+    _asked: dict[int, float] = field(default_factory=dict)
+    _unanswered: dict[str, Message] = field(default_factory=dict)
     _told: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -72,15 +82,28 @@ class Fleet:
         """
         expected, deadline = self.config.num_clients, time.monotonic() + self.config.wait_for_clients
         connected = list(self.grid.get_node_ids())
-        while len(self.members) < expected:
+        while len(self.members) < (awaited := self._awaited()):
             self._meet(connected)
             if self.members and not self.of_devices and len(connected) > expected:
                 break
-            if len(self.members) >= expected or time.monotonic() > deadline:
+            if len(self.members) >= awaited or (time.monotonic() > deadline and not self._answers_soon()):
                 break
             time.sleep(LOOK_EVERY)
             connected = list(self.grid.get_node_ids())
         self._check_number(len(connected))
+
+    def _awaited(self) -> int:
+        """Return for how many nodes a start waits: of devices, those whose keys may join."""
+        if (places := self.places.read()) is None:
+            return self.config.num_clients
+        return max(1, len({place for place in places.values() if place < self.config.num_clients}))
+
+    def _answers_soon(self) -> bool:
+        """Return whether a start waits for an answer that is on its way; of a simulation's nodes none may lack."""
+        devices = self.of_devices or self.places.read() is not None
+        patience = min(SOON, self.config.wait_for_clients) if devices else self.config.round_timeout
+        waiting = [self._asked[message.metadata.dst_node_id] for message in self._unanswered.values()]
+        return any(time.monotonic() - asked < patience for asked in waiting)
 
     def _check_number(self, connected: int) -> None:
         expected = self.config.num_clients
@@ -105,14 +128,9 @@ class Fleet:
 
     def _meet(self, connected: Sequence[int]) -> list[Introduction]:
         """Ask nodes that nobody has asked yet who they are; return those that are new or back under another id."""
-        strangers = [node for node in connected if node not in self._met]
-        if not strangers:
-            return []
-        content, message_type = introduction_request()
-        messages = Broadcast(content, np.array(strangers, np.uint64), message_type)
-        (replies,) = self.exchange([(self.grid, messages)])
+        places = self.places.read()
         arrived = []
-        for reply in (reply for reply in replies if reply.has_content()):
+        for reply in self._introductions([node for node in connected if places is None or node in places]):
             self._met.add(reply.metadata.src_node_id)
             try:
                 member = read_introduction(reply)
@@ -122,9 +140,57 @@ class Fleet:
             if problem := self._unfit(member):
                 log.warning("%s is left out: %s", member.who, one_line(problem))
                 continue
+            if problem := self._taken(member, places, connected):
+                log.warning("%s is left out: %s", member.who, problem)
+                continue
             self.members[member.partition_id] = member
             arrived.append(member)
         return arrived
+
+    def _introductions(self, nodes: Sequence[int]) -> list[Message]:
+        """Ask those of these nodes that are strangers, and return the answers that are there."""
+        now = time.monotonic()
+        strangers = [n for n in nodes if n not in self._met and now - self._asked.get(n, -ASK_AGAIN) >= ASK_AGAIN]
+        content, message_type = introduction_request()
+        messages = Broadcast(content, np.array(strangers, np.uint64), message_type)
+        if getattr(self.grid, "answers_at_once", False):
+            (replies,) = self.exchange([(self.grid, messages)]) if strangers else ([],)
+            return [reply for reply in replies if reply.has_content()]
+        # One that says nothing must hold nobody up, so this does not wait for answers.
+        again = set(strangers)
+        self._unanswered = {k: m for k, m in self._unanswered.items() if m.metadata.dst_node_id not in again}
+        sent = list(messages) if strangers else []
+        reached = set(self.grid.push_messages(sent)) if sent else set()
+        for message in sent:
+            if message.metadata.message_id in reached:
+                self._asked[message.metadata.dst_node_id] = now
+                self._unanswered[message.metadata.message_id] = message
+        answers = []
+        for reply in self.grid.pull_messages(list(self._unanswered)) if self._unanswered else ():
+            if (asked := self._unanswered.pop(reply.metadata.reply_to_message_id, None)) is None:
+                continue
+            if reply.has_content():
+                answers.append(reply)
+            else:
+                self._asked.pop(asked.metadata.dst_node_id, None)
+        return answers
+
+    def _taken(self, member: Introduction, places: Mapping[int, int] | None, connected: Sequence[int]) -> str:
+        """Return why the place that a device says it has is not its own; empty text where it is."""
+        if not member.own_file:
+            return ""
+        if places is not None:
+            own = places.get(member.node)
+            if own == member.partition_id:
+                return ""
+            return f"it says partition-id={member.partition_id}, and its key is that of partition-id={own}"
+        holder = self.members.get(member.partition_id)
+        if holder is None or holder.node == member.node or holder.node not in connected:
+            return ""
+        # It may be the same device, started again before the server has missed it: it is asked again.
+        self._met.discard(member.node)
+        self._asked[member.node] = time.monotonic()
+        return f"{holder.who} is connected as partition-id={member.partition_id}"
 
     def _unfit(self, member: Introduction) -> str:
         """Return why a node cannot take part; empty text where it can."""

@@ -6,10 +6,12 @@ server finds one order of columns and classes that fits all, and tells it with e
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 
 from edgefed.config import FederationConfig
@@ -22,10 +24,18 @@ if TYPE_CHECKING:
 
     from flwr.app import Context
 
+    from edgefed.data.csv_file import Table
+
+log = logging.getLogger("edgefed")
+
 INTRODUCE = "introduce"
 """The action of the query that asks for an introduction."""
 DATA_PATH, DEVICE_NAME = "data-path", "device-name"
 """Keys of a node config: the device's own file, and what a person calls the device."""
+LABEL = "label-column"
+"""Key of a node config: the device's label column; empty text: the file's last."""
+FEW_LABELS = 5
+"""So many labels may each be on one row."""
 TOLD = ("classes", "feature-columns", "label-column")
 """Settings that the server tells devices with every message."""
 
@@ -99,15 +109,53 @@ def _own_file(node_config: Mapping[str, Any], run_config: Mapping[str, Any]) -> 
     if PARTITION_ID not in node_config:
         return {"problem": "its node config has data-path but no partition-id=0, 1, ..."}
     try:
-        config = FederationConfig.from_mapping({**run_config, "dataset": "devices"})
+        config = settings_of_device(node_config, run_config)
         table = read_device_file(str(node_config[DATA_PATH]), config)
+        if not config.classes:
+            _check_not_of_rows(table)
     except SettingsError as error:
-        return {"problem": str(error)}
+        # What is in a row, and where the file lies, stays here.
+        log.warning("this device's file cannot be used: %s", error)
+        return {"problem": error.told or "its file cannot be used; its own log says why"}
     return {
         "features": list(table.feature_names),
         "classes": list(table.class_names),
         "label": table.label_name,
     }
+
+
+def settings_of_device(node_config: Mapping[str, Any], run_config: Mapping[str, Any]) -> FederationConfig:
+    """Return a run's settings on a device: the label column is its own, where its node config names one.
+
+    Every different label is told to the server, so which column holds them is not the server's to say.
+
+    Raises
+    ------
+    SettingsError
+        One line, where the run wants another column.
+    """
+    config = FederationConfig.from_mapping({**run_config, "dataset": "devices"})
+    if LABEL not in node_config:
+        return config
+    own = str(node_config[LABEL])
+    if config.label_column not in ("", own):
+        line = (
+            f"label-column={shown(config.label_column)}: this device's own is '{shown(own)}', and "
+            "edgefed launch-device --label says which it is"
+        )
+        raise SettingsError(line, line)
+    return config.replace(label_column=own)
+
+
+def _check_not_of_rows(table: Table) -> None:
+    """Refuse a label column that tells rows apart instead of classes."""
+    counts = np.bincount(table.labels, minlength=len(table.class_names))
+    if len(counts) > FEW_LABELS and 2 * int((counts == 1).sum()) > len(counts):
+        line = (
+            f"column '{shown(table.label_name)}': most of its {len(counts)} labels are on one row only, so it names "
+            "rows and no classes; classes lists the labels where that is meant"
+        )
+        raise SettingsError(line, line)
 
 
 def read_introduction(reply: Message) -> Introduction:

@@ -28,6 +28,7 @@ from edgefed.federation.exchange import through_grids
 from edgefed.federation.explanation import collect, keep
 from edgefed.federation.federation import Federation, FederationError
 from edgefed.federation.fleet import Fleet
+from edgefed.federation.places import Places
 from edgefed.federation.query import query
 from edgefed.federation.record import environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds
@@ -49,7 +50,7 @@ def main(grid: Grid, context: Context) -> None:
     """Run one federation by the run config; ``run-folder`` says where it is kept."""
     config = settings_of(context.run_config)
     exchange = through_grids(config.round_timeout)
-    fleet = Fleet(grid, exchange, config)
+    fleet = Fleet(grid, exchange, config, Places.of_server())
     fleet.gather()
     config, data, told = _of_devices(config, fleet) if fleet.of_devices else (*federate(config), {})
     model = model_of(config, data.dataset.features.shape[1], data.dataset.num_classes)

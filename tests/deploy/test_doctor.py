@@ -73,6 +73,15 @@ def test_a_servers_certificate(deployment):
     assert found_by("names", deployment.folder).state == GOOD
 
 
+def test_private_keys_of_devices_that_are_left_on_the_server(deployment):
+    finding = found_by("device keys", deployment.folder)
+    assert (finding.state, "device-0" in finding.found) == (WARN, True)
+    assert finding.mend.endswith("/devices/*/device.key")
+    for path in deployment.folder.glob("devices/*/device.key"):
+        path.unlink()
+    assert "device keys" not in [finding.check for finding in examine(deployment.folder)]
+
+
 def test_clocks():
     assert _clock(2.0).found == "2.0 s behind the server, at most 5 will do"
     assert (_clock(-61.0).state, _clock(-61.0).mend) == (BAD, "sudo timedatectl set-ntp true")

@@ -10,7 +10,7 @@ from email.utils import formatdate
 import pytest
 
 from edgefed.deploy.certificates import make_authority, make_server_certificate
-from edgefed.deploy.handshake import HandshakeError, UnreachableError, shake_hands
+from edgefed.deploy.handshake import HandshakeError, UnreachableError, resolve, shake_hands
 
 HOST = "127.0.0.1"
 
@@ -130,3 +130,8 @@ def test_nobody_there(authority, tmp_path):
         shake_hands("no-such-host.invalid", 1, authority / "ca.crt")
     with serving() as port, pytest.raises(HandshakeError, match=r"none.crt: not a certificate"):
         shake_hands(HOST, port, tmp_path / "none.crt")
+
+
+def test_a_name_that_is_none_cannot_be_resolved():
+    with pytest.raises(UnreachableError, match=r"the name a..b cannot be resolved"):
+        resolve("a..b", 8000)

@@ -140,6 +140,13 @@ def test_the_page_has_this_deployments_own_commands(deployment):
         (["--server", "https://host", "--out", "x"], "expected a host name or an address"),
         (["--server", "host", "--devices", "0", "--out", "x"], "--devices 0: expected 1 to 10000"),
         (["--server", "host", "--port", "70000", "--out", "x"], "--port 70000: expected 1 to 65535"),
+        (["--server", "example.org:8000", "--out", "x"], "without scheme and port"),
+        (["--server", "a..b", "--out", "x"], "expected a host name or an address"),
+        (["--server", f"{'a' * 64}.org", "--out", "x"], "expected a host name or an address"),
+        (["--server", ",", "--out", "x"], "expected a host name or an address"),
+        (["--server", "2001:db8::1,host", "--out", "x"], "a server serves IPv4 alone"),
+        (["--server", "host", "--days", "-3", "--out", "x"], "--days -3: expected 1 to 3650"),
+        (["--server", "host", "--days", "99999999", "--out", "x"], "--days 99999999: expected 1 to 3650"),
         (["--add", "1", "--out", "nowhere"], "nowhere: no deployment.json"),
         (["--server", "host", "--add", "1", "--out", "x"], "give one of"),
         (["--device", "device-0", "--revoke", "device-0", "--out", "x"], "--public-key and --device go together"),
@@ -169,6 +176,26 @@ def test_the_command_makes_adds_and_revokes_and_says_so(tmp_path, monkeypatch, c
     monkeypatch.setattr("sys.argv", ["edgefed", "provision", "--server", "127.0.0.1", "--out", lab])
     assert _exit_code() == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_mistakes_in_a_deployment_that_is_there_are_one_line_and_change_nothing(
+    deployment, tmp_path, monkeypatch, capsys
+):
+    binary, lab = tmp_path / "binary", deployment.folder
+    binary.write_bytes(bytes(range(256)))
+    before = (lab / "deployment.json").read_bytes(), (lab / "server" / "server.crt").read_bytes()
+    for arguments, says in (
+        (["--add", "-1"], "--add -1: expected 1 to 10000"),
+        (["--add", "0"], "--add 0: expected 1 to 10000"),
+        (["--renew", "--days", "99999999"], "--days 99999999: expected 1 to 3650"),
+        (["--public-key", str(binary), "--device", "device-0"], "holds NUL bytes"),
+        (["--public-key", str(tmp_path / "none"), "--device", "device-0"], "no such file"),
+    ):
+        monkeypatch.setattr("sys.argv", ["edgefed", "provision", *arguments, "--out", str(lab)])
+        assert _exit_code() == 2
+        err = capsys.readouterr().err
+        assert (len(err.splitlines()), says in err) == (1, True), err
+    assert before == ((lab / "deployment.json").read_bytes(), (lab / "server" / "server.crt").read_bytes())
 
 
 @pytest.mark.parametrize("name", ["deployment.json", "device.json"])

@@ -5,12 +5,18 @@ import signal
 from types import SimpleNamespace
 
 import pytest
+from flwr.common.config import parse_config_args
 
 from edgefed.cli import _exit_code
+from edgefed.config import FederationConfig
+from edgefed.data.device_file import last_column
+from edgefed.deploy import launch as launching
 from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.provision import provision
-from edgefed.deploy.supernode import Dismissal, Pace, _in_words
+from edgefed.deploy.supernode import Dismissal, Pace, Start, _arguments, _in_words, _same_again
 from edgefed.deploy.worker import APP, KeptClients, Worker
+from edgefed.errors import SettingsError
+from edgefed.federation.federation import FederationError
 
 ROWS = "x,y\n" + "1,a\n2,b\n" * 5
 
@@ -41,6 +47,13 @@ def test_mistakes_are_one_line(device, tmp_path, monkeypatch, capsys):
     lab = tmp_path / "lab"
     code, said = refused(monkeypatch, capsys, "launch-server", lab, "--insecure")
     assert (code, "lets anybody who reaches 0.0.0.0 take part" in said) == (2, True)
+    for host in ("192.168.1.7", "::", "fl.lab.example"):
+        code, said = refused(monkeypatch, capsys, "launch-server", lab, "--host", host)
+        assert (code, f"--host {host}: this machine's own commands reach the server at 127.0.0.1" in said) == (2, True)
+    quoted = tmp_path / 'a"b.csv'
+    quoted.write_text(ROWS)
+    code, said = refused(monkeypatch, capsys, "launch-device", device, "--data", quoted)
+    assert (code, "a path that holds a double quote: rename it" in said) == (2, True)
     (device / "ca.crt").unlink()
     code, said = refused(monkeypatch, capsys, "launch-device", device, "--data", rows)
     assert (code, "copy the device's folder from the server again" in said) == (2, True)
@@ -73,6 +86,31 @@ def test_launch_refuses_what_cannot_be_before_it_asks_the_server(tmp_path, monke
         code, said = refused(monkeypatch, capsys, "launch", lab, *words)
         assert (code, says in said) == (2, True), said
     assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_server_that_goes_away_is_a_failed_run_and_one_that_is_back_in_time_is_not(tmp_path, monkeypatch):
+    now = SimpleNamespace(value=0.0)
+
+    def later(seconds):
+        now.value += seconds
+
+    monkeypatch.setattr(launching, "time", SimpleNamespace(monotonic=lambda: now.value, sleep=later))
+
+    def away(error, until=float("inf")):
+        def status(run):
+            if now.value < until:
+                raise error
+            return "finished", "completed", ""
+
+        return SimpleNamespace(status=status)
+
+    config = FederationConfig(dataset="devices", num_clients=1)
+    for error, says in ((SettingsError("no server"), "went away"), (KeyError(7), "knows nothing of this run any more")):
+        now.value = 0.0
+        with pytest.raises(FederationError, match=f"the server {says}; .* --resume --out {tmp_path} goes on"):
+            launching._watch(away(error), 7, tmp_path, config, False)
+        now.value = 0.0
+        launching._watch(away(error, until=launching.AWAY / 2), 7, tmp_path, config, False)
 
 
 def test_the_longer_nothing_has_come_the_less_often_the_server_is_looked_at(monkeypatch):
@@ -123,6 +161,23 @@ def test_rows_stay_in_memory_until_settings_or_file_change(tmp_path):
     assert kept(context) is not second
 
 
+def failing(error):
+    def app(message, context):
+        raise error
+
+    return app
+
+
+def test_a_devices_label_column_goes_with_it(device, tmp_path):
+    data = tmp_path / "rows.csv"
+    for label, found in (("", "y"), ("x", "x")):
+        start = Start(device, data, label=label)
+        words = _arguments(start, DeviceIdentity.read(device), data, label or last_column(data), None, 1, tmp_path)
+        given = parse_config_args([words[words.index("--node-config") + 1]])
+        assert given["label-column"] == found
+        assert (_same_again(start)[-2:] == ["--label", "x"]) is bool(label)
+
+
 def test_a_worker_runs_no_app_but_edgefeds(monkeypatch):
     from flwr.app import ConfigRecord, Message, RecordDict
 
@@ -133,6 +188,14 @@ def test_a_worker_runs_no_app_but_edgefeds(monkeypatch):
     worker.app = lambda message, context: "answered"
     message = Message(RecordDict({"config": ConfigRecord({"a": 1})}), 1, "query")
     assert worker._reply(message, None, APP) == ("answered", "")
+    # What an exception quotes of a row or names of this machine stays in the device's own log.
+    for error, says in (
+        (SettingsError("/data/rows.csv: row 2: 'abc'", "row 2: not a number"), "SettingsError: row 2: not a number"),
+        (ValueError("patient 7 in /data/rows.csv"), "ValueError: the log of the device says more"),
+    ):
+        worker.app = failing(error)
+        reply, problem = worker._reply(message, None, APP)
+        assert (reply.error.reason, problem) == (says, says)
     reply, problem = worker._reply(message, None, "evil/app")
     assert reply.has_error()
     assert problem == "PermissionError: this device runs edgefed/edgefed alone, the server sent evil/app"

@@ -10,6 +10,7 @@ from federations import apart, trained
 from edgefed.config import FederationConfig, SettingsError, read_settings
 from edgefed.federation.federation import FederationError
 from edgefed.federation.fleet import Fleet
+from edgefed.federation.introduction import _own_file
 from edgefed.runs import Run
 
 
@@ -124,11 +125,11 @@ WRONG = {
     ),
     "a label nobody knows": (
         lambda text: text.replace("virginica", "tulip"),
-        r"device device-2: .*client-2.csv: row \d+, column 'label': not in classes=setosa,versicolor,virginica",
+        r"^device device-2: row \d+, column 'label': a label that is not in classes=setosa,versicolor,virginica$",
     ),
     "text in a number": (
         lambda text: text.replace("\n", "\nabc,1,1,1,setosa\n", 1),
-        r"device device-2: .*client-2.csv: row 2, column 'sepal length \(cm\)': 'abc' is not a number",
+        r"^device device-2: row 2, column 'sepal length \(cm\)': not a number; to leave out every column like it",
     ),
     "another label column": (lambda text: text.replace("label", "kind"), r"device-2: .*label-column=label.*kind"),
 }
@@ -139,9 +140,42 @@ def test_a_file_that_does_not_fit_is_refused_by_the_devices_name(tmp_path, chang
     files = carried(settings(), tmp_path / "shards")
     spoiled(files, 2, change)
 
-    with pytest.raises(FederationError, match=says):
+    with pytest.raises(FederationError, match=says) as raised:
         launch(fleet_of(files, tmp_path / "run"))
+    assert not any(private in str(raised.value) for private in (".csv", str(tmp_path), "tulip", "abc"))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_label_column_is_the_devices_to_say(tmp_path):
+    """Every different label is told: a run that asks for another column would read that column."""
+    files = carried(settings(), tmp_path / "shards")
+    for asked, own, says in (
+        ("petal width (cm)", "label", r"label-column=petal width \(cm\): this device's own is 'label'"),
+        ("label", "", "label-column=label: this device's own is ''"),
+    ):
+        without_test = {"test-path": "", "client-test-fraction": -1.0}
+        grid = fleet_of(files, tmp_path / "run", **{"label-column": asked, "classes": "", **without_test})
+        for node in grid.node_configs.values():
+            node["label-column"] = own
+        with pytest.raises(FederationError, match=f"device device-0: {says}"):
+            launch(grid)
+    grid = fleet_of(files, tmp_path / "run", **{"label-column": ""})
+    for node in grid.node_configs.values():
+        node["label-column"] = "label"
+    launch(grid)
+    assert Run.read(tmp_path / "run").summary["client_updates"] == 9
+
+
+def test_labels_that_name_rows_do_not_leave_a_device(tmp_path):
+    files = carried(settings(), tmp_path / "shards")
+    lines = files.clients[1].read_text().splitlines()
+    named = [f"{line},patient-{number}" for number, line in enumerate(lines[1:])]
+    files.clients[1].write_text("\n".join([f"{lines[0]},patient", *named]) + "\n")
+    said = _own_file(
+        {"partition-id": 1, "data-path": str(files.clients[1])}, {"label-column": "patient", "drop-columns": "label"}
+    )
+    assert list(said) == ["problem"]
+    assert f"column 'patient': most of its {len(named)} labels are on one row only" in said["problem"]
 
 
 def test_a_device_without_a_file_beside_devices_with_one_is_refused(tmp_path):
