@@ -35,6 +35,7 @@ LOG = "edgefed-environment.log"
 MODULES = {
     "imbalanced-learn": "imblearn",
     "import-linter": "importlinter",
+    "mlflow-skinny": "mlflow",
     "pytest-xdist": "xdist",
     "scikit-learn": "sklearn",
 }
@@ -114,7 +115,7 @@ def modules(root: Path, extras: Sequence[str]) -> list[str]:
     for extra in extras:
         requirements += project["optional-dependencies"].get(extra, ())
     names = sorted({re.split(r"[^\w.-]", requirement, maxsplit=1)[0] for requirement in requirements})
-    return [MODULES.get(name, name) for name in names]
+    return [MODULES.get(name, name.replace("-", "_")) for name in names]
 
 
 def missing(python: str | Path, wanted: Sequence[str], home: Path | None) -> list[str]:

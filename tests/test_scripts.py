@@ -209,3 +209,9 @@ def test_a_command_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     forever = [sys.executable, "-c", "import time; time.sleep(600)"]
     with pytest.raises(steps.SetupError, match=r"no end within 0\.1 s"):
         steps.call(forever, tmp_path, tmp_path / "log", {}, limit=0.1)
+
+
+def test_an_environment_that_has_everything_lacks_nothing() -> None:
+    """Else it would be made anew each time a script is called, under whatever runs in it."""
+    wanted = environment.modules(environment.ROOT, ("dev",))
+    assert environment.missing(sys.executable, wanted, None) == []

@@ -13,12 +13,16 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_signal_is_an_interrupt_and_handlers_come_back(number):
-    before = [signal.getsignal(each) for each in NUMBERS], sys.unraisablehook
+    outer = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests are to outlive their terminal
+    try:
+        before = [signal.getsignal(each) for each in NUMBERS], sys.unraisablehook
 
-    with pytest.raises(KeyboardInterrupt), ending_in_order():
-        signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt), ending_in_order():
+            signal.raise_signal(number)
 
-    assert ([signal.getsignal(each) for each in NUMBERS], sys.unraisablehook) == before
+        assert ([signal.getsignal(each) for each in NUMBERS], sys.unraisablehook) == before
+    finally:
+        signal.signal(signal.SIGHUP, outer)
 
 
 def test_a_command_that_was_started_to_outlive_its_terminal_does():
