@@ -21,6 +21,7 @@ CASES = {
     "breast-cancer": {"dataset": "breast-cancer", "hidden": "32-16", "activation": "tanh"},
     "digits": {"dataset": "digits", "hidden": "", "imbalance": "balanced-softmax"},
     "fcube": {"dataset": "fcube", "partition": "natural", "activation": "sigmoid"},
+    "fedprox-synthetic": {"dataset": "fedprox-synthetic", "partition": "natural", "hidden": ""},
     "not scaled": {"standardize": "none"},
     "double precision": {"dtype": "float64", "imbalance": "post-hoc", "long_tail": 10.0},
 }
