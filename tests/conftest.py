@@ -1,9 +1,11 @@
 """What all tests share: warnings are errors, but not those of other packages' imports; one thread for torch.
 
-Hypothesis' examples have no deadline: how long one takes says how busy the machine is.
+Hypothesis' examples have no deadline: how long one takes says how busy the machine is. Signals that whoever started the
+tests has ignored, as a shell does for what it runs in the background, are what they usually are: tests send them.
 """
 
 import gc
+import signal
 import warnings
 
 import hypothesis
@@ -11,6 +13,14 @@ import pytest
 
 hypothesis.settings.register_profile("edgefed", deadline=None)
 hypothesis.settings.load_profile("edgefed")
+
+for _name, _usual in (
+    ("SIGINT", signal.default_int_handler),
+    ("SIGTERM", signal.SIG_DFL),
+    ("SIGHUP", signal.SIG_DFL),
+):
+    if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), _usual)
 
 with warnings.catch_warnings():
     # typer imports names that a newer click has deprecated; Flower imports typer.
