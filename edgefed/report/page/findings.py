@@ -175,7 +175,7 @@ def _differences(found: ComparisonFolder) -> Table:
         Column("Ties", True, f"of {seeds} seeds"),
         Column("Detectable", True, "points"),
         *([Column("Wider interval", True, "points, Nadeau–Bengio")] if wider else []),
-        Column("Rate", True, "picked"),
+        Column("Rate", True, "picked" if found.result.get("tuned") else "the same for all"),
         Column("Finding"),
         *([Column("Needs from clients")] if needs else []),
     ]

@@ -79,8 +79,8 @@ def references(found: ComparisonFolder) -> Section:
         ]
         blocks += [
             Text(
-                "What federating costs, remedy by remedy: the same remedy with all training rows in one place, at its "
-                "own tuned rate."
+                "What federating costs, remedy by remedy: the same remedy with all training rows in one place, its "
+                "rate found as the federated one's is."
             ),
             Table(
                 "pooled",

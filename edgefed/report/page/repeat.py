@@ -153,7 +153,7 @@ def explained(folder: Path | None, title: str) -> Section:
 MEANINGS = {
     "Balanced accuracy": "The mean of the classes' recalls: a rare class counts as much as a common one. It is what "
     "remedies are ranked by, on test rows, after the last round.",
-    "None": "The control: plain federated averaging, no remedy. Its learning rate is tuned like every other's.",
+    "None": "The control: plain federated averaging, no remedy. Its learning rate is found as every other's is.",
     "Seed": "Varies the split, who holds what, which class is rare, the first weights and the order of batches, for "
     "all remedies alike. So remedies are compared in pairs, seed by seed.",
     "95 % interval": "Were all repeated with other seeds, 95 of 100 such intervals would hold the true mean. It is a t "
