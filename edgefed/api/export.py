@@ -46,7 +46,7 @@ def export_onnx(run: Run | str | Path, path: str | Path) -> Path:
         import onnx
         from onnx import TensorProto, helper, numpy_helper
     except ImportError:
-        raise SettingsError("export to onnx needs the extra: pip install '.[export]' in the checkout brings it") from None
+        raise SettingsError("export to onnx needs the extra: pip install 'edgefed[export]'") from None
     run = run if isinstance(run, Run) else Run.read(run)
     features, classes, known = run.manifest["features"], run.manifest["classes"], run.manifest["prediction"]
     constants: list[Any] = []
