@@ -8,17 +8,30 @@ Flower's run config carries; lists are comma- or dash-separated text.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import re
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from edgefed.contradictions import check_together, parsed_options
 from edgefed.errors import SettingsError, read_utf8, shown, unknown
+from edgefed.names import (
+    ACTIVATIONS,
+    COMPRESSIONS,
+    DTYPES,
+    EXPLAIN,
+    FEDPROX_MU,
+    LOSSES,
+    OPTIMIZERS,
+    PARTIAL_WORK,
+    SELECTIONS,
+    STANDARDIZATIONS,
+    STRATEGIES,
+    TRACKING,
+)
 from edgefed.schema import (
     Scalar,
     as_toml,
-    attribute,
     checked,
     choices_of,
     count,
@@ -28,7 +41,6 @@ from edgefed.schema import (
     parsed,
     positive,
     range_in_words,
-    registry,
     setting,
     share,
 )
@@ -44,81 +56,12 @@ __all__ = [
     "app_config_table",
     "catalogue",
     "key_of",
-    "listed",
     "read_settings",
     "schema",
     "unknown",
 ]
 
-ACTIVATIONS = {
-    "relu": "max(0, z)",
-    "tanh": "hyperbolic tangent",
-    "sigmoid": "1 / (1 + exp(-z))",
-}
-LOSSES = {
-    "cross-entropy": "-log softmax(f)_y",
-    "mse": "mean over classes of (softmax(f) - onehot(y))^2",
-    "hinge": "multi-class margin loss: mean over classes of max(0, 1 - f_y + f_j), j != y",
-}
-OPTIMIZERS = {
-    "sgd": "stochastic gradient descent (momentum, weight decay); batch-size 0 makes it batch gradient descent",
-    "adam": "Adam (Kingma & Ba 2015), betas 0.9 and 0.999",
-}
-STRATEGIES = {
-    "fedavg": "weighted average by rows (McMahan et al. 2017), summed in float64",
-    "fedprox": "FedAvg of clients that are pulled back by proximal-mu, 0.1 where unset (Li et al. 2020)",
-    "fedavgm": "FedAvg with momentum on the server (Hsu et al. 2019)",
-    "fedadagrad": "Adagrad on the server (Reddi et al. 2021)",
-    "fedadam": "Adam on the server (Reddi et al. 2021)",
-    "fedyogi": "Yogi on the server (Reddi et al. 2021)",
-    "qfedavg": "fairer: clients with a high loss move the model more (Li et al. 2020)",
-    "scaffold": "control variates take out each client's drift; clients keep state (Karimireddy et al. 2020)",
-    "fednova": "average of directions, whatever number of steps each took (Wang et al. 2020)",
-    "fedmedian": "median of each weight: robust (Yin et al. 2018)",
-    "fedtrimmedavg": "mean of each weight without its extremes, malicious-share at each end: robust (Yin et al. 2018)",
-    "krum": "the update nearest to the others: robust (Blanchard et al. 2017)",
-    "multikrum": "average of the updates nearest to the others: robust (Blanchard et al. 2017)",
-    "bulyan": "mean of each weight's values nearest to the median of those that Krum selects (El Mhamdi et al. 2018)",
-}
-COMPRESSIONS = {
-    "none": "the weights as they are",
-    "float16": "half precision: 2 bytes a number",
-    "int8": "1 byte a number and a scale, rounded at random so that it is right on average (Alistarh et al. 2017)",
-    "top-k": "the largest top-k-share of the numbers; the rest is added to the next update (Stich et al. 2018)",
-}
-SELECTIONS = {
-    "uniform": "every client is as likely as another",
-    "power-of-choice": "of selection-pool times as many, those whose last loss was highest (Cho et al. 2022)",
-    "oort": "by rows times loss, slow clients marked down, new ones tried (after Lai et al. 2021)",
-}
-PARTIAL_WORK = {
-    "drop": "their update is left out, as FedAvg does",
-    "accept": "they send what they got done, as FedProx has it",
-}
-STANDARDIZATIONS = {
-    "federated": "mean and deviation of all clients' rows, from additive statistics in one query round",
-    "local": "each client by its own mean and deviation (the server's rows by the pooled ones)",
-    "none": "features as they are",
-}
-DTYPES = {"float32": "single precision", "float64": "double precision: for checks, slower"}
-TRACKING = {
-    "none": "nowhere: the folder has it all",
-    "tensorboard": "TensorBoard event files in the folder; needs the extra edgefed[tensorboard]",
-    "mlflow": "MLflow: MLFLOW_TRACKING_URI, or else mlflow.db in the folder; needs the extra edgefed[mlflow]",
-}
-EXPLAIN = {
-    "no": "not by the run; edgefed explain asks simulated clients later",
-    "yes": "after the last round, while devices are connected; kept in the run's folder for edgefed explain",
-}
-
-
-#: FedProx's mu where a federation asks for FedProx and for no mu: one of the paper's grid {0.001, 0.01, 0.1, 1}.
-WEIGHS_BY_ITSELF = ("qfedavg", "fedmedian", "fedtrimmedavg", "krum", "bulyan")
-"""Strategies that look at no client's say in the average (``multikrum`` does, among those that it selects)."""
-
-FEDPROX_MU = 0.1
 _SEED_MAX = 2**32 - 1
-_MAX_WIDTH, _MAX_LAYERS, _MAX_HIDDEN_WEIGHTS = 65536, 32, 10**8
 
 
 @dataclass(frozen=True)
@@ -290,7 +233,7 @@ class FederationConfig:
                 object.__setattr__(self, spec.name, checked(spec, getattr(self, spec.name)))
             except SettingsError as error:
                 raise SettingsError(f"{error}{_meant_for(spec, getattr(self, spec.name))}") from None
-        _check_together(self)
+        check_together(self)
 
     # ---- derived
     @property
@@ -331,7 +274,7 @@ class FederationConfig:
     @property
     def options(self) -> dict[str, float]:
         """``imbalance-options`` of the remedy as a dict of numbers, without those that it leaves unsaid."""
-        options = _parse_options(self.imbalance_options)
+        options = parsed_options(self.imbalance_options)
         return {option: value for (whose, option), value in options.items() if whose in ("", self.imbalance)}
 
     # ---- in and out
@@ -389,11 +332,6 @@ def catalogue(key: str) -> dict[str, str]:
     raise SettingsError(f"setting {shown(key)} takes no names")
 
 
-def listed(text: str) -> tuple[str, ...]:
-    """Return the items of comma-separated text."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, Scalar]:
     """Read settings from a TOML file, then apply ``key=value`` texts.
 
@@ -445,171 +383,12 @@ def _read_toml(path: Path) -> dict[str, Scalar]:
     return cast("dict[str, Scalar]", table)
 
 
-def _parse_options(text: str) -> dict[tuple[str, str], float]:
-    """Return numbers by (remedy, option); the remedy is empty where the text names none."""
-    options: dict[tuple[str, str], float] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        remedy, _, option = name.rpartition(".")
-        try:
-            if not equals or (remedy, option) in options:
-                raise ValueError
-            options[remedy, option] = float(value)
-        except ValueError:
-            raise SettingsError(
-                f"imbalance-options={shown(text)}: expected name=number,name=number, each name once; "
-                f"found '{shown(part)}'"
-            ) from None
-    return options
-
-
 def _meant_for(spec: dataclasses.Field[Any], value: Any) -> str:
     """Return a hint where a name is one of another setting's, as ``strategy=focal`` is a remedy; else empty text."""
     for other in dataclasses.fields(FederationConfig):
         if other.name != spec.name and value != "none" and isinstance(value, str) and value in (names_of(other) or ()):
             return f" ({key_of(other.name)}={shown(value)} is there)"
     return ""
-
-
-def _check_together(config: FederationConfig) -> None:
-    """Refuse settings that contradict each other."""
-    _check_hidden(config.hidden)
-    _check_lists(config)
-    synthetic_parameters(config.synthetic)
-    if config.test_fraction + config.validation_fraction >= 1:
-        raise SettingsError(
-            f"test-fraction={config.test_fraction:g} and validation-fraction={config.validation_fraction:g} "
-            "leave no training rows: their sum must be less than 1"
-        )
-    if -1 < config.client_test_fraction < 0:
-        raise SettingsError(
-            f"client-test-fraction={config.client_test_fraction:g}: expected a number, at least 0 and less than 1 "
-            "(or -1: 0.2 on devices and where a CSV's column names clients, else 0)"
-        )
-    if config.optimizer == "adam" and config.momentum:
-        raise SettingsError(f"momentum={config.momentum:g} contradicts optimizer=adam: momentum is a setting of sgd")
-    if config.optimizer == "adam" and config.strategy in ("scaffold", "fednova"):
-        raise SettingsError(f"strategy={config.strategy} contradicts optimizer=adam: its equations are those of sgd")
-    if config.strategy == "scaffold" and config.compression == "top-k":
-        raise SettingsError(
-            "compression=top-k contradicts strategy=scaffold: the server forms control variates from whole updates"
-        )
-    if config.dataset == "csv" and not config.data_path:
-        raise SettingsError("dataset=csv needs data-path: the CSV file to read")
-    _check_columns(config)
-    if config.partition == "natural" and config.dataset == "csv" and not config.client_column:
-        raise SettingsError("partition=natural needs client-column: the CSV column that names each row's client")
-    if not config.device_profiles:
-        parsed_mixture = attribute("edgefed.edge.profiles:parsed_mixture")
-        parsed_mixture(config.devices, attribute("edgefed.edge.profiles:PROFILES"))
-    remedy = registry("edgefed.imbalance:REMEDIES")[config.imbalance]
-    if remedy.reweighs and config.strategy in WEIGHS_BY_ITSELF:
-        raise SettingsError(
-            f"imbalance={config.imbalance} contradicts strategy={config.strategy}: the remedy is each client's say in "
-            "an average, and that strategy gives clients none"
-        )
-    overshoot = config.learning_rate * config.pull
-    if config.strategy in ("scaffold", "fednova") and overshoot >= 2:
-        raise SettingsError(
-            f"strategy={config.strategy}: learning-rate times proximal-mu is {overshoot:g}, expected less than 2: "
-            "beyond that the pull overshoots, and the weight of a client's gradients, which is divided by, reaches 0"
-        )
-    losses = remedy.losses
-    if config.loss not in losses:
-        raise SettingsError(
-            f"imbalance={config.imbalance} contradicts loss={config.loss}: it is defined for "
-            f"{' and '.join(losses)} only"
-        )
-    cohort = max(1, round(config.fraction_train * config.num_clients))
-    if config.min_replies > cohort and config.partition != "natural":
-        raise SettingsError(
-            f"min-replies={config.min_replies}: a round asks {cohort} of num-clients={config.num_clients}, "
-            f"expected at most {cohort}"
-        )
-    _check_options(config)
-
-
-def _check_columns(config: FederationConfig) -> None:
-    """Refuse settings of files where the dataset has none."""
-    files = {"data_path", "label_column", "client_column", "feature_columns", "drop_columns"}
-    belong = {"csv": files, "devices": files | {"test_path"}}.get(config.dataset, set())
-    for spec in dataclasses.fields(config):
-        name, value = spec.name, getattr(config, spec.name)
-        if name in files | {"test_path"} and name not in belong and value:
-            whose = "devices" if name == "test_path" else "csv"
-            raise SettingsError(
-                f"{key_of(name)}={shown(value)} contradicts dataset={config.dataset}: "
-                f"it is a setting of dataset={whose}"
-            )
-
-
-def _check_options(config: FederationConfig) -> None:
-    given = f"imbalance-options={shown(config.imbalance_options)}"
-    options, remedies = _parse_options(config.imbalance_options), registry("edgefed.imbalance:REMEDIES")
-    for (whose, name), value in options.items():
-        owner = whose or config.imbalance
-        if owner not in remedies:
-            raise SettingsError(f"{given}: {unknown('remedy', owner, remedies)}")
-        ranges = remedies[owner].option_ranges
-        if name not in ranges:
-            known = ", ".join(ranges) or "none"
-            raise SettingsError(f"{given}: {owner} has no option '{shown(name)}' (known: {known})")
-        low, high = ranges[name]
-        if not low <= value <= high:
-            raise SettingsError(f"{given}: expected {name} from {low:g} to {high:g}")
-        if not whose and (owner, name) in options:
-            raise SettingsError(f"{given}: '{name}' and '{owner}.{name}' are one option, expected once")
-
-
-def synthetic_parameters(text: str) -> tuple[float, float]:
-    """Return alpha and beta of ``synthetic``; zeros for ``iid``.
-
-    Raises
-    ------
-    SettingsError
-    """
-    if text == "iid":
-        return 0.0, 0.0
-    parts = listed(text)
-    try:
-        alpha, beta = (float(part) for part in parts)
-    except ValueError:
-        alpha = beta = -1.0
-    if not (0 <= alpha <= 100 and 0 <= beta <= 100):
-        raise SettingsError(f"synthetic={shown(text)}: expected alpha,beta from 0 to 100 each, as 1,1; or iid")
-    return alpha, beta
-
-
-def _check_hidden(hidden: str) -> None:
-    widths = hidden.split("-") if hidden else []
-    if not all(re.fullmatch("[0-9]{1,5}", width) and 1 <= int(width) <= _MAX_WIDTH for width in widths):
-        raise SettingsError(
-            f"hidden={shown(hidden)}: expected widths from 1 to {_MAX_WIDTH} joined by dashes (16, 32-16), "
-            "or empty for no hidden layer"
-        )
-    weights = sum(int(fan_in) * int(fan_out) for fan_in, fan_out in itertools.pairwise(widths))
-    if len(widths) > _MAX_LAYERS or weights > _MAX_HIDDEN_WEIGHTS:
-        raise SettingsError(
-            f"hidden={shown(hidden)}: {len(widths)} layers with {weights} weights between them, "
-            f"expected at most {_MAX_LAYERS} layers and {_MAX_HIDDEN_WEIGHTS} weights"
-        )
-
-
-def _check_lists(config: FederationConfig) -> None:
-    for name in ("classes", "feature_columns", "drop_columns"):
-        items = listed(getattr(config, name))
-        twice = next((item for place, item in enumerate(items) if item in items[:place]), None)
-        if twice is not None:
-            raise SettingsError(
-                f"{key_of(name)}={shown(getattr(config, name))}: '{shown(twice)}' stands there twice, expected once"
-            )
-    if len(listed(config.classes)) == 1:
-        raise SettingsError(f"classes={shown(config.classes)}: one class only, expected at least two")
-    for item in listed(config.feature_columns):
-        if item in listed(config.drop_columns):
-            raise SettingsError(
-                f"feature-columns names '{shown(item)}', which drop-columns leaves out: expected in one"
-            )
 
 
 def app_config_table() -> str:

@@ -197,3 +197,8 @@ def as_toml(value: Scalar) -> str:
         return repr(value)
     escaped = (f"\\u{ord(c):04x}" if c < " " or c in '"\\\x7f' else c for c in value)
     return f'"{"".join(escaped)}"'
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Return the items of comma-separated text."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefed.config import FederationConfig, app_config_table, catalogue, listed, read_settings, schema
+from edgefed.config import FederationConfig, app_config_table, catalogue, read_settings, schema
 from edgefed.errors import SettingsError
 from edgefed.learning.losses import LOSSES
 from edgefed.learning.model import ACTIVATIONS
+from edgefed.schema import listed
 
 ROOT = Path(__file__).resolve().parents[1]
 

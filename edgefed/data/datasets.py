@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefed.config import listed, synthetic_parameters
+from edgefed.contradictions import synthetic_parameters
 from edgefed.data.csv_file import read_csv
 from edgefed.errors import SettingsError, shown, unknown
 from edgefed.plugins import Registry
 from edgefed.rng import stream
+from edgefed.schema import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

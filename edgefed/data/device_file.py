@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefed.config import listed
 from edgefed.data.csv_file import Table, read_csv
 from edgefed.data.partition import Partition
 from edgefed.data.shards import Shards, hold_out
 from edgefed.errors import SettingsError, read_utf8, shown
+from edgefed.schema import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

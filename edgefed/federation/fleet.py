@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefed.config import listed
 from edgefed.data.labels import natural_order
 from edgefed.errors import one_line, shown
 from edgefed.federation.federation import FederationError
@@ -18,6 +17,7 @@ from edgefed.federation.messages import Broadcast
 from edgefed.federation.places import Places
 from edgefed.federation.query import admit
 from edgefed.federation.screening import Asked
+from edgefed.schema import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
