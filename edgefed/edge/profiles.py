@@ -211,7 +211,9 @@ def fleet(mixture: str, clients: int, seed: int, spread: float = 0.0, own: str =
     ids = np.arange(clients)
     edges = np.cumsum(list(shares.values()))
     kind = np.searchsorted(edges[:-1] / edges[-1], uniforms(counter_keys(seed, "devices", 0, ids, 0)), side="right")
-    table = {name: np.array([getattr(known[device], name) for device in shares])[kind] for name in _NUMBERS}
+    table = {name: np.array([getattr(known[device], name) for device in shares]) for name in _NUMBERS}
+    # One device alike for all lies in memory once: a cohort of a million is not fetched from all over it.
+    table = {name: np.broadcast_to(row, clients) if len(row) == 1 else row[kind] for name, row in table.items()}
     if spread:
         factor = np.exp(spread * _normals(seed, ids))
         table["flops"] = table["flops"] * factor[:, 0]

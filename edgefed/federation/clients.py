@@ -215,13 +215,17 @@ class Clients:
         # A shard of one class is walked through as it is: drawing anew would only repeat and leave out its rows.
         balance = np.where(((local > 0).sum(1) > 1)[:, None], local, 0) if remedy.balances_batches else None
 
+        count = len(shards)
+
+        # What all have alike lies in memory once: a cohort out of a million clients is not fetched from all over it.
         def column(value: float) -> torch.Tensor:
-            return torch.full((len(shards), 1, 1), value, dtype=dtype, device=self.device)
+            return torch.full((1, 1, 1), value, dtype=dtype, device=self.device).expand(count, 1, 1)
 
         def by_class(values: Floats) -> torch.Tensor:
-            return torch.from_numpy(values).to(self.device, dtype).unsqueeze(1)
+            if count and (values == values[0]).all():
+                values = values[:1]
+            return torch.from_numpy(values).to(self.device, dtype).unsqueeze(1).expand(count, 1, -1)
 
-        count = len(shards)
         return Cohort(
             params=torch.zeros((), dtype=dtype, device=self.device).expand(count, self.model.size),
             features=torch.from_numpy(features).to(self.device, dtype),
@@ -229,8 +233,8 @@ class Clients:
             starts=starts,
             drawn_rows=drawn,
             shard_rows=train.sizes,
-            seeds=np.full(count, config.seed, np.int64),
-            rounds=np.zeros(count, np.int64),
+            seeds=np.broadcast_to(np.int64(config.seed), count),
+            rounds=np.broadcast_to(np.int64(0), count),
             ids=shards.ids,
             hyper=Hyper(
                 learning_rate=column(config.learning_rate),

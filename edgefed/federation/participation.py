@@ -296,9 +296,9 @@ class Participation:
 
     def _cost(self, plan: Round, ids: Ints, steps: Ints) -> tuple[float, Floats, Floats]:
         """Return how long a round took, and each drawn client's seconds at work and joules [cohort]."""
-        counted = np.isin(plan.cohort, ids)
-        taken = np.zeros(len(plan.cohort))
-        taken[np.searchsorted(plan.cohort, ids)] = steps
+        counted, taken = np.zeros(len(plan.cohort), bool), np.zeros(len(plan.cohort))
+        places = np.searchsorted(plan.cohort, ids)
+        counted[places], taken[places] = True, steps
         usual = plan.epochs * self._schedule.steps_per_epoch(self.rows[plan.cohort])
         spent = self._times(plan.cohort, plan.epochs, np.where(counted & (taken > 0), taken, usual))
         if (plan.stopped < 1).any():
