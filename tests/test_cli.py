@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -422,6 +423,13 @@ def test_help_imports_nothing_heavy(tmp_path, arguments):
 
     assert heavy == set()
     assert "Usage: edgefed" in out
+
+
+def test_the_version_is_told_without_importing_what_it_is_of(tmp_path):
+    heavy, out = imported_by("--version", cwd=tmp_path)
+
+    assert heavy == set()
+    assert out == f"edgefed {version('edgefed')} (flwr {version('flwr')}, torch {version('torch')})\n"
 
 
 def test_partitions_are_shown_without_torch(tmp_path):

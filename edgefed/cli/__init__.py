@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
@@ -62,7 +62,6 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="edgefed",
     cls=_Commands,
-    help="Federated edge learning: simulate, compare imbalance remedies, plot, predict.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -70,6 +69,23 @@ app = typer.Typer(
 )
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"edgefed {version('edgefed')} (flwr {version('flwr')}, torch {version('torch')})")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the versions and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Federated edge learning: simulate, compare imbalance remedies, plot, predict."""
 
 
 def main() -> None:
