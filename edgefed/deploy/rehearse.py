@@ -73,7 +73,7 @@ def rehearse(
     say = note if progress else lambda _: None
     with ExitStack() as stack:
         temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgefed-rehearsal-")) if out is None else ""
-        home = new_folder(out, "").resolve() if out is not None else Path(temporary)
+        home = new_folder(out, "", instead="give another folder").resolve() if out is not None else Path(temporary)
         begun = time.monotonic()
         say(f"rehearsal: keys and certificates for {devices} devices, and their rows")
         (home / "shards").mkdir()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.report.folder import RANKED, number, numbers
+from edgefed.report.folder import CUT, RANKED, number, numbers, passes_its_ends, share_interval
 from edgefed.report.page import words
 from edgefed.report.page.answer import arms_of, kind_of, need_of
 from edgefed.report.page.blocks import (
@@ -102,6 +102,8 @@ def tiers(found: ComparisonFolder) -> Section:
         )
         + "The order within a tier is not a finding."
     )
+    if passes_its_ends(arm[RANKED] for arm in found.arms) or passes_its_ends(found.references.values()):
+        caption += f" {CUT}"
     blocks: list[Any] = [Figure([("", "", picture)], caption)]
     if gaps:
         blocks.append(_differences(found))
@@ -114,7 +116,7 @@ def tiers(found: ComparisonFolder) -> Section:
 def _row(arm: dict[str, Any], base: Any) -> Row:
     score, gap = arm[RANKED], arm.get("difference")
     values = 100 * numbers(score["values"])
-    strips: list[Strip | None] = [_strip(score, values)]
+    strips: list[Strip | None] = [_share_strip(score, values)]
     if gap:
         apart = values - 100 * base if base is not None and len(base) == len(values) else np.empty(0)
         p = words.p_value(gap.get("p_holm"))
@@ -124,13 +126,18 @@ def _row(arm: dict[str, Any], base: Any) -> Row:
     return Row(str(arm["name"]), kind_of(arm), tuple(strips))
 
 
+def _share_strip(figure: dict[str, Any], dots: Any) -> Strip:
+    low, high = share_interval(figure)
+    return _strip(figure | {"low": low, "high": high}, dots)
+
+
 def _strip(figure: dict[str, Any], dots: Any, note: str = "") -> Strip:
     mean, low, high = (100 * number(figure.get(key)) for key in ("mean", "low", "high"))
     return Strip(mean, low, high, dots, note)
 
 
 def _reference_row(name: str, figure: dict[str, Any]) -> Row:
-    return Row(name, "reference", (_strip(figure, 100 * numbers(figure.get("values") or [])), None))
+    return Row(name, "reference", (_share_strip(figure, 100 * numbers(figure.get("values") or [])), None))
 
 
 def _tiers_in_words(found: ComparisonFolder) -> str:
