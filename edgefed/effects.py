@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from edgefed.config import FederationConfig
 
 
+NONE = "has no effect here: "
+
+
 class Effect(NamedTuple):
-    """Where a setting has an effect: whether it has under some settings, and in words."""
+    """Where a setting has an effect: whether it has under some settings, and what is said of it where it has none."""
 
     acts: Callable[[FederationConfig], bool]
     said: str
@@ -34,7 +37,7 @@ def _under(setting: str, *values: str) -> Effect:
         return value in values or not _own(setting, value, config) or config.dataset == "devices"
 
     listed = f"{', '.join(values[:-1])} or {values[-1]}" if len(values) > 1 else values[0]
-    return Effect(acts, f"it is for {key_of(setting)}={listed}")
+    return Effect(acts, f"{NONE}it is for {key_of(setting)}={listed}")
 
 
 def _own(setting: str, value: str, config: FederationConfig) -> bool:
@@ -49,13 +52,13 @@ _CLIMB = _under("imbalance", "climb")
 ACTS: dict[str, Effect] = {
     "synthetic": _under("dataset", "fedprox-synthetic"),
     "client_column": _under("partition", "natural")._replace(
-        said="its column is no feature, and nothing else; partition=natural makes its names the clients"
+        said="only leaves its column out of the features here; partition=natural makes its names the clients"
     ),
-    "long_tail_order": Effect(lambda config: config.long_tail > 1, "it is for long-tail of more than 1"),
+    "long_tail_order": Effect(lambda config: config.long_tail > 1, f"{NONE}it is for long-tail of more than 1"),
     "alpha": _under("partition", "dirichlet", "quantity"),
     "classes_per_client": _under("partition", "classes"),
     "shards_per_client": _under("partition", "shards"),
-    "activation": Effect(lambda config: bool(config.hidden), "the model has no hidden layer"),
+    "activation": Effect(lambda config: bool(config.hidden), f"{NONE}the model has no hidden layer"),
     "logit_adjustment_tau": _under("imbalance", "post-hoc", "balanced-softmax"),
     "focal_gamma": _under("imbalance", "focal"),
     "effective_number_beta": _under(
@@ -87,18 +90,17 @@ ACTS: dict[str, Effect] = {
     "qfedavg_q": _under("strategy", "qfedavg"),
     "malicious_share": _under("strategy", "fedtrimmedavg", "krum", "multikrum", "bulyan"),
     "partial_work": Effect(
-        lambda config: config.stragglers > 0 or config.round_deadline > 0, "it is for stragglers or a round-deadline"
+        lambda config: config.stragglers > 0 or config.round_deadline > 0,
+        f"{NONE}it is for stragglers or a round-deadline",
     ),
-    "selection": Effect(
-        lambda config: config.fraction_train < 1, "fraction-train=1 takes everybody: there is nobody to choose from"
-    ),
+    "selection": Effect(lambda config: config.fraction_train < 1, f"{NONE}fraction-train=1 takes everybody"),
     "selection_pool": _under("selection", "power-of-choice"),
     "top_k_share": _under("compression", "top-k"),
 }
 
 
-def without_effect(config: FederationConfig, remedies: Sequence[str] = ()) -> list[str]:
-    """Return a line for each setting that is not at its default and does nothing as the others stand.
+def without_effect(config: FederationConfig, remedies: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Return each setting that is not at its default and does nothing as the others stand: as given, and what is said.
 
     A setting at its default asks for nothing, so whether it was given makes no difference.
 
@@ -113,5 +115,6 @@ def without_effect(config: FederationConfig, remedies: Sequence[str] = ()) -> li
     for spec in dataclasses.fields(config):
         value, effect = getattr(config, spec.name), ACTS.get(spec.name)
         if effect is not None and value != spec.default and not any(effect.acts(view) for view in views):
-            lines.append(f"{key_of(spec.name)}={shown(value)} has no effect here: {effect.said}")
+            given = f"{value:g}" if isinstance(value, float) else shown(value)
+            lines.append((f"{key_of(spec.name)}={given}", effect.said))
     return lines

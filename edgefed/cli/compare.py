@@ -110,7 +110,7 @@ def compare(
         processes=processes,
     )
     from edgefed.report import plot_comparison, write_report
-    from edgefed.report.notes import notes_of_comparison, settings_of_comparison
+    from edgefed.report.notes import idle_settings, notes_of_comparison
 
     folder = result.folder
     assert folder is not None
@@ -118,7 +118,7 @@ def compare(
         print_json(result.result)
     else:
         show_comparison(result.result)
-    for line in [*notes_of_comparison(result.result), *settings_of_comparison(result.result)]:
+    for line in [*notes_of_comparison(result.result), *map(" ".join, idle_settings(result.result))]:
         note(f"note: {line}")
     sys.stdout.flush()  # the result is out before a picture can fail
     pictures = plot_comparison(folder)

@@ -18,6 +18,7 @@ from edgefed.cli.options import (
     settings_of,
 )
 from edgefed.config import SettingsError, read_settings
+from edgefed.effects import without_effect
 from edgefed.terminal import note, print_json, show_run
 
 
@@ -34,7 +35,7 @@ def run(
     """Train one federation on simulated clients."""
     from edgefed import api
     from edgefed.config import FederationConfig
-    from edgefed.report.notes import notes_of_run, settings_of_run
+    from edgefed.report.notes import notes_of_run
 
     given = settings_of(source, settings, label, client)
     if resume and out is not None and not given and (out / "config.toml").is_file():
@@ -50,5 +51,5 @@ def run(
         print_json(done.summary)
     else:
         show_run(done)
-    for line in [*notes_of_run(done), *settings_of_run(done)]:
+    for line in [*notes_of_run(done), *map(" ".join, without_effect(done.config))]:
         note(f"note: {line}")

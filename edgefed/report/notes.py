@@ -23,11 +23,6 @@ def notes_of_run(run: Run) -> list[str]:
     return said + _memory(run)
 
 
-def settings_of_run(run: Run) -> list[str]:
-    """Return the run's settings that had no effect."""
-    return without_effect(run.config)
-
-
 def notes_of_comparison(result: Mapping[str, Any]) -> list[str]:
     """Return classes that some seeds have no test row of."""
     first: dict[str, Any] = next(iter(result.get("strategies") or ()), {})
@@ -41,8 +36,8 @@ def notes_of_comparison(result: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def settings_of_comparison(result: Mapping[str, Any]) -> list[str]:
-    """Return the settings of a comparison that have no effect on any of its remedies."""
+def idle_settings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the settings of a comparison that have no effect on any of its remedies, and what is said of each."""
     try:
         config = FederationConfig.from_mapping(result.get("settings") or {})
         return without_effect(config, [str(arm["name"]) for arm in result.get("strategies") or ()])

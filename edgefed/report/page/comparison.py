@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from edgefed.report.notes import notes_of_comparison, settings_of_comparison
+from edgefed.report.notes import idle_settings, notes_of_comparison
 from edgefed.report.page import words
 from edgefed.report.page.answer import lead, needs, notes, warnings
 from edgefed.report.page.applied import applied
@@ -59,8 +59,8 @@ def comparison_page(found: ComparisonFolder) -> Page:
         terms(found.scope),
     ]
     said = notes(found)
-    said += [f"{line[0].upper()}{line[1:]}." for line in notes_of_comparison(found.result)]
-    said += [f"{line[0].upper()}{line[1:]}." for line in settings_of_comparison(found.result)]
+    said += map(words.sentence, notes_of_comparison(found.result))
+    said += [f"`{setting}` {line}." for setting, line in idle_settings(found.result)]
     if cautions:
         heads = words.listed([head[0].lower() + head[1:] for head, _ in cautions])
         said.append(Markup('<a href="#warnings">Before you rely on this</a>: {}.').format(heads))

@@ -153,7 +153,8 @@ def _differences(found: ComparisonFolder) -> Table:
     lines = []
     for arm in found.arms:
         gap = arm.get("difference")
-        cells = [figure_cell(arm[RANKED])]
+        tier = str(arm.get("tier") or "").removesuffix(" than none").removesuffix(" from none")
+        cells = [Cell(tier, tone="tier"), figure_cell(arm[RANKED])]
         if gap:
             cells += [
                 figure_cell(gap, words.points),
@@ -168,14 +169,12 @@ def _differences(found: ComparisonFolder) -> Table:
             around = words.interval(wide, words.points)
             cells.append(Cell(around, value=number(wide.get("low"))) if around else empty())
         cells.append(Cell(f"{arm['learning_rate']:g}", value=number(arm["learning_rate"])))
-        cells.append(
-            Cell(str(arm.get("tier") or "").removesuffix(" than none").removesuffix(" from none"), tone="tier")
-        )
         if needs:
             cells.append(Cell(need_of(arm), tone="words"))
         lines.append(line_of(arm, cells))
     columns = [
         Column("Remedy"),
+        Column("Finding"),
         Column("Balanced accuracy", True, "%, 95 % interval"),
         Column("Minus none", True, "points, 95 % interval"),
         Column("p", True, "Holm"),
@@ -183,7 +182,6 @@ def _differences(found: ComparisonFolder) -> Table:
         Column("Detectable", True, "points"),
         *([Column("Wider interval", True, "points, Nadeau–Bengio")] if wider else []),
         Column("Rate", True, "picked" if found.result.get("tuned") else "the same for all"),
-        Column("Finding"),
         *([Column("Needs from clients")] if needs else []),
     ]
     family = sum(bool(arm.get("difference")) for arm in found.arms)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LABEL_BYTES, FEATURE_BYTES = 1, 4
 """A row sent as it is: a float32 a feature, and a byte for its class."""
 TITLE = "Moved data against raw data"
+CAUTION = "Weights can give rows away: nothing here hides them from the server"
 EVERYTHING = "everything: each row and its label"
 COUNTED = (
     "Flower's deflated objects as counted, HTTP and TLS left out; those of the rows are "
@@ -40,7 +41,7 @@ def moved(run: Run) -> Section:
     payload = run.summary.get("payload_bytes")
     raw = raw_bytes(run)
     lines = [
-        _line("Weights and updates, all rounds", total - query, _of_training(run)),
+        _line("Weights and updates, all rounds", total - query, f"{_of_training(run)}. {CAUTION}"),
         _line("Query round, once", query, _of_query(run)),
         _line("Instead: every training row, once", raw, f"{EVERYTHING}, to whoever runs the server"),
     ]
@@ -99,7 +100,7 @@ def moved_by_remedy(found: ComparisonFolder) -> Section:
         Column("and in the query round"),
     ]
     caption = f"What a run of each remedy moved, up and down, mean over seeds. Bytes are {COUNTED}."
-    return Section("moved", TITLE, [Table("moved-table", caption, columns, lines)])
+    return Section("moved", TITLE, [Text(f"{CAUTION}."), Table("moved-table", caption, columns, lines)])
 
 
 def _known(run: Run) -> bool:
@@ -131,7 +132,7 @@ def _of_training(run: Run) -> str:
     also = ["its row count and mean loss"]
     if remedy.reweighs:
         also.append("its say in the average")
-    return f"{sent}, {words.listed(also)}. Weights can give rows away: nothing here hides them from the server"
+    return f"{sent}, {words.listed(also)}"
 
 
 def _of_query(run: Run) -> str:

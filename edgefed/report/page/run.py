@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
+from edgefed.effects import without_effect
 from edgefed.report.folder import RANKED, number
-from edgefed.report.notes import notes_of_run, settings_of_run
+from edgefed.report.notes import notes_of_run
 from edgefed.report.page import words
 from edgefed.report.page.applied import applied_in_run
 from edgefed.report.page.blocks import Cell, Column, Figure, Line, Page, Section, Table, Terms, number_cell
@@ -85,7 +86,8 @@ def run_page(run: Run) -> Page:
         sections=sections,
         notes=[
             "One run shows no spread: whether a remedy helps is for a comparison over seeds to say.",
-            *(f"{line[0].upper()}{line[1:]}." for line in [*notes_of_run(run), *settings_of_run(run)]),
+            *(words.sentence(line) for line in notes_of_run(run)),
+            *(f"`{setting}` {said}." for setting, said in without_effect(config)),
         ],
     )
 

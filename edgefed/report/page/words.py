@@ -96,6 +96,11 @@ def interval(figure: Any, say: Any = percent) -> str:
     return f"{say(low)} to {say(high)}"
 
 
+def sentence(line: str) -> str:
+    """Return a line of a log as a sentence."""
+    return f"{line[0].upper()}{line[1:]}."
+
+
 def listed(names: Sequence[str], last: str = "and") -> str:
     """Return names as a list in a sentence."""
     return f" {last} ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
