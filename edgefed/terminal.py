@@ -83,6 +83,9 @@ def show_rehearsal(found: dict[str, Any]) -> None:
         values = (found["test"][name], found["simulation"]["test"][name])
         table.add_row(name.replace("_", " "), *("-" if value is None else f"{value:.4f}" for value in values))
     table.add_row("largest difference in a weight", f"{found['max_weight_difference']:.1e}", "")
+    for way in ("up", "down"):
+        sides = (found["bytes"], found["simulation"]["bytes"])
+        table.add_row(f"bytes {way}", *(str(side[way]) for side in sides))
     table.add_row("seconds a round", f"{found['seconds_per_round']:.2f}", "")
     show(table)
     took, memory = found["seconds"], found["megabytes_a_device"]

@@ -98,7 +98,7 @@ def rehearse(
         "seconds_per_round": round(float(np.mean(seconds)), 3),
         "max_weight_difference": _apart(deployed, simulated),
         "test": deployed.summary["test"],
-        "simulation": {"test": simulated.summary["test"], "model_sha256": simulated.summary["model_sha256"]},
+        "simulation": {key: simulated.summary[key] for key in ("test", "model_sha256", "bytes")},
         "model_sha256": deployed.summary["model_sha256"],
         "bytes": deployed.summary["bytes"],
         "megabytes_a_device": round(max(memory), 1) if all(memory) else None,
