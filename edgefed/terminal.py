@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def show_run(run: Run) -> None:
         missing = "inf" if name == "log_loss" else "-"
         table.add_row(name.replace("_", " "), missing if value is None else f"{value:.4f}")
     for name, value in zip(run.manifest["classes"], summary["test"]["recall"], strict=True):
-        table.add_row(f"recall of {name}", "no rows" if value is None else f"{value:.4f}")
+        table.add_row(f"recall of {name}", "no rows" if value is None or math.isnan(value) else f"{value:.4f}")
     show(table)
     moved = summary["bytes"]
     note(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from edgefed.config import FederationConfig, SettingsError
 from edgefed.edge.memory import least_memory, sizes_in_words, too_small
 from edgefed.edge.profiles import fleet
 from edgefed.effects import without_effect
+from edgefed.report.folder import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 def notes_of_run(run: Run) -> list[str]:
     """Return what is known once a run is finished: classes without a test row, devices that are too small."""
     recall = (run.summary.get("test") or {}).get("recall") or []
-    missing = [str(name) for name, value in zip(run.manifest.get("classes", ()), recall, strict=False) if value is None]
+    named = zip(run.manifest.get("classes", ()), map(number, recall), strict=False)
+    missing = [str(name) for name, value in named if math.isnan(value)]
     said = [f"{_named(missing)}: what averages over classes leaves it out"] if missing else []
     return said + _memory(run)
 
@@ -29,7 +32,7 @@ def notes_of_comparison(result: Mapping[str, Any]) -> list[str]:
     said = []
     for row in first.get("recall") or ():
         values = row.get("values") or ()
-        without = sum(value is None or value != value for value in values)
+        without = sum(math.isnan(number(value)) for value in values)
         if without:
             seeds = "every seed" if without == len(values) else f"{without} of {len(values)} seeds"
             said.append(f"{_named([str(row['class'])])} under {seeds}: there, what averages over classes leaves it out")
