@@ -11,7 +11,7 @@ import dataclasses
 import re
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from edgefed.contradictions import check_together, parsed_options
 from edgefed.errors import SettingsError, read_utf8, shown, unknown
@@ -23,6 +23,7 @@ from edgefed.names import (
     FEDPROX_MU,
     LOSSES,
     OPTIMIZERS,
+    OTHER_NAMES,
     PARTIAL_WORK,
     SELECTIONS,
     STANDARDIZATIONS,
@@ -78,6 +79,14 @@ class FederationConfig:
     >>> FederationConfig(imbalance="balanced-softmax", alpha=0.1).replace(seed=3).seed
     3
     """
+
+    def __new__(cls, *values: Scalar, **settings: Scalar) -> Self:
+        """Refuse a name that is no setting as every other mistake is refused: Python's own line names no other."""
+        known = [spec.name for spec in dataclasses.fields(cls)]
+        for name in settings:
+            if name not in known:
+                raise SettingsError(_unknown_setting(name, known))
+        return super().__new__(cls)
 
     # -- data
     dataset: str = setting("iris", "what to learn from", choices="edgefed.data.datasets:DATASETS")
@@ -290,7 +299,7 @@ class FederationConfig:
         names = {key_of(spec.name): spec.name for spec in dataclasses.fields(cls)}
         for key in values:
             if key not in names:
-                raise SettingsError(unknown("setting", key, names))
+                raise SettingsError(_unknown_setting(key, names))
         return cls(**{names[key]: value for key, value in values.items()})
 
     def to_mapping(self) -> dict[str, Scalar]:
@@ -354,7 +363,7 @@ def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> dict[str,
         if not equals:
             raise SettingsError(f"setting '{shown(text)}': expected key=value")
         if key not in specs:
-            raise SettingsError(unknown("setting", key, specs))
+            raise SettingsError(_unknown_setting(key, specs))
         values[key] = parsed(specs[key], value.strip())
     return values
 
@@ -379,8 +388,17 @@ def _read_toml(path: Path) -> dict[str, Scalar]:
                 raise SettingsError(f"{path}: '{key}' stands outside [tool.flwr.app.config]; move it there")
     for key in table:
         if key not in known:
-            raise SettingsError(f"{path}: {unknown('setting', key, known)}")
+            raise SettingsError(f"{path}: {_unknown_setting(key, known)}")
     return cast("dict[str, Scalar]", table)
+
+
+def _unknown_setting(found: str, known: Iterable[str]) -> str:
+    """Return the line for a name that is no setting: with ours where it is another tool's, else with the nearest."""
+    names = {key_of(name): name for name in known}
+    ours = OTHER_NAMES.get(key_of(found.casefold()), "")
+    return (
+        f"unknown setting '{shown(found)}': did you mean {names[ours]}?" if ours else unknown("setting", found, known)
+    )
 
 
 def _meant_for(spec: dataclasses.Field[Any], value: Any) -> str:

@@ -66,3 +66,40 @@ WEIGHS_BY_ITSELF = ("qfedavg", "fedmedian", "fedtrimmedavg", "krum", "bulyan")
 
 FEDPROX_MU = 0.1
 """FedProx's mu where a federation asks for FedProx and for no mu: of the paper's grid {0.001, 0.01, 0.1, 1}."""
+
+OTHER_NAMES = {
+    "aggregation": "strategy",
+    "algorithm": "strategy",
+    "batch": "batch-size",
+    "beta": "alpha",
+    "client-fraction": "fraction-train",
+    "clients": "num-clients",
+    "comm-round": "num-server-rounds",
+    "csv": "data-path",
+    "data": "data-path",
+    "deadline": "round-deadline",
+    "dirichlet-alpha": "alpha",
+    "dropout": "drop-out",
+    "epochs": "local-epochs",
+    "eta": "learning-rate",
+    "fraction-fit": "fraction-train",
+    "label": "label-column",
+    "layers": "hidden",
+    "lr": "learning-rate",
+    "mu": "proximal-mu",
+    "n-clients": "num-clients",
+    "n-rounds": "num-server-rounds",
+    "num-partitions": "num-clients",
+    "num-rounds": "num-server-rounds",
+    "num-supernodes": "num-clients",
+    "num-users": "num-clients",
+    "random-seed": "seed",
+    "random-state": "seed",
+    "remedy": "imbalance",
+    "rounds": "num-server-rounds",
+    "server-lr": "server-learning-rate",
+    "target": "label-column",
+    "test-size": "test-fraction",
+    "wd": "weight-decay",
+}
+"""What other tools and papers call a setting: a mistake with such a name is pointed to ours."""

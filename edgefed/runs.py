@@ -117,6 +117,7 @@ class Run:
             One line, when the folder is not a finished run or its model does not match its hash.
         """
         folder = Path(folder)
+        _check_is_run(folder)
         manifest = read_json(folder / "manifest.json")
         summary = manifest.get("summary")
         if summary is None:
@@ -140,6 +141,27 @@ class Run:
         if model_hash(weights) != summary["model_sha256"]:
             raise SettingsError(f"{folder / 'model.npz'}: does not match the hash in manifest.json")
         return cls(config, manifest, rounds, weights, folder)
+
+
+def _check_is_run(folder: Path) -> None:
+    """Refuse what is something else than a run's folder, in a line that says what would do."""
+    if folder.is_file():
+        leads = folder.suffix.lower() in (".csv", ".toml")
+        how = f"; edgefed run {folder} makes one" if leads else ""
+        raise SettingsError(f"{folder}: a file, expected a run's folder{how}")
+    if is_folder_of(folder, "run"):
+        return
+    if is_folder_of(folder, "comparison"):
+        first = next(iter(sorted((folder / "federations").glob("*/*/*/manifest.json"))), None)
+        one = f"; or give one of its runs, as {first.parent}" if first else ""
+        best = folder / "best.toml"
+        how = f": edgefed run {best} trains its best as a run" if best.is_file() else ""
+        raise SettingsError(f"{folder}: a comparison of many runs, expected one run's folder{how}{one}")
+    if is_folder_of(folder, "grid"):
+        raise SettingsError(
+            f"{folder}: a grid of comparisons, expected one run's folder: edgefed run "
+            f"{folder / 'blocks'}/…/best.toml trains the best of a block as a run"
+        )
 
 
 class History:
@@ -182,8 +204,12 @@ def _reach(row: Any, path: list[str]) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- files
-def new_folder(wanted: str | Path | None, name: str) -> Path:
+def new_folder(
+    wanted: str | Path | None, name: str, *, instead: str = "give another folder, or --resume to go on"
+) -> Path:
     """Make the folder of a run: the one asked for, or ``runs/NAME``, numbered so that nothing is overwritten.
+
+    ``instead`` is what would do where the folder asked for has something in it.
 
     Raises
     ------
@@ -194,7 +220,7 @@ def new_folder(wanted: str | Path | None, name: str) -> Path:
         if wanted is not None:
             folder = Path(wanted)
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise SettingsError(f"--out {folder}: exists already; give another folder, or --resume to go on")
+                raise SettingsError(f"--out {folder}: exists already; {instead}")
             folder.mkdir(parents=True, exist_ok=True)
             return folder
         number = 1

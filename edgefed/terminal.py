@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def show_run(run: Run) -> None:
         missing = "inf" if name == "log_loss" else "-"
         table.add_row(name.replace("_", " "), missing if value is None else f"{value:.4f}")
     for name, value in zip(run.manifest["classes"], summary["test"]["recall"], strict=True):
-        table.add_row(f"recall of {name}", "no rows" if value is None else f"{value:.4f}")
+        table.add_row(f"recall of {name}", "no rows" if value is None or math.isnan(value) else f"{value:.4f}")
     show(table)
     moved = summary["bytes"]
     note(
@@ -83,6 +84,9 @@ def show_rehearsal(found: dict[str, Any]) -> None:
         values = (found["test"][name], found["simulation"]["test"][name])
         table.add_row(name.replace("_", " "), *("-" if value is None else f"{value:.4f}" for value in values))
     table.add_row("largest difference in a weight", f"{found['max_weight_difference']:.1e}", "")
+    for way in ("up", "down"):
+        sides = (found["bytes"], found["simulation"]["bytes"])
+        table.add_row(f"bytes {way}", *(str(side[way]) for side in sides))
     table.add_row("seconds a round", f"{found['seconds_per_round']:.2f}", "")
     show(table)
     took, memory = found["seconds"], found["megabytes_a_device"]
@@ -92,6 +96,8 @@ def show_rehearsal(found: dict[str, Any]) -> None:
 
 def show_comparison(result: dict[str, Any]) -> None:
     """Print a comparison's table to stdout, what to beware of and what it cost to stderr."""
+    from edgefed.report.folder import CUT, passes_its_ends, references_of
+
     note(f"setting: {result['setting']}")
     table = Table(title=f"Test balanced accuracy, last round: {result['generalises_over']}", caption=result["finding"])
     target = f"rounds to {100 * result['target']:.0f} %"
@@ -100,7 +106,7 @@ def show_comparison(result: dict[str, Any]) -> None:
         table.add_column(title, justify="left" if left else "right", no_wrap=title not in (target, "p (Holm)"))
     for entry in result["strategies"]:
         measure, difference = entry["balanced_accuracy"], entry["difference"]
-        cells = [entry["name"], f"{measure['mean']:.3f}", _interval(measure)]
+        cells = [entry["name"], f"{measure['mean']:.3f}", _share_interval(measure)]
         if difference is None:
             cells += ["", ""]
         else:
@@ -108,11 +114,13 @@ def show_comparison(result: dict[str, Any]) -> None:
         cells += [f"{entry['learning_rate']:g}", _rounds(entry["cost"]["rounds"])]
         table.add_row(*cells, entry["tier"].removesuffix(" than none").removesuffix(" from none"))
     table.add_section()
-    for name, reference in result["references"].items():
-        if reference["measure"] != "balanced_accuracy":
-            continue  # another measure has no place in this column: see the notes
-        table.add_row(f"reference: {name}", f"{reference['mean']:.3f}", _interval(reference))
+    references = references_of(result)
+    for name, reference in references.items():
+        table.add_row(f"reference: {name}", f"{reference['mean']:.3f}", _share_interval(reference))
     show(table, width=None if sys.stdout.isatty() else 140)
+    measures = [entry["balanced_accuracy"] for entry in result["strategies"]]
+    if passes_its_ends([*measures, *references.values()]):
+        note(f"note: {CUT[0].lower()}{CUT[1:-1]}")
     for line in _warnings(result):
         note(line)
     note(f"{result['federations']} federations, {result['client_updates']} client updates in {result['seconds']:.1f} s")
@@ -125,8 +133,11 @@ def _rounds(found: dict[str, Any]) -> str:
     return said if found["reached"] == seeds else f"{said} ({found['reached']}/{seeds})"
 
 
-def _interval(values: dict[str, Any]) -> str:
-    return f"{values['low']:.3f} to {values['high']:.3f}"
+def _share_interval(values: dict[str, Any]) -> str:
+    from edgefed.report.folder import share_interval
+
+    low, high = share_interval(values)
+    return f"{low:.3f} to {high:.3f}"
 
 
 def _warnings(result: dict[str, Any]) -> list[str]:

@@ -24,6 +24,7 @@ from edgefed.cli.look import LISTS, OTHER_LISTS
 from edgefed.config import FederationConfig, catalogue, schema
 from edgefed.data.shards import federate
 from edgefed.edge.profiles import PROFILES
+from edgefed.engines import ENGINES
 from edgefed.federation.clients import Clients
 from edgefed.runs import Run
 
@@ -85,6 +86,8 @@ MISTAKES = {
     "run -s": r"requires an argument",
     "run -s nope": r"setting 'nope': expected key=value",
     "run -s alfa=1": r"unknown setting 'alfa': did you mean alpha\?",
+    "run -s lr=0.1": r"unknown setting 'lr': did you mean learning-rate\?",
+    "run -s Num_Rounds=3": r"unknown setting 'Num_Rounds': did you mean num-server-rounds\?",
     "run --engine batch": r"unknown engine 'batch': did you mean batched\?",
     "run --resume": r"--resume needs --out",
     "run --label y": r"label-column=y contradicts dataset=iris",
@@ -95,6 +98,7 @@ MISTAKES = {
     "compare --seeds x": r"--seeds.*'x' is not a valid integer",
     "compare --strategies none,post-hok": r"unknown strategy 'post-hok': did you mean post-hoc\?",
     "compare --no-tune --tune learning-rate=1": r"--no-tune contradicts --tune",
+    "compare --tune 0.1,1": r"--tune 0\.1,1: which setting\? expected --tune learning-rate=0\.1,1",
     "compare --tune alpha=1": r"--tune alpha=1: expected learning-rate=0\.1,0\.3,1,3",
     "compare --tune learning-rate": r"expected learning-rate=",
     "compare --tune learning-rate=": r"--tune: expected learning rates",
@@ -268,6 +272,79 @@ def test_a_run_that_diverged_is_shown_again(cli):
     assert one_object(out)["test"]["log_loss"] is None
 
 
+def test_settings_without_effect_and_an_idle_client_column_are_told_on_stderr_and_on_the_page(cli):
+    Path("sites.csv").write_bytes(WITH_CLIENTS)
+    given = ("sites.csv", "--label", "y", "-s", "client-column=site", "-s", "num-clients=2", "-s", "focal-gamma=3")
+
+    code, _, err = cli("run", *given, *QUICK, "--out", "run", "--format", "json")
+    assert code == 0
+    notes = [line for line in err.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        "note: client-column=site only leaves its column out of the features here; partition=natural makes its names "
+        "the clients",
+        "note: focal-gamma=3 has no effect here: it is for imbalance=focal",
+    ]
+    assert Run.read("run").manifest["features"] == ["a", "b"]
+    assert cli("report", "run")[0] == 0
+    page = Path("run/report.html").read_text()
+    assert "<code>client-column=site</code> only leaves its column out of the features here" in page
+    assert "<code>focal-gamma=3</code> has no effect here" in page
+    # Asked for what acts, nothing is said.
+    code, _, err = cli("run", "sites.csv", "--label", "y", "--client", "site", *QUICK, "-s", "focal-gamma=2")
+    assert code == 0
+    assert "note:" not in err
+
+
+def test_a_number_of_clients_that_is_given_is_meant_even_at_the_default(cli):
+    Path("sites.csv").write_bytes(WITH_CLIENTS)
+    given = ("sites.csv", "--label", "y", "--client", "site")
+    Path("mine.toml").write_text('dataset = "csv"\ndata-path = "sites.csv"\nlabel-column = "y"\nnum-clients = 10\n')
+
+    for command in ("run", "compare", "partition"):
+        for asked in ((*given, "-s", "num-clients=10"), ("mine.toml", "--client", "site")):
+            code, out, err = cli(command, *asked)
+            assert (code, out) == (2, "")
+            assert err == ("edgefed: num-clients=10 contradicts partition=natural: column 'site' names 3 clients\n"), (
+                command
+            )
+    code, _, err = cli("shards", *given, "-s", "num-clients=10", "--out", "shards")
+    assert (code, "names 3 clients" in err) == (2, True)
+    assert cli("partition", *given)[0] == cli("partition", *given, "-s", "num-clients=3")[0] == 0
+    assert cli("partition", *given, "-s", "num-clients=")[0] == 0
+
+
+def test_a_persons_file_gives_runs_pictures_and_progress_their_name(cli):
+    Path("flowers.csv").write_bytes(GOOD)
+
+    code, _, err = cli("run", "flowers.csv", *QUICK, "-s", "num-clients=2")
+    assert code == 0
+    assert "flowers.csv: round 3/3" in err
+    assert Run.read("runs/flowers-none-seed-0").summary["run"] == "flowers-none-seed-0"
+    code, out, _ = cli("partition", "flowers.csv", "-s", "num-clients=2")
+    assert "flowers.csv, dirichlet: training rows" in " ".join(out.split())
+
+
+def test_a_class_without_a_test_row_is_told_of(cli):
+    """Five rows of the rare class of 85, three test rows: not one is of it."""
+    rows = [f"{n % 7},{n % 5},{'common' if n < 40 else 'other' if n < 80 else 'rare'}" for n in range(85)]
+    Path("mine.csv").write_text("\n".join(["a,b,y", *rows]) + "\n")
+    settings = ("-s", "test-fraction=0.03", "-s", "validation-fraction=0.03", "-s", "num-clients=2")
+
+    code, out, err = cli("run", "mine.csv", *QUICK, *settings, "--out", "run")
+    assert code == 0
+    assert re.search(r"recall of rare +no rows", out)
+    line = "no test row of rare: what averages over classes leaves it out"
+    assert f"note: {line}\n" in err
+    assert cli("report", "run")[0] == 0
+    assert f"N{line[1:]}." in Path("run/report.html").read_text()
+
+    code, out, err = cli("compare", "mine.csv", "--strategies", "focal", "--seeds", "2", "--no-tune", *QUICK, *settings)
+    assert code == 0
+    line = "no test row of rare under every seed: there, what averages over classes leaves it out"
+    assert f"note: {line}\n" in err
+    assert f"N{line[1:]}." in Path("runs/compare-mine/report.html").read_text()
+
+
 # ---------------------------------------------------------------------------------------------- compare
 COMPARE = ("compare", "--strategies", "none,class-weights,random-oversampling", "--seeds", "5", "--no-tune")
 
@@ -297,6 +374,43 @@ def test_compare_as_text_names_every_remedy_and_the_references(cli):
         assert name in out
     assert "runs/compare-iris/best.toml" in err
     assert cli("run", "runs/compare-iris/best.toml", *QUICK)[0] == 0
+    # A comparison is not a run: what would do is in the line.
+    for command in (("predict", "rows.csv"), ("export",)):
+        code, out, err = cli(command[0], "runs/compare-iris", *command[1:])
+        assert (code, out) == (2, "")
+        assert re.fullmatch(
+            r"edgefed: runs/compare-iris: a comparison of many runs, expected one run's folder: edgefed run "
+            r"runs/compare-iris/best\.toml trains its best as a run; or give one of its runs, as "
+            r"runs/compare-iris/federations/none/rate-0\.1/seed-0\n",
+            err,
+        )
+
+
+def test_a_reference_that_another_one_equals_is_not_in_the_table(cli):
+    """Without a tail, rows before the tail are the rows."""
+    asked = ("compare", "--strategies", "focal", "--seeds", "2", "--no-tune", *QUICK)
+
+    code, out, _ = cli(*asked, "-s", "long-tail=1")
+    assert code == 0
+    assert "reference: pooled " in out
+    assert "pooled-before-tail" not in out
+
+
+def test_the_best_of_a_comparison_of_a_persons_own_clients_runs_as_it_is(cli):
+    Path("sites.csv").write_bytes(WITH_CLIENTS)
+    given = ("sites.csv", "--label", "y", "--client", "site", *QUICK)
+
+    assert cli("compare", *given, "--strategies", "focal", "--seeds", "2", "--no-tune", "--out", "c")[0] == 0
+    assert cli("run", "c/best.toml", "--out", "best")[0] == 0
+    assert Run.read("best").config.num_clients == 3
+
+
+def test_what_is_no_run_is_named_with_what_would_do(cli):
+    Path("sites.csv").write_bytes(WITH_CLIENTS)
+    for command in (("predict", "sites.csv", "sites.csv"), ("export", "sites.csv"), ("explain", "sites.csv")):
+        code, out, err = cli(*command)
+        assert (code, out) == (2, "")
+        assert err == "edgefed: sites.csv: a file, expected a run's folder; edgefed run sites.csv makes one\n"
 
 
 # ---------------------------------------------------------------------------------------------- the rest
@@ -358,6 +472,28 @@ def test_predict_classifies_the_rows_of_a_file(cli):
     np.testing.assert_allclose(found, expected, atol=5.1e-7)
 
 
+def test_an_empty_cell_is_filled_where_the_run_knows_its_mean(cli):
+    lines = GOOD.decode().splitlines()
+    Path("whole.csv").write_text("\n".join(lines) + "\n")
+    Path("holes.csv").write_text("\n".join([*lines, ",2,u"]) + "\n")
+    Path("new.csv").write_text("a,b\n,2\n")
+    assert cli("run", "whole.csv", *QUICK, "-s", "num-clients=2", "--out", "refuses")[0] == 0
+    assert cli("run", "holes.csv", *QUICK, "-s", "num-clients=2", "-s", "missing=mean", "--out", "fills")[0] == 0
+
+    code, out, err = cli("predict", "refuses", "new.csv")
+    assert (code, out) == (2, "")
+    assert err == (
+        "edgefed: new.csv: row 2, column 'a': empty cell; the run had missing=refuse, so fill the cell, or train a run "
+        "with -s missing=mean to predict from\n"
+    )
+    code, out, _ = cli("predict", "fills", "new.csv")
+    assert code == 0
+    mean = Run.read("fills").manifest["prediction"]["mean"][0]
+    (filled,) = csv.DictReader(io.StringIO(out))
+    (expected,) = api.predict("fills", np.array([[mean, 2.0]]))
+    assert [float(filled[name]) for name in "uvw"] == pytest.approx(expected, abs=2e-6)
+
+
 def test_a_file_that_cannot_be_predicted_prints_no_header(cli):
     cli("run", *QUICK, "--out", "run")
     Path("rows.csv").write_text("a,b\n1,2\n")
@@ -388,15 +524,13 @@ def test_every_list_names_what_the_setting_takes(cli, what):
     if what == "settings":
         expected = [key for key, *_ in schema()]
     elif what == "engines":
-        expected = ["batched", "sequential", "ray"]
+        expected = list(ENGINES)
     elif what == "devices":
         expected = list(PROFILES)
     else:
         expected = list(catalogue(LISTS[what]))
-    listed = {line.split(" ")[0] for line in out.splitlines()}
-    assert expected
-    # A name that is wider than its column goes on in the next line.
-    assert [name for name in expected if name not in listed and name not in out.replace("\n", "")] == []
+    # No terminal here: a line an entry, whatever its length, below the heads.
+    assert [line.split(" ")[0] for line in out.splitlines()[1:]] == expected
 
 
 # ---------------------------------------------------------------------------------------------- real processes

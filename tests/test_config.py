@@ -16,6 +16,7 @@ from edgefed.config import FederationConfig, app_config_table, catalogue, read_s
 from edgefed.errors import SettingsError
 from edgefed.learning.losses import LOSSES
 from edgefed.learning.model import ACTIVATIONS
+from edgefed.names import OTHER_NAMES
 from edgefed.schema import listed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -324,6 +325,25 @@ def test_to_toml_gives_back_any_number(alpha: float, seed: int) -> None:
 
 
 # ---- checks
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("datset", "dataset"), ("learning-rate", "learning_rate"), ("lr", "learning_rate"), ("n_clients", "num_clients")],
+)
+def test_a_name_that_is_no_setting_is_a_mistake_like_any_other(name: str, nearest: str) -> None:
+    for make in (FederationConfig, FederationConfig().replace):
+        with pytest.raises(SettingsError, match=f"^unknown setting '{name}': did you mean {nearest}\\?$"):
+            make(**{name: 1})
+
+
+def test_other_tools_names_point_to_settings_and_are_none() -> None:
+    known = FederationConfig().to_mapping()
+    assert set(OTHER_NAMES.values()) <= set(known)
+    assert set(OTHER_NAMES).isdisjoint(known)
+    for other, ours in OTHER_NAMES.items():
+        with pytest.raises(SettingsError, match=f"did you mean {ours}\\?$"):
+            read_settings(None, [f"{other}=1"])
+
+
 def test_a_copy_is_checked_again() -> None:
     with pytest.raises(SettingsError, match="alpha=-1"):
         FederationConfig().replace(alpha=-1)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+NO_MEANS = "the run had missing=refuse, so fill the cell, or train a run with -s missing=mean to predict from"
+
+
 def load_model(run: Run | str | Path) -> torch.nn.Sequential:
     """Return a run's model as an ordinary ``torch.nn.Sequential`` with its trained weights.
 
@@ -40,6 +43,7 @@ def predict(run: Run | str | Path, rows: NDArray[np.floating] | str | Path) -> N
     ----------
     run : Run or path
     rows : ndarray [rows, features] in the run's own units and feature order, or a CSV file with those columns
+        NaN, and where the run had ``missing=mean`` an empty cell, is filled with the feature's federated mean.
 
     Raises
     ------
@@ -50,7 +54,8 @@ def predict(run: Run | str | Path, rows: NDArray[np.floating] | str | Path) -> N
     known, names = run.manifest["prediction"], run.manifest["features"]
     mean, scale, shift = (np.array(known[key], np.float64) for key in ("mean", "scale", "logit_shift"))
     if not isinstance(rows, np.ndarray):
-        rows = read_feature_rows(rows, names, allow_missing=run.config.missing == "mean")
+        filled = run.config.missing == "mean"
+        rows = read_feature_rows(rows, names, allow_missing=filled, else_said=NO_MEANS)
     if rows.ndim != 2 or rows.shape[1] != len(names):
         raise SettingsError(f"rows of shape {rows.shape}: expected [rows, {len(names)}] features {', '.join(names)}")
     # Features pass through float32 as the training rows did.

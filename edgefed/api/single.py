@@ -106,7 +106,7 @@ def run(
     begun = time.perf_counter()
     left = config.num_server_rounds - federation.round
     with (
-        shown(progress, left, config.dataset) as show,
+        shown(progress, left, config.data_name) as show,
         resumable(folder),
         tracked(config, folder, opening, federation.history) as track,
     ):
@@ -123,7 +123,7 @@ def run(
         with log or nullcontext():
             run_rounds([federation], trainer.exchange)
         seconds = time.perf_counter() - begun + (log.earlier_seconds if log is not None else 0.0)
-        title = folder.name if folder is not None else config.dataset
+        title = folder.name if folder is not None else config.data_name
         done = finished_run(federation, opening, title, seconds, folder)
         if log is not None:
             if config.explain == "yes":  # before the run counts as finished: nothing would ask again

@@ -18,6 +18,7 @@ from edgefed.cli.options import (
     Resume,
     Settings,
     Source,
+    checked_settings,
     settings_of,
 )
 from edgefed.config import SettingsError, read_settings
@@ -74,7 +75,8 @@ def compare(
     work, wanted = None, _grid(grid or (), settings or (), out if resume else None)
     if resume and out is not None and not (given or strategies or seeds or tune or no_tune):
         work = kept_plan(out)  # the folder says what it was
-    config = work.base if work else comparison_defaults(given | {key: values[0] for key, values in wanted.items()})
+    first = given | {key: values[0] for key, values in wanted.items()}
+    config = work.base if work else checked_settings(comparison_defaults(first), given)
     arms = work.arms if work else strategies or DEFAULT_ARMS
     count = len(work.seeds) if work else DEFAULT_SEEDS if seeds is None else seeds
     rates = _rates(tune, no_tune) if work is None else work.rates if work.tuned else None
@@ -108,6 +110,7 @@ def compare(
         processes=processes,
     )
     from edgefed.report import plot_comparison, write_report
+    from edgefed.report.notes import idle_settings, notes_of_comparison
 
     folder = result.folder
     assert folder is not None
@@ -115,6 +118,8 @@ def compare(
         print_json(result.result)
     else:
         show_comparison(result.result)
+    for line in [*notes_of_comparison(result.result), *map(" ".join, idle_settings(result.result))]:
+        note(f"note: {line}")
     sys.stdout.flush()  # the result is out before a picture can fail
     pictures = plot_comparison(folder)
     note(f"pictures: {pictures[0].parent}" if pictures else "")
@@ -172,9 +177,19 @@ def _rates(tune: str, no_tune: bool) -> tuple[float, ...] | None:
     if not tune:
         return DEFAULT_RATES
     key, equals, values = tune.partition("=")
+    if not equals and _numbers(key):
+        raise SettingsError(f"--tune {tune}: which setting? expected --tune learning-rate={tune}")
     if not equals or key.strip() != "learning-rate":
         raise SettingsError(f"--tune {tune}: expected learning-rate=0.1,0.3,1,3")
     try:
         return tuple(float(value) for value in values.split(",") if value.strip())
     except ValueError:
         raise SettingsError(f"--tune {tune}: expected numbers, as learning-rate=0.1,0.3,1,3") from None
+
+
+def _numbers(text: str) -> bool:
+    """Return whether text is numbers with commas between them."""
+    try:
+        return bool([float(part) for part in text.split(",")])
+    except ValueError:
+        return False

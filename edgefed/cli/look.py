@@ -10,7 +10,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from edgefed.cli.options import Client, Format, Label, OutputFormat, Settings, Source, settings_of
+from edgefed.cli.options import (
+    Client,
+    Format,
+    Label,
+    OutputFormat,
+    Settings,
+    Source,
+    checked_settings,
+    settings_of,
+)
 from edgefed.config import SettingsError, catalogue, schema
 from edgefed.terminal import note, print_json, show
 
@@ -27,18 +36,19 @@ def partition(
     from edgefed.config import FederationConfig
     from edgefed.data.shards import federate
 
-    config, data = federate(FederationConfig.from_mapping(settings_of(source, settings, label, client)))
+    given = settings_of(source, settings, label, client)
+    config, data = federate(checked_settings(FederationConfig.from_mapping(given), given))
     counts, names = data.class_counts, data.dataset.class_names
     if plot is not None:
         from edgefed.report import plot_shards
 
-        title = f"{config.dataset}, {config.partition}"
+        title = f"{config.data_name}, {config.partition}"
         plot_shards(counts, names, plot, title=title, client_names=data.dataset.client_names)
     if output is Format.json:
         shards = [dict(zip(names, row, strict=True)) for row in counts.tolist()]
         print_json({"partition": config.partition, "clients": len(counts), "classes": list(names), "shards": shards})
         return
-    table = Table(title=f"{config.dataset}, {config.partition}: training rows by client and class")
+    table = Table(title=f"{config.data_name}, {config.partition}: training rows by client and class")
     for title in ("client", *names, "rows"):
         table.add_column(title, justify="right")
     for position, row in enumerate(counts.tolist()):
@@ -112,6 +122,8 @@ LISTS = {
     "selections": "selection",
     "compressions": "compression",
 }
+UNWRAPPED = 1000
+"""Characters that a line of a list may have where no terminal is: one entry a line, for grep and awk."""
 OTHER_LISTS = ("engines", "devices", "settings")
 
 
@@ -139,4 +151,4 @@ def list_names(
         from edgefed.config import unknown
 
         raise SettingsError(unknown("list", what, [*LISTS, *OTHER_LISTS]))
-    show(table)
+    show(table, width=None if sys.stdout.isatty() else UNWRAPPED)

@@ -11,7 +11,9 @@ import typer
 from edgefed.config import SettingsError, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from edgefed.config import FederationConfig
 
 
 class Format(StrEnum):
@@ -57,3 +59,19 @@ def settings_of(source: str | None, overrides: Sequence[str] | None, label: str,
     if client:
         given |= {"client-column": client, "partition": "natural"}
     return given | read_settings(None, overrides or ())
+
+
+def checked_settings(config: FederationConfig, given: Mapping[str, Any]) -> FederationConfig:
+    """Return settings whose number of clients, where it was given, is the one that ``partition=natural`` finds.
+
+    Raises
+    ------
+    SettingsError
+        Where it is another, be it the default.
+    """
+    if config.partition == "natural" and given.get("num-clients", "") != "":
+        from edgefed.data.datasets import load
+        from edgefed.data.shards import check_clients
+
+        check_clients(config, load(config))
+    return config

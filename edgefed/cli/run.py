@@ -14,10 +14,12 @@ from edgefed.cli.options import (
     Resume,
     Settings,
     Source,
+    checked_settings,
     settings_of,
 )
 from edgefed.config import SettingsError, read_settings
-from edgefed.terminal import print_json, show_run
+from edgefed.effects import without_effect
+from edgefed.terminal import note, print_json, show_run
 
 
 def run(
@@ -33,12 +35,13 @@ def run(
     """Train one federation on simulated clients."""
     from edgefed import api
     from edgefed.config import FederationConfig
+    from edgefed.report.notes import notes_of_run
 
     given = settings_of(source, settings, label, client)
     if resume and out is not None and not given and (out / "config.toml").is_file():
         given = read_settings(out / "config.toml")  # the folder says what it was
-    config = FederationConfig.from_mapping(given)
-    name = f"{config.dataset}-{config.imbalance}-seed-{config.seed}"
+    config = checked_settings(FederationConfig.from_mapping(given), given)
+    name = f"{Path(config.data_name).stem or config.dataset}-{config.imbalance}-seed-{config.seed}"
     if config.run_folder:
         if out is not None and out != Path(config.run_folder):
             raise SettingsError(f"--out {out} contradicts run-folder={config.run_folder}: give one of them")
@@ -48,3 +51,5 @@ def run(
         print_json(done.summary)
     else:
         show_run(done)
+    for line in [*notes_of_run(done), *map(" ".join, without_effect(done.config))]:
+        note(f"note: {line}")

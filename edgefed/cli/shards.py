@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgefed.cli.options import Client, Label, Settings, Source, settings_of
+from edgefed.cli.options import Client, Label, Settings, Source, checked_settings, settings_of
 from edgefed.terminal import note
 
 
@@ -24,8 +24,9 @@ def shards(
     from edgefed.data.shards import federate
     from edgefed.runs import new_folder
 
-    config, data = federate(FederationConfig.from_mapping(settings_of(source, settings, label, client)))
-    files = write_shards(config, data, new_folder(out, ""))
+    given = settings_of(source, settings, label, client)
+    config, data = federate(checked_settings(FederationConfig.from_mapping(given), given))
+    files = write_shards(config, data, new_folder(out, "", instead="give another folder"))
     for path in (*files.clients, files.test, files.settings):
         typer.echo(str(path))
     if len(data.split.dropped):

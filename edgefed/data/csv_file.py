@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Wider tables than this are a mistake (a transposed file) or a job for another tool.
 MAX_COLUMNS = 10_000
+MEANS_FILL = "missing=mean fills it with the feature's mean"
+"""What would do where a cell is empty."""
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -106,8 +108,18 @@ def read_csv(
     )
 
 
-def read_feature_rows(path: str | Path, names: Sequence[str], *, allow_missing: bool) -> NDArray[np.float32]:
+def read_feature_rows(
+    path: str | Path, names: Sequence[str], *, allow_missing: bool, else_said: str = MEANS_FILL
+) -> NDArray[np.float32]:
     """Read named feature columns of a CSV file [rows, features]; other columns are passed over.
+
+    Parameters
+    ----------
+    path : path
+    names : sequence of str
+    allow_missing : bool
+        Read an empty cell as NaN; else it is refused, and ``else_said`` is what would do.
+    else_said : str
 
     Raises
     ------
@@ -119,7 +131,8 @@ def read_feature_rows(path: str | Path, names: Sequence[str], *, allow_missing: 
     for name in names:
         if name not in header:
             _refuse(path, f"no column '{shown(name)}', which the model learned from")
-    return _features(path, header, rows, [header.index(name) for name in names], allow_missing)
+    columns = [header.index(name) for name in names]
+    return _features(path, header, rows, columns, allow_missing, else_said=else_said)
 
 
 def _refuse(path: Path, line: str, told: str = "") -> NoReturn:
@@ -224,6 +237,7 @@ def _features(
     columns: list[int],
     allow_missing: bool,
     dropped: Sequence[str] = (),
+    else_said: str = MEANS_FILL,
 ) -> NDArray[np.float32]:
     values = np.empty((len(rows), len(columns)), np.float32)
     for position, (line, row) in enumerate(rows):
@@ -232,7 +246,7 @@ def _features(
         except ValueError:
             texts = [*dropped, *(header[column] for column in columns if _holds_text(rows, column))]
             for column in columns:
-                _explain(path, line, header[column], row[column], allow_missing, texts)
+                _explain(path, line, header[column], row[column], allow_missing, texts, else_said)
             raise
     return values
 
@@ -254,7 +268,9 @@ def _number(text: str, allow_missing: bool) -> float:
     raise ValueError(text)
 
 
-def _explain(path: Path, line: int, column: str, text: str, allow_missing: bool, texts: list[str]) -> None:
+def _explain(
+    path: Path, line: int, column: str, text: str, allow_missing: bool, texts: list[str], else_said: str
+) -> None:
     """Refuse a cell that is no number, in words; ``texts`` are the columns to leave out: they hold nothing but text."""
     try:
         _number(text, allow_missing)
@@ -262,8 +278,7 @@ def _explain(path: Path, line: int, column: str, text: str, allow_missing: bool,
         where, text = f"row {line}, column '{shown(column)}'", text.strip()
         if is_missing(text):
             found = f"'{text}' for an empty cell" if text else "empty cell"
-            said = f"{where}: {found}; missing=mean fills it with the feature's mean"
-            _refuse(path, said, f"{where}: empty cell; missing=mean fills it with the feature's mean")
+            _refuse(path, f"{where}: {found}; {else_said}", f"{where}: empty cell; {else_said}")
         if text == column:
             said = f"{where}: the column's name again, expected a number; remove the repeated header line"
             _refuse(path, said, said)

@@ -110,16 +110,29 @@ def federate(config: FederationConfig, dataset: Dataset | None = None) -> tuple[
 def _natural_settings(config: FederationConfig, dataset: Dataset) -> FederationConfig:
     if config.partition != "natural" or dataset.clients is None:
         return config
-    found, default = len(dataset.client_names), type(config).num_clients
-    whose = f"column '{config.client_column}'" if config.dataset == "csv" else f"dataset={config.dataset}"
-    if config.num_clients not in (found, default):
-        raise SettingsError(
-            f"num-clients={config.num_clients} contradicts partition=natural: {whose} names {found} clients"
-        )
+    if config.num_clients != type(config).num_clients:
+        check_clients(config, dataset)
     # A person's own clients are judged on rows of their own; a benchmark's rows are shared out as its paper says.
     own_rows = 0.2 if config.dataset == "csv" else 0.0
     asked = config.client_test_fraction
-    return config.replace(num_clients=found, client_test_fraction=own_rows if asked < 0 else asked)
+    return config.replace(num_clients=len(dataset.client_names), client_test_fraction=own_rows if asked < 0 else asked)
+
+
+def check_clients(config: FederationConfig, dataset: Dataset) -> None:
+    """Refuse another number of clients than ``partition=natural`` finds.
+
+    :func:`federate` takes a number at its default as unsaid: whoever knows that it was given asks here.
+
+    Raises
+    ------
+    SettingsError
+    """
+    found = len(dataset.client_names)
+    if config.partition == "natural" and dataset.clients is not None and config.num_clients != found:
+        whose = f"column '{config.client_column}'" if config.dataset == "csv" else f"dataset={config.dataset}"
+        raise SettingsError(
+            f"num-clients={config.num_clients} contradicts partition=natural: {whose} names {found} clients"
+        )
 
 
 def hold_out(

@@ -68,7 +68,12 @@ def provision(
         raise SettingsError(f"--devices {devices}: expected 1 to {MOST_DEVICES}")
     if not 1 <= port <= 65535:
         raise SettingsError(f"--port {port}: expected 1 to 65535")
-    folder = new_folder(folder, "")
+    if (folder / "deployment.json").is_file():
+        raise SettingsError(
+            f"--out {folder}: a deployment exists already: --add, --revoke, --public-key or --renew in place of "
+            "--server changes it; another folder makes another one"
+        )
+    folder = new_folder(folder, "", instead="give another folder")
     folder.chmod(0o700)
     deployment = Deployment(folder, tuple(names), port, ())
     for part in ("ca", "server", "devices"):

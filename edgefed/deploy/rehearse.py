@@ -73,7 +73,7 @@ def rehearse(
     say = note if progress else lambda _: None
     with ExitStack() as stack:
         temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgefed-rehearsal-")) if out is None else ""
-        home = new_folder(out, "").resolve() if out is not None else Path(temporary)
+        home = new_folder(out, "", instead="give another folder").resolve() if out is not None else Path(temporary)
         begun = time.monotonic()
         say(f"rehearsal: keys and certificates for {devices} devices, and their rows")
         (home / "shards").mkdir()
@@ -98,7 +98,7 @@ def rehearse(
         "seconds_per_round": round(float(np.mean(seconds)), 3),
         "max_weight_difference": _apart(deployed, simulated),
         "test": deployed.summary["test"],
-        "simulation": {"test": simulated.summary["test"], "model_sha256": simulated.summary["model_sha256"]},
+        "simulation": {key: simulated.summary[key] for key in ("test", "model_sha256", "bytes")},
         "model_sha256": deployed.summary["model_sha256"],
         "bytes": deployed.summary["bytes"],
         "megabytes_a_device": round(max(memory), 1) if all(memory) else None,

@@ -32,7 +32,7 @@ class Profile:
     flops : float
         Operations a second in training, single precision.
     memory : float
-        Bytes. Noted alone: nothing is refused for not fitting.
+        Bytes. Nothing is refused for not fitting; a note says what cannot (:mod:`edgefed.edge.memory`).
     down, up : float
         Bits a second.
     latency : float

@@ -22,6 +22,10 @@ class Band:
     low: Floats
     high: Floats
 
+    def within(self, least: float, most: float) -> Band:
+        """Return the band cut at values that what it is of cannot pass."""
+        return Band(self.mean, np.clip(self.low, least, most), np.clip(self.high, least, most))
+
 
 def band(values: Floats) -> Band:
     """Return mean and 95 % t interval, mean +- t_{n-1} s / sqrt(n), of each column over its finite values.

@@ -11,6 +11,7 @@ from edgefed.config import SettingsError
 from edgefed.runs import EXPLANATION, EXPLANATION_HOME, SELECTION, Run, is_folder_of, read_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -83,16 +84,8 @@ class ComparisonFolder:
 
     @property
     def references(self) -> dict[str, dict[str, Any]]:
-        """The references that are measured as the remedies are: another measure has no place on their axis.
-
-        Without a tail, rows before the tail thinned them are the same rows: that reference is left out.
-        """
-        known: dict[str, dict[str, Any]] = self.result.get("references") or {}
-        found = {name: figure for name, figure in known.items() if figure.get("measure", RANKED) == RANKED}
-        twin, pooled = found.get("pooled-before-tail"), found.get("pooled")
-        if twin is not None and pooled is not None and twin.get("values") == pooled.get("values"):
-            del found["pooled-before-tail"]
-        return found
+        """The references that are measured as the remedies are: :func:`references_of`."""
+        return references_of(self.result)
 
     @property
     def seeds(self) -> list[int]:
@@ -109,6 +102,19 @@ class ComparisonFolder:
     def dataset(self) -> str:
         """Name of the dataset, or of a person's file."""
         return next(iter(self.runs.values()))[0].config.data_name
+
+
+def references_of(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a comparison's references that are measured as its remedies are: another measure has no place there.
+
+    Without a tail, rows before the tail thinned them are the same rows: that reference is left out.
+    """
+    known: dict[str, dict[str, Any]] = result.get("references") or {}
+    found = {name: figure for name, figure in known.items() if figure.get("measure", RANKED) == RANKED}
+    twin, pooled = found.get("pooled-before-tail"), found.get("pooled")
+    if twin is not None and pooled is not None and twin.get("values") == pooled.get("values"):
+        del found["pooled-before-tail"]
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +176,24 @@ class ExplanationFolder:
         """What a dot stands for."""
         over, clients = str(self.result["interval_over"]), self.result["by_client"]["clients"]
         return over if over == "seeds" or clients <= DOTS else f"the {DOTS} clients with the most rows"
+
+
+def share_interval(figure: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the ends of the interval of a share, from 0 to 1: a t interval may pass them, the share cannot.
+
+    What is cut off holds no possible value, so the interval covers what it covered; nan where there is none.
+    """
+    low, high = np.clip(np.array([number(figure.get("low")), number(figure.get("high"))]), 0, 1).tolist()
+    return low, high
+
+
+def passes_its_ends(figures: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether the interval of any share goes below 0 or above 1."""
+    return any(number(figure.get("low")) < 0 or number(figure.get("high")) > 1 for figure in figures)
+
+
+CUT = "Intervals of shares are cut at 0 and 100 %, which a t interval may pass."
+"""Said where one is."""
 
 
 def numbers(values: Any) -> NDArray[np.float64]:

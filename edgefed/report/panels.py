@@ -112,7 +112,7 @@ def _sheet(found: ComparisonFolder, measure: _Measure) -> Figure | None:
             axes.axhline(0, color=INK, linewidth=0.9, linestyle="--")
         elif beside is not None:
             draw_line(axes, rounds, band(beside).mean, color=INK, linestyle="--", linewidth=1, zorder=3)
-        _draw_band(axes, rounds, band(drawn[arm["name"]]))
+        _draw_band(axes, rounds, _band(drawn[arm["name"]], measure))
         _name(axes, arm, band(drawn[arm["name"]]).mean, found, measure)
         light_grid(axes, "y")
     for spare in grid.flat[len(shown) :]:
@@ -146,6 +146,11 @@ def _drawn(found: ComparisonFolder, measure: _Measure) -> dict[str, Floats]:
     return {arm: sample for arm, sample in values.items() if np.isfinite(sample).any()}
 
 
+def _band(sample: Floats, measure: _Measure) -> Band:
+    """Return mean and interval by round; that of a share is cut at 0 and 100 %."""
+    return band(sample).within(0, 100) if measure is _ACCURACY else band(sample)
+
+
 def _draw_band(axes: Axes, rounds: Floats, line: Band) -> None:
     there = np.isfinite(line.low)
     axes.fill_between(rounds[there], line.low[there], line.high[there], color=BLUE, alpha=0.22, linewidth=0)
@@ -158,7 +163,7 @@ def _limit(axes: Axes, samples: Sequence[Floats], measure: _Measure) -> bool:
     """Set the shared y limits to what the seeds reach, and return whether that cuts a band."""
     reach, inner = [], []
     for sample in samples:
-        around = band(sample)
+        around = _band(sample, measure)
         edges = np.concatenate([around.low, around.high, around.mean])
         edges = edges[np.isfinite(edges)]
         reach.append(edges)

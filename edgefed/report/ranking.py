@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from edgefed.report.folder import CONTROL, RANKED, number, numbers
+from edgefed.report.folder import CONTROL, CUT, RANKED, number, numbers, passes_its_ends, share_interval
 from edgefed.report.style import (
     BLUE,
     GREY,
@@ -113,8 +113,8 @@ def _arm_rows(found: ComparisonFolder) -> list[_Row]:
             _Row(
                 name=arm["name"],
                 mean=100 * number(score["mean"]),
-                low=100 * number(score["low"]),
-                high=100 * number(score["high"]),
+                low=_ends(score)[0],
+                high=_ends(score)[1],
                 values=values,
                 words=tier + _p_value(gap),
                 colour=colour,
@@ -124,6 +124,11 @@ def _arm_rows(found: ComparisonFolder) -> list[_Row]:
             )
         )
     return rows
+
+
+def _ends(score: dict[str, Any]) -> tuple[float, float]:
+    low, high = share_interval(score)
+    return 100 * low, 100 * high
 
 
 def _gap(gap: dict[str, Any] | None) -> tuple[float, float, float] | None:
@@ -142,8 +147,8 @@ def _reference_rows(found: ComparisonFolder) -> list[_Row]:
         _Row(
             name=name,
             mean=100 * number(score["mean"]),
-            low=100 * number(score["low"]),
-            high=100 * number(score["high"]),
+            low=_ends(score)[0],
+            high=_ends(score)[1],
             values=100 * numbers(score["values"]),
             words=REFERENCES.get(name, ""),
             marker="s",
@@ -313,6 +318,8 @@ def _words(found: ComparisonFolder, arms: Sequence[_Row], compared: bool) -> str
             f"permutation tests, p adjusted by Holm's method for {family} contrast{'s' if family > 1 else ''}; the "
             "intervals are not adjusted. The order is not a finding."
         )
+    if passes_its_ends(figure[RANKED] for figure in found.arms) or passes_its_ends(found.references.values()):
+        parts.append(CUT)
     if found.references:
         parts.append("Squares: references, not federations.")
     return " ".join([*parts, found.scope])

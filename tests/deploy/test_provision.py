@@ -175,7 +175,14 @@ def test_the_command_makes_adds_and_revokes_and_says_so(tmp_path, monkeypatch, c
         assert says in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", ["edgefed", "provision", "--server", "127.0.0.1", "--out", lab])
     assert _exit_code() == 2
-    assert "exists already" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"--out {lab}: a deployment exists already: --add, --revoke, --public-key or --renew" in said
+    assert "--resume" not in said
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("mine")
+    monkeypatch.setattr("sys.argv", ["edgefed", "provision", "--server", "127.0.0.1", "--out", str(tmp_path / "other")])
+    assert _exit_code() == 2
+    assert capsys.readouterr().err.endswith("other: exists already; give another folder\n")
 
 
 def test_mistakes_in_a_deployment_that_is_there_are_one_line_and_change_nothing(

@@ -30,6 +30,10 @@ RUN = """
                     found.append(int(entry))
         return found
 
+    STRATEGIES = {
+        "scaffold": {"fraction_train": 0.5, "drop_out": 0.2},
+        "fednova": {"stragglers": 0.5, "partial_work": "accept", "compression": "int8"},
+    }
     killed = []
 
     def kill_one(federation):
@@ -41,7 +45,17 @@ RUN = """
     config = FederationConfig(num_server_rounds=4, imbalance="random-oversampling")
     batched = edgefed.run(config)
     dealt_out = edgefed.run(config, engine="ray", on_round=kill_one)
+    strategies = {}
+    for strategy, changes in STRATEGIES.items():
+        config = FederationConfig(num_server_rounds=4, strategy=strategy, **changes)
+        strategies[strategy] = [
+            [found.summary["model_sha256"], found.summary["bytes"], found.manifest["edge"]]
+            for found in (edgefed.run(config), edgefed.run(config, engine="ray"))
+        ]
+    plain = edgefed.run(FederationConfig(num_server_rounds=4))
     print(json.dumps({
+        "strategies": strategies,
+        "plain": plain.summary["model_sha256"],
         "killed": len(killed),
         "batched": batched.summary["model_sha256"],
         "ray": dealt_out.summary["model_sha256"],
@@ -70,11 +84,15 @@ EXPLAINED = """
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds the workers to kill in /proc")  # noqa: PTH112
-def test_a_killed_worker_costs_time_and_no_bit():
+def test_a_killed_worker_costs_time_and_no_bit_and_strategies_end_alike():
     result = printed(RUN)
     assert result["killed"] == 1
     assert result["ray"] == result["batched"]
     assert result["bytes"]
+    # Clients with a state of their own, clients that stop early: in the same session, since a cluster takes seconds.
+    for strategy, (batched, dealt_out) in result["strategies"].items():
+        assert dealt_out == batched, strategy
+        assert batched[0] != result["plain"]
 
 
 def test_clients_on_ray_say_the_same_of_a_model_to_the_bit():

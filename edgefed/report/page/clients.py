@@ -133,6 +133,7 @@ def taking_part(run: Run) -> Section:
             part["loss"], part["rows"] = row["train_loss"], int(row["rows"] or 0)
     except (OSError, ValueError, TypeError, csv.Error):
         return Section("clients", title, [])
+    costs = _costs(run)
     keys = sorted(parts, key=lambda key: (-parts[key]["rows"], key))[:LISTED]
     lines = [
         Line(
@@ -145,6 +146,7 @@ def taking_part(run: Run) -> Section:
                 number_cell(parts[key]["rounds"], words.count),
                 number_cell(parts[key]["steps"], words.count),
                 number_cell(float(parts[key]["loss"]) if parts[key]["loss"] else None, words.plain),
+                *(costs.get(key, [empty()] * 3) if costs else []),
                 number_cell(parts[key]["refused"], words.count),
             ]
         )
@@ -157,6 +159,11 @@ def taking_part(run: Run) -> Section:
         Column("Rounds", True, f"of {len(run.rounds)}"),
         Column("Local steps", True, "in all"),
         Column("Training loss", True, "its last"),
+        *(
+            [Column("Device"), Column("At work", True, "modelled, in all"), Column("Energy", True, "modelled, in all")]
+            if costs
+            else []
+        ),
         Column("Not counted", True, "refused, lost, late"),
     ]
     table_block = Table(
@@ -168,6 +175,22 @@ def taking_part(run: Run) -> Section:
         look="tall",
     )
     return Section("clients", title, [*_holders(run), table_block])
+
+
+def _costs(run: Run) -> dict[str, list[Cell]]:
+    """Return each client's device, modelled seconds at work and joules, by its number; nothing on real devices."""
+    edge = run.manifest.get("edge") or {}
+    if run.config.dataset == "devices" or not {"kind", "devices", "busy_seconds", "joules"} <= edge.keys():
+        return {}
+    columns = zip(edge["kind"], edge["busy_seconds"], edge["joules"], strict=True)
+    return {
+        str(client): [
+            Cell(str(edge["devices"][kind]), tone="words"),
+            number_cell(busy, words.seconds),
+            number_cell(joules, words.energy),
+        ]
+        for client, (kind, busy, joules) in enumerate(columns)
+    }
 
 
 def _holders(run: Run) -> list[Text]:

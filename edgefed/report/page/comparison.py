@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from edgefed.report.notes import idle_settings, notes_of_comparison
 from edgefed.report.page import words
 from edgefed.report.page.answer import lead, needs, notes, warnings
 from edgefed.report.page.applied import applied
@@ -16,6 +16,7 @@ from edgefed.report.page.clients import shards
 from edgefed.report.page.cost import cost
 from edgefed.report.page.findings import measures, tiers
 from edgefed.report.page.learning import curves, rates
+from edgefed.report.page.moved import moved_by_remedy
 from edgefed.report.page.references import references
 from edgefed.report.page.repeat import compare_command, explained, repeat, terms
 from edgefed.runs import read_json
@@ -38,6 +39,7 @@ def comparison_page(found: ComparisonFolder) -> Page:
         shards(first, f"under seed {found.seeds[0]}, the first of {len(found.seeds)}"),
         applied(found),
         cost(found),
+        moved_by_remedy(found),
         orders(found),
         references(found),
         Section(
@@ -57,6 +59,8 @@ def comparison_page(found: ComparisonFolder) -> Page:
         terms(found.scope),
     ]
     said = notes(found)
+    said += map(words.sentence, notes_of_comparison(found.result))
+    said += [f"`{setting}` {line}." for setting, line in idle_settings(found.result)]
     if cautions:
         heads = words.listed([head[0].lower() + head[1:] for head, _ in cautions])
         said.append(Markup('<a href="#warnings">Before you rely on this</a>: {}.').format(heads))
@@ -74,7 +78,7 @@ def comparison_page(found: ComparisonFolder) -> Page:
 def data_name(found: ComparisonFolder) -> str:
     """Return the dataset's name; a person's CSV goes by its file name."""
     config = next(iter(found.runs.values()))[0].config
-    return Path(config.data_path).name if config.dataset == "csv" else str(config.dataset)
+    return config.data_name
 
 
 def _facts(found: ComparisonFolder) -> list[tuple[str, str]]:

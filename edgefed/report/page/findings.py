@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.report.folder import RANKED, number, numbers
+from edgefed.report.folder import CUT, RANKED, number, numbers, passes_its_ends, share_interval
 from edgefed.report.page import words
 from edgefed.report.page.answer import arms_of, kind_of, need_of
 from edgefed.report.page.blocks import (
@@ -102,6 +102,8 @@ def tiers(found: ComparisonFolder) -> Section:
         )
         + "The order within a tier is not a finding."
     )
+    if passes_its_ends(arm[RANKED] for arm in found.arms) or passes_its_ends(found.references.values()):
+        caption += f" {CUT}"
     blocks: list[Any] = [Figure([("", "", picture)], caption)]
     if gaps:
         blocks.append(_differences(found))
@@ -114,7 +116,7 @@ def tiers(found: ComparisonFolder) -> Section:
 def _row(arm: dict[str, Any], base: Any) -> Row:
     score, gap = arm[RANKED], arm.get("difference")
     values = 100 * numbers(score["values"])
-    strips: list[Strip | None] = [_strip(score, values)]
+    strips: list[Strip | None] = [_share_strip(score, values)]
     if gap:
         apart = values - 100 * base if base is not None and len(base) == len(values) else np.empty(0)
         p = words.p_value(gap.get("p_holm"))
@@ -124,13 +126,18 @@ def _row(arm: dict[str, Any], base: Any) -> Row:
     return Row(str(arm["name"]), kind_of(arm), tuple(strips))
 
 
+def _share_strip(figure: dict[str, Any], dots: Any) -> Strip:
+    low, high = share_interval(figure)
+    return _strip(figure | {"low": low, "high": high}, dots)
+
+
 def _strip(figure: dict[str, Any], dots: Any, note: str = "") -> Strip:
     mean, low, high = (100 * number(figure.get(key)) for key in ("mean", "low", "high"))
     return Strip(mean, low, high, dots, note)
 
 
 def _reference_row(name: str, figure: dict[str, Any]) -> Row:
-    return Row(name, "reference", (_strip(figure, 100 * numbers(figure.get("values") or [])), None))
+    return Row(name, "reference", (_share_strip(figure, 100 * numbers(figure.get("values") or [])), None))
 
 
 def _tiers_in_words(found: ComparisonFolder) -> str:
@@ -146,7 +153,8 @@ def _differences(found: ComparisonFolder) -> Table:
     lines = []
     for arm in found.arms:
         gap = arm.get("difference")
-        cells = [figure_cell(arm[RANKED])]
+        tier = str(arm.get("tier") or "").removesuffix(" than none").removesuffix(" from none")
+        cells = [Cell(tier, tone="tier"), figure_cell(arm[RANKED])]
         if gap:
             cells += [
                 figure_cell(gap, words.points),
@@ -161,14 +169,12 @@ def _differences(found: ComparisonFolder) -> Table:
             around = words.interval(wide, words.points)
             cells.append(Cell(around, value=number(wide.get("low"))) if around else empty())
         cells.append(Cell(f"{arm['learning_rate']:g}", value=number(arm["learning_rate"])))
-        cells.append(
-            Cell(str(arm.get("tier") or "").removesuffix(" than none").removesuffix(" from none"), tone="tier")
-        )
         if needs:
             cells.append(Cell(need_of(arm), tone="words"))
         lines.append(line_of(arm, cells))
     columns = [
         Column("Remedy"),
+        Column("Finding"),
         Column("Balanced accuracy", True, "%, 95 % interval"),
         Column("Minus none", True, "points, 95 % interval"),
         Column("p", True, "Holm"),
@@ -176,7 +182,6 @@ def _differences(found: ComparisonFolder) -> Table:
         Column("Detectable", True, "points"),
         *([Column("Wider interval", True, "points, Nadeau–Bengio")] if wider else []),
         Column("Rate", True, "picked" if found.result.get("tuned") else "the same for all"),
-        Column("Finding"),
         *([Column("Needs from clients")] if needs else []),
     ]
     family = sum(bool(arm.get("difference")) for arm in found.arms)

@@ -223,7 +223,7 @@ def arm_looks(names: Sequence[str]) -> dict[str, str]:
 
 
 def _curve(runs: Sequence[Run], name: str, look: str, label: str, shown: bool) -> Line:
-    around = band(100 * np.array([of_each_round(run, name) for run in runs]))
+    around = band(100 * np.array([of_each_round(run, name) for run in runs])).within(0, 100)
     return Line(look, around.mean, around.low, around.high, label, shown)
 
 

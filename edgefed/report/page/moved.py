@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Any
 from edgefed.imbalance import REMEDIES
 from edgefed.report.folder import number
 from edgefed.report.page import words
-from edgefed.report.page.blocks import Cell, Column, Line, Section, Table, Text, number_cell
+from edgefed.report.page.blocks import Cell, Column, Line, Section, Table, Text, empty, number_cell
+from edgefed.report.page.findings import line_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgefed.report.folder import ComparisonFolder
     from edgefed.runs import Run
 
 LABEL_BYTES, FEATURE_BYTES = 1, 4
 """A row sent as it is: a float32 a feature, and a byte for its class."""
+TITLE = "Moved data against raw data"
+CAUTION = "Weights can give rows away: nothing here hides them from the server"
+EVERYTHING = "everything: each row and its label"
+COUNTED = (
+    "Flower's deflated objects as counted, HTTP and TLS left out; those of the rows are "
+    f"{FEATURE_BYTES} a feature and {LABEL_BYTES} a label, without headers"
+)
 
 
 def raw_bytes(run: Run) -> int:
@@ -24,25 +35,18 @@ def raw_bytes(run: Run) -> int:
 
 def moved(run: Run) -> Section:
     """Return the section of a run, empty where its folder does not say what was moved."""
-    summary, manifest = run.summary, run.manifest
-    if "bytes" not in summary or "rows" not in manifest or "query_bytes" not in manifest:
-        return Section("moved", "Moved data against raw data", [])
-    query = sum(manifest["query_bytes"].values())
-    total = sum(summary["bytes"].values())
-    payload = summary.get("payload_bytes")
+    if not _known(run):
+        return Section("moved", TITLE, [])
+    total, query = _moved_by(run)
+    payload = run.summary.get("payload_bytes")
     raw = raw_bytes(run)
     lines = [
-        _line("Weights and updates, all rounds", total - query, _of_training(run)),
+        _line("Weights and updates, all rounds", total - query, f"{_of_training(run)}. {CAUTION}"),
         _line("Query round, once", query, _of_query(run)),
-        _line(
-            "Instead: every training row, once", raw, "everything: each row and its label, to whoever runs the server"
-        ),
+        _line("Instead: every training row, once", raw, f"{EVERYTHING}, to whoever runs the server"),
     ]
     columns = [Column("What is sent"), Column("Bytes", True), Column("What the server learns by it")]
-    caption = (
-        "Bytes of the first two are Flower's deflated objects as counted, HTTP and TLS left out; those of the rows are "
-        f"{FEATURE_BYTES} a feature and {LABEL_BYTES} a label, without headers."
-    )
+    caption = f"Bytes of the first two are {COUNTED}."
     times = total / raw if raw else float("nan")
     compared = (
         f"Federated training moved {times:.3g} times what the rows themselves weigh"
@@ -60,9 +64,56 @@ def moved(run: Run) -> Section:
             f"Of what the rounds moved, {words.size(arrays)} ({words.percent(share)} %) are numbers of the model; the "
             "rest is names, shapes and headers" + (", which outweigh them at this size." if share < 0.5 else ".")
         )
-    return Section(
-        "moved", "Moved data against raw data", [Text(" ".join(said)), Table("moved-table", caption, columns, lines)]
+    return Section("moved", TITLE, [Text(" ".join(said)), Table("moved-table", caption, columns, lines)])
+
+
+def moved_by_remedy(found: ComparisonFolder) -> Section:
+    """Return the section of a comparison: a line a remedy, means over seeds; empty where runs do not say."""
+    if not all(_known(run) for runs in found.runs.values() for run in runs):
+        return Section("moved", TITLE, [])
+    raw = _mean([raw_bytes(run) for run in next(iter(found.runs.values()))])
+    lines = []
+    for arm in found.arms:
+        runs = found.runs[arm["name"]]
+        total, query = (_mean(column) for column in zip(*map(_moved_by, runs), strict=True))
+        cells = [
+            number_cell(total - query, words.size),
+            number_cell(query, words.size),
+            number_cell(total / raw if raw else None, lambda value: f"{number(value):.3g}"),
+            Cell(_of_training(runs[0]), tone="words"),
+            Cell(_of_query(runs[0]), tone="words"),
+        ]
+        lines.append(line_of(arm, cells))
+    everything = [number_cell(raw, words.size), empty(""), number_cell(1.0, lambda value: f"{value:.0f}")]
+    lines.append(
+        Line(
+            [Cell("Instead: every training row", tone="total"), *everything, Cell(EVERYTHING, tone="words"), empty("")],
+            look="foot",
+        )
     )
+    columns = [
+        Column("Remedy"),
+        Column("Rounds", True, "weights and updates"),
+        Column("Query round", True, "once"),
+        Column("Times the rows", True),
+        Column("What the server learns in the rounds"),
+        Column("and in the query round"),
+    ]
+    caption = f"What a run of each remedy moved, up and down, mean over seeds. Bytes are {COUNTED}."
+    return Section("moved", TITLE, [Text(f"{CAUTION}."), Table("moved-table", caption, columns, lines)])
+
+
+def _known(run: Run) -> bool:
+    return "bytes" in run.summary and {"rows", "query_bytes", "features"} <= run.manifest.keys()
+
+
+def _moved_by(run: Run) -> tuple[int, int]:
+    """Return the bytes of a run in all, and those of its query round."""
+    return sum(run.summary["bytes"].values()), sum(run.manifest["query_bytes"].values())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _line(what: str, size: float, reveals: str) -> Line:
@@ -81,7 +132,7 @@ def _of_training(run: Run) -> str:
     also = ["its row count and mean loss"]
     if remedy.reweighs:
         also.append("its say in the average")
-    return f"{sent}, {words.listed(also)}. Weights can give rows away: nothing here hides them from the server"
+    return f"{sent}, {words.listed(also)}"
 
 
 def _of_query(run: Run) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 
+from edgefed.effects import without_effect
 from edgefed.report.folder import RANKED, number
+from edgefed.report.notes import notes_of_run
 from edgefed.report.page import words
 from edgefed.report.page.applied import applied_in_run
 from edgefed.report.page.blocks import Cell, Column, Figure, Line, Page, Section, Table, Terms, number_cell
@@ -42,7 +43,7 @@ TERMS = (
 def run_page(run: Run) -> Page:
     """Return the page of a finished run; a section whose figures the folder does not have is left out."""
     config, summary = run.config, run.summary
-    data = Path(config.data_path).name if config.dataset == "csv" else config.dataset
+    data = config.data_name
     test = summary.get("test") or {}
     lead = []
     if test.get(RANKED) is not None:
@@ -83,7 +84,11 @@ def run_page(run: Run) -> Page:
         lead=lead,
         facts=[(name, value) for name, value in facts if value and value != words.NOTHING],
         sections=sections,
-        notes=["One run shows no spread: whether a remedy helps is for a comparison over seeds to say."],
+        notes=[
+            "One run shows no spread: whether a remedy helps is for a comparison over seeds to say.",
+            *(words.sentence(line) for line in notes_of_run(run)),
+            *(f"`{setting}` {said}." for setting, said in without_effect(config)),
+        ],
     )
 
 

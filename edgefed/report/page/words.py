@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from edgefed.report.folder import number
+from edgefed.report.folder import number, share_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,11 +89,16 @@ def energy(value: Any) -> str:
 
 
 def interval(figure: Any, say: Any = percent) -> str:
-    """Return the interval of a figure over seeds; empty where it has none."""
-    low, high = figure.get("low"), figure.get("high")
+    """Return the interval of a figure over seeds, a share's cut at 0 and 100 %; empty where it has none."""
+    low, high = share_interval(figure) if say is percent else (figure.get("low"), figure.get("high"))
     if not (math.isfinite(number(low)) and math.isfinite(number(high))):
         return ""
     return f"{say(low)} to {say(high)}"
+
+
+def sentence(line: str) -> str:
+    """Return a line of a log as a sentence."""
+    return f"{line[0].upper()}{line[1:]}."
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:
