@@ -56,9 +56,29 @@ def show_run(run: Run) -> None:
     modelled = summary["modelled"]
     if config.dataset != "devices":  # real ones took the time that they took
         note(f"on {config.devices}, modelled: {modelled['seconds']:.3g} s, {modelled['joules']:.3g} J")
+    for line in privacy_lines(summary.get("privacy")):
+        note(line)
     if config.long_tail > 1:
         note("accuracy, macro F1, log loss and brier stand at the data's own class mix, before the long tail")
     note(f"folder: {run.folder}; edgefed plot {run.folder} draws it")
+
+
+def privacy_lines(account: dict[str, Any] | None) -> list[str]:
+    """Return what a run's account promises, in lines; none where it has no noise."""
+    if account is None:
+        return []
+    lines = []
+    if account["epsilon"] is not None:
+        lines.append(
+            f"privacy: epsilon {account['epsilon']:.4g} at delta {account['delta']:.3g} for a client "
+            f"({account['releases']} releases, noise {account['noise_multiplier']:g}, clipping norm "
+            f"{account['clipping_norm']:g}, {account['cohort']} clients a round)"
+        )
+    if account["histogram"]:
+        lines.append(f"privacy: epsilon {account['histogram']['epsilon']:g} for a row, of the class counts alone")
+    lines += [f"warning: {account['says']}"] if account["says"] else []
+    lines += [f"assumes: {line}" for line in account["assumes"]]
+    return lines + [f"not covered: {line}" for line in account["leaves_out"]]
 
 
 def show_devices(rows: Sequence[dict[str, Any]]) -> None:

@@ -111,6 +111,7 @@ LISTS = {
     "standardizations": "standardize",
     "selections": "selection",
     "compressions": "compression",
+    "privacy": "privacy",
 }
 OTHER_LISTS = ("engines", "devices", "settings")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefed.data.datasets import DATASETS, fingerprint
 from edgefed.data.partition import PARTITIONS
+from edgefed.federation.account import account
 from edgefed.federation.federation import clients_test
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.training import Execution
@@ -121,6 +122,9 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
         },
         "model_sha256": model_hash(weights),
     }
+    promised = account(federation)
+    if promised is not None:
+        summary["privacy"] = promised
     return opening | {
         "prediction": {
             "mean": federation.guidance.mean.tolist(),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.federation.clients import DTYPES, ROWS, SAY, START_LOSS, STATE_ROUND
+from edgefed.federation.clipping import ClippedAverage
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out, by_sums
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
 from edgefed.federation.messages import PARTITION_ID, STEPS, ask_for, in_sequence, to_flat, with_metric
@@ -109,7 +110,9 @@ def _aggregate(
     dual = federation.dual
     if START_LOSS in metrics and federation.remedy.reweighs:
         kept = _reweighed(federation, kept, metrics)
-    note = _averaged(federation, kept) if len(kept) else _nothing_because(found)
+    # Whether anybody answered must not show in the model where noise hides everybody's update: it gets the noise then.
+    hidden = isinstance(federation.strategy, ClippedAverage) and len(messages) > 0
+    note = _averaged(federation, kept) if len(kept) or hidden else _nothing_because(found)
     if note:
         federation.dual = dual
         row["note"] = f"{note}: the round changed nothing"

@@ -32,7 +32,7 @@ from edgefed.federation.places import Places
 from edgefed.federation.query import query
 from edgefed.federation.record import environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds
-from edgefed.federation.strategies import STRATEGIES
+from edgefed.federation.strategies import strategy_of
 from edgefed.runs import RunWriter, clear_start, is_begun, new_folder, read_json
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def main(grid: Grid, context: Context) -> None:
     federation = Federation(
         config=config,
         grid=grid,
-        strategy=STRATEGIES[config.strategy](model, config),
+        strategy=strategy_of(config, model),
         model=model,
         validation=HeldOut.of(data, "validation"),
         test=HeldOut.of(data, "test"),

@@ -86,9 +86,9 @@ def _of_training(run: Run) -> str:
 
 def _of_query(run: Run) -> str:
     found = ["row counts"]
-    if run.config.standardize != "none" or run.config.missing == "mean":
+    if run.config.standardize in ("federated", "local") or run.config.missing == "mean":
         found.append("means and spreads of each client's features")
     if run.manifest.get("class_counts_asked"):
-        noisy = REMEDIES[run.config.imbalance].noisy_counts
+        noisy = REMEDIES[run.config.imbalance](run.config).tells_noisy_counts
         found.append(f"{'noisy ' if noisy else ''}class counts of each client")
     return words.listed(found)
