@@ -40,7 +40,10 @@ def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence
     traffic = Traffic()
     for federation, messages, replies, who in zip(federations, asked, answers, known, strict=True):
         replies = in_sequence(replies)
-        federation.query_bytes = (traffic.received(answers_among(replies)), traffic.sent(messages))
+        answered = answers_among(replies)
+        fields = traffic.fields(answered)
+        federation.disclosed.note("query", fields, len(answered))
+        federation.query_bytes = (sum(fields.values()), traffic.sent(messages))
         _learn(federation, screen(replies, _expected(federation), who))
 
 
@@ -56,10 +59,14 @@ def admit(federation: Federation, exchange: Exchange, arrived: Asked) -> None:
     """
     messages = _question(federation, arrived.nodes)
     (replies,) = exchange([(federation.grid, messages)])
+    replies = in_sequence(replies)
+    answered = answers_among(replies)
     screened = screen(replies, _expected(federation), arrived)
     traffic = Traffic()
     up, down = federation.query_bytes
-    federation.query_bytes = (up + traffic.received(screened.kept), down + traffic.sent(messages))
+    fields = traffic.fields(answered)
+    federation.disclosed.note("query", fields, len(answered))
+    federation.query_bytes = (up + sum(fields.values()), down + traffic.sent(messages))
     if len(screened.kept):
         _enter(federation, screened)
         vars(federation).pop("holders", None)  # counted anew

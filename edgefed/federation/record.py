@@ -112,8 +112,8 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
         "validation": {key: value for key, value in last.get("validation", {}).items() if key != "confusion"},
         "clients_test": clients_test(federation),
         "bytes": {
-            "up": federation.query_bytes[0] + federation.bytes_up,
-            "down": federation.query_bytes[1] + federation.bytes_down,
+            "up": federation.query_bytes[0] + federation.bytes_up + federation.explanation_bytes[0],
+            "down": federation.query_bytes[1] + federation.bytes_down + federation.explanation_bytes[1],
         },
         "payload_bytes": {way: sum(row["payload"][way] for row in federation.history) for way in ("up", "down")},
         "modelled": {
@@ -136,6 +136,8 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
         "applied": _applied(federation, opening["classes"]),
         "edge": federation.participation.summary(federation.round, federation.label_counts),
         "query_bytes": {"up": federation.query_bytes[0], "down": federation.query_bytes[1]},
+        "explanation_bytes": {"up": federation.explanation_bytes[0], "down": federation.explanation_bytes[1]},
+        "ledger": federation.disclosed.rows(federation.config, of_devices=bool(federation.told)),
         "summary": summary,
     }
 

@@ -100,7 +100,8 @@ def _aggregate(
     asked = Asked(cohort, federation.nodes[cohort])
     answered = answers_among(replies) if len(messages) else []
     # Looked at before the strategy is: some of Flower's take the replies apart.
-    up, down = traffic.received(answered), traffic.sent(messages)
+    fields, down = traffic.fields(answered), traffic.sent(messages)
+    up = sum(fields.values())
     found = screen(replies, expected_of_training(federation), asked) if len(messages) else NOTHING
     check_quorum(federation, cohort, found)
     payload = {"up": len(found.kept) * federation.update_bytes, "down": payload_of(messages)}
@@ -117,6 +118,7 @@ def _aggregate(
         federation.dual = dual
         row["note"] = f"{note}: the round changed nothing"
     federation.client_updates += len(kept)
+    federation.disclosed.note("train", fields, len(answered))
     federation.bytes_up += up
     federation.bytes_down += down
     row |= {"bytes_up": up, "bytes_down": down, "payload": payload, **what_became(found)}
@@ -272,7 +274,10 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
         return
     for (federation, row), (_, messages), answers in zip(asked, items, exchange(items), strict=True):
         replies = in_sequence(answers)
-        up, down = traffic.received(answers_among(replies)), traffic.sent(messages)
+        answered = answers_among(replies)
+        fields, down = traffic.fields(answered), traffic.sent(messages)
+        up = sum(fields.values())
+        federation.disclosed.note("evaluate", fields, len(answered))
         holders = federation.testers
         found = screen(replies, expected_of_evaluation(federation), Asked(holders, federation.nodes[holders]))
         kept = found.kept

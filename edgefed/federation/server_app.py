@@ -91,10 +91,10 @@ def main(grid: Grid, context: Context) -> None:
     seconds = time.perf_counter() - begun + (writer.earlier_seconds if writer is not None else 0.0)
     if told:
         opening |= _devices(federation, fleet, opening)  # those that came late as well
+    if writer is not None and config.explain == "yes":  # before the run counts as finished: nothing would ask again
+        keep(writer.writer.folder, collect(federation, exchange))
     done = finished_run(federation, opening, folder.name if folder else "flower", seconds, folder)
     if writer is not None:
-        if config.explain == "yes":  # before the run counts as finished: nothing would ask again
-            keep(writer.writer.folder, collect(federation, exchange))
         writer.writer.end(done.weights, done.manifest)
     log.info("finished: %s", done.summary)
 

@@ -28,20 +28,23 @@ def moved(run: Run) -> Section:
     if "bytes" not in summary or "rows" not in manifest or "query_bytes" not in manifest:
         return Section("moved", "Moved data against raw data", [])
     query = sum(manifest["query_bytes"].values())
+    explained = sum(manifest.get("explanation_bytes", {}).values())
     total = sum(summary["bytes"].values())
+    trained = total - query - explained
     payload = summary.get("payload_bytes")
     raw = raw_bytes(run)
     lines = [
-        _line("Weights and updates, all rounds", total - query, _of_training(run)),
+        _line("Weights and updates, all rounds", trained, _of_training(run)),
         _line("Query round, once", query, _of_query(run)),
+        *([_line("Explanation, once", explained, "sums and means over each client's rows")] if explained else []),
         _line(
             "Instead: every training row, once", raw, "everything: each row and its label, to whoever runs the server"
         ),
     ]
     columns = [Column("What is sent"), Column("Bytes", True), Column("What the server learns by it")]
     caption = (
-        "Bytes of the first two are Flower's deflated objects as counted, HTTP and TLS left out; those of the rows are "
-        f"{FEATURE_BYTES} a feature and {LABEL_BYTES} a label, without headers."
+        "Bytes but for the last line's are Flower's deflated objects as counted, HTTP and TLS left out; those of the "
+        f"rows are {FEATURE_BYTES} a feature and {LABEL_BYTES} a label, without headers."
     )
     times = total / raw if raw else float("nan")
     compared = (
@@ -53,9 +56,9 @@ def moved(run: Run) -> Section:
         [f"{compared}: it is not done to save bytes here, but so that no row leaves its device."] if times >= 1 else []
     )
     said = said or [f"{compared}, and no row left its device."]
-    if payload and total > query:
+    if payload and trained > 0:
         arrays = sum(payload.values())
-        share = arrays / max(total - query, 1)
+        share = arrays / trained
         said.append(
             f"Of what the rounds moved, {words.size(arrays)} ({words.percent(share)} %) are numbers of the model; the "
             "rest is names, shapes and headers" + (", which outweigh them at this size." if share < 0.5 else ".")
