@@ -28,6 +28,11 @@ ONLY = {
 """setting -> the values that differential privacy bears, and why not the others."""
 
 
+def without_privacy(config: FederationConfig) -> FederationConfig:
+    """Return settings without differential privacy: what a reference that is no federation is measured under."""
+    return config.replace(privacy="none", **OWN_SETTINGS)
+
+
 def check_privacy(config: FederationConfig) -> None:
     """Refuse settings that contradict ``privacy``.
 

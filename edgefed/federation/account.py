@@ -49,11 +49,18 @@ def account(federation: Federation) -> dict[str, Any] | None:
 
 
 def _assumed(federation: Federation) -> list[str]:
+    strategy, seed = federation.strategy, federation.config.seed
+    if isinstance(strategy, ClippedAverage) and strategy.noise_seed != seed:
+        noise = "the noise follows from a number that the server keeps to itself"
+    else:
+        noise = (
+            f"the noise follows from seed={seed}: who knows it, as every client of a run does, can take the noise off"
+        )
     return [
         "neighbours are a federation with a client's updates and the same with zeros in their place; who holds rows "
         "and whom a round draws is taken as known, and drawing is given no credit",
         "the server is trusted: it sees every update as it is, and adds the noise itself",
-        f"the noise follows from seed={federation.config.seed}: whoever knows the seed can take it off",
+        noise,
         "it is of this one run: another on the same clients, for another rate or remedy, costs as much again, and runs "
         "of one seed share their noise",
     ]
@@ -64,7 +71,10 @@ def _left_out(federation: Federation) -> list[str]:
     if federation.held_out.any():
         left.append("what clients say of the rows that they test on")
     if federation.remedy.tells_noisy_counts:
-        left.append("class counts, whose own epsilon is a row's: for a client of n rows it is n times as much")
+        left.append(
+            "class counts, whose own epsilon is a row's: for a client of n rows it is n times as much, and their noise "
+            "always follows from the seed"
+        )
     return left
 
 

@@ -7,6 +7,7 @@ Thakkar, McMahan, Ramaswamy (2021), "Differentially private learning with adapti
 from __future__ import annotations
 
 import logging
+import os
 from abc import abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
 
 WEIGHTS = "weights"
 """The one array in which weights are handed to Flower's strategies, which take all arrays as one vector."""
-RELEASES, NORM = "releases", "clipping-norm"
+RELEASES, NORM, NOISE_SEED = "releases", "clipping-norm", "noise-seed"
+SECRET = "EDGEFED_NOISE_SEED"
+"""Environment variable of a server: a whole number that names the noise in place of ``seed``, which devices know."""
 
 
 class _Seats(FedAvg):
@@ -103,6 +106,7 @@ class ClippedAverage(StackedFedAvg):
         super().__init__(model)
         self.config = config
         self.releases = 0
+        self.noise_seed = config.seed
         self.flower = self._of_flower()
         self._start: NDArray[np.floating] = np.zeros(model.size, config.dtype)
 
@@ -127,20 +131,25 @@ class ClippedAverage(StackedFedAvg):
         lengths = np.sqrt(np.einsum("kp,kp->k", updates, updates))
         factors = np.minimum(1.0, norm / np.maximum(lengths, np.finfo(np.float64).tiny))
         average = start + summed(factors / self.config.cohort_size, updates)
-        with _without_its_log(), drawn_from(self.config.seed, server_round):
+        with _without_its_log(), drawn_from(self.noise_seed, server_round):
             noisy = self.flower.release(server_round, average, int((lengths > norm).sum()))
         self.releases += 1
         return to_record(self.model, noisy.astype(self._start.dtype)), MetricRecord()
 
     def state(self) -> Mapping[str, NDArray[Any]]:
-        """Return how many noisy averages were released, and the clipping norm of the next round."""
-        return {RELEASES: np.array(self.releases), NORM: np.array(self.flower.clipping_norm)}
+        """Return how many noisy averages were released, the next round's clipping norm, and what names the noise."""
+        return {
+            RELEASES: np.array(self.releases),
+            NORM: np.array(self.flower.clipping_norm),
+            NOISE_SEED: np.array(self.noise_seed),
+        }
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take back what :meth:`state` returned: Flower's strategy is made anew and the account replayed."""
-        refuse_names(state, (RELEASES, NORM))
-        if set(state) != {RELEASES, NORM} or state[RELEASES].shape != () or state[NORM].shape != ():
+        refuse_names(state, (RELEASES, NORM, NOISE_SEED))
+        if len(state) != 3 or any(array.shape != () for array in state.values()):
             raise ValueError("no account of what was released")
+        self.noise_seed = int(state[NOISE_SEED])
         self.releases = int(state[RELEASES])
         self.flower = self._of_flower()
         self.flower.clipping_norm = float(state[NORM])
@@ -200,6 +209,19 @@ class AdaptiveClipping(ClippedAverage):
         strategy = _Adaptive(_Seats(seats), config.noise_multiplier, seats, config.clipping_norm)
         strategy.clip_norm_lr = -strategy.clip_norm_lr
         return strategy
+
+
+def secret_seed() -> int | None:
+    """Return what this machine's environment names noise by; None where it does not.
+
+    Raises
+    ------
+    SettingsError
+    """
+    text = os.environ.get(SECRET, "")
+    if text and not (text.isascii() and text.isdigit() and 2**32 <= int(text) < 2**63):
+        raise SettingsError(f"{SECRET}: expected a whole number, at least 2^32 and less than 2^63")
+    return int(text) if text else None
 
 
 @contextmanager

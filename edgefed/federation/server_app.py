@@ -23,6 +23,7 @@ from edgefed.data.shards import FederatedData, Shards, federate
 from edgefed.data.split import Split
 from edgefed.federation.checkpoint import RunLog
 from edgefed.federation.clients import Clients, model_of
+from edgefed.federation.clipping import ClippedAverage, secret_seed
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.exchange import through_grids
 from edgefed.federation.explanation import collect, keep
@@ -54,10 +55,13 @@ def main(grid: Grid, context: Context) -> None:
     fleet.gather()
     config, data, told = _of_devices(config, fleet) if fleet.of_devices else (*federate(config), {})
     model = model_of(config, data.dataset.features.shape[1], data.dataset.num_classes)
+    strategy = strategy_of(config, model)
+    if isinstance(strategy, ClippedAverage):
+        strategy.noise_seed = secret_seed() or config.seed
     federation = Federation(
         config=config,
         grid=grid,
-        strategy=strategy_of(config, model),
+        strategy=strategy,
         model=model,
         validation=HeldOut.of(data, "validation"),
         test=HeldOut.of(data, "test"),

@@ -17,7 +17,8 @@ import edgefed
 from edgefed.config import SettingsError
 from edgefed.engines import make_engine
 from edgefed.engines.grid import _claim_identity
-from edgefed.federation.clipping import AdaptiveClipping, FixedClipping, drawn_from
+from edgefed.federation.account import account
+from edgefed.federation.clipping import AdaptiveClipping, FixedClipping, drawn_from, secret_seed
 from edgefed.federation.messages import CohortReplies, to_flat, to_record
 from edgefed.federation.rounds import run_rounds
 from edgefed.learning.model import MLP
@@ -228,7 +229,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, changes):
 
 def test_an_account_that_is_none_is_refused():
     strategy = FixedClipping(MODEL, private())
-    for state in ({}, {"releases": np.zeros(2), "clipping-norm": np.array(1.0)}):
+    whole = dict(strategy.state())
+    for state in ({}, whole | {"releases": np.zeros(2)}):
         with pytest.raises(ValueError, match="no account of what was released"):
             strategy.restore(state)
     with pytest.raises(ValueError, match="is nothing that this strategy carries"):
@@ -302,3 +304,30 @@ def test_a_large_epsilon_is_called_near_vacuous():
 def test_rows_that_clients_test_on_are_named_as_not_covered():
     run, _ = trained(private(client_test_fraction=0.2, long_tail=1.0))
     assert "what clients say of the rows that they test on" in run.summary["privacy"]["leaves_out"]
+
+
+# ---------------------------------------------------------------------------------------------- a secret of the server
+def test_a_server_may_name_its_noise_by_a_number_that_devices_do_not_know(monkeypatch):
+    monkeypatch.delenv("EDGEFED_NOISE_SEED", raising=False)
+    assert secret_seed() is None
+    monkeypatch.setenv("EDGEFED_NOISE_SEED", str(2**40 + 7))
+    assert secret_seed() == 2**40 + 7
+    for text in ("7", "-1", "abc", "1.5", str(2**63)):
+        monkeypatch.setenv("EDGEFED_NOISE_SEED", text)
+        with pytest.raises(SettingsError, match="EDGEFED_NOISE_SEED: expected a whole number, at least 2"):
+            secret_seed()
+
+
+def test_what_names_the_noise_is_kept_in_a_checkpoint_and_said_in_the_account():
+    found, engine = queried(private())
+    public = aggregated(FixedClipping(MODEL, private(num_clients=12)), UPDATES)
+    strategy = FixedClipping(MODEL, private(num_clients=12))
+    strategy.noise_seed = 2**40 + 7
+    secret = aggregated(strategy, UPDATES)
+    assert np.abs(secret - public).max() > 1e-3
+    other = FixedClipping(MODEL, private(num_clients=12))
+    other.restore(strategy.state())
+    assert (other.noise_seed, other.releases) == (2**40 + 7, 1)
+    found.strategy.noise_seed = 2**40 + 7
+    run_rounds([found], engine.exchange)
+    assert "the noise follows from a number that the server keeps to itself" in account(found)["assumes"]

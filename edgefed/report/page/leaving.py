@@ -41,7 +41,7 @@ def leaving(run: Run) -> Section:
                 Cell(row["what"], tone="words"),
                 number_cell(row["messages"], words.count),
                 number_cell(row["bytes"], words.size),
-                Cell(row["status"], MEANINGS.get(row["status"], ""), tone="words"),
+                Cell(row["status"], tone="words"),
             ]
         )
         for row in ledger
@@ -57,7 +57,9 @@ def leaving(run: Run) -> Section:
         f"All {words.size(total)} that left the clients, by field: {len(exact)} of {len(ledger)} fields leave as they "
         "are. Rows never do; what a field gives away of them is another question, which no ledger answers."
     )
-    caption = "Every field of every message that a client sent; bytes sum to what the run moved up."
+    found = dict.fromkeys(row["status"] for row in ledger)
+    means = "; ".join(f"{status}: {MEANINGS[status]}" for status in found if status in MEANINGS)
+    caption = f"Every field of every message that a client sent; bytes sum to what the run moved up. {means}."
     return Section("leaving", "What left the clients", [Text(said), Table("ledger", caption, columns, lines)])
 
 
