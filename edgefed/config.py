@@ -18,6 +18,7 @@ from edgefed.errors import SettingsError, read_utf8, shown, unknown
 from edgefed.names import (
     ACTIVATIONS,
     COMPRESSIONS,
+    DIFFERENTIALLY_PRIVATE,
     DTYPES,
     EXPLAIN,
     FEDPROX_MU,
@@ -25,6 +26,7 @@ from edgefed.names import (
     OPTIMIZERS,
     OTHER_NAMES,
     PARTIAL_WORK,
+    PRIVACY,
     SELECTIONS,
     STANDARDIZATIONS,
     STRATEGIES,
@@ -200,6 +202,16 @@ class FederationConfig:
     )
     compression: str = setting("none", "of the updates that clients send", choices=COMPRESSIONS)
     top_k_share: float = setting(0.1, "share of an update that top-k sends", low=0, high=1, open_low=True)
+    # -- privacy
+    privacy: str = setting("none", "what protects a client's update (docs/privacy.md)", choices=PRIVACY)
+    noise_multiplier: float = positive(
+        1.0, "of dp-fixed and dp-adaptive: SD of the noise on the sum of updates, in clipping norms", high=1e3
+    )
+    clipping_norm: float = positive(
+        1.0, "of dp-fixed: largest L2 norm of an update, longer ones are shortened; of dp-adaptive: the first round's"
+    )
+    privacy_delta: float = share(0.0, "delta at which epsilon is stated (0: a tenth of one over num-clients)")
+    # -- the rounds
     num_server_rounds: int = count(50, "rounds of federated training", high=100_000)
     fraction_train: float = positive(1.0, "share of the clients drawn for a round", high=1)
     min_replies: int = setting(
@@ -264,6 +276,21 @@ class FederationConfig:
     def keeps_state(self) -> bool:
         """Whether clients keep arrays from round to round: SCAFFOLD's control variates, what top-k left out."""
         return self.strategy == "scaffold" or self.compression == "top-k"
+
+    @property
+    def differentially_private(self) -> bool:
+        """Whether updates are clipped and their average gets noise; class counts then leave under noise too."""
+        return self.privacy in DIFFERENTIALLY_PRIVATE
+
+    @property
+    def delta(self) -> float:
+        """Delta at which epsilon is stated."""
+        return self.privacy_delta or 0.1 / self.num_clients
+
+    @property
+    def cohort_size(self) -> int:
+        """Clients that a round draws, whether or not they hold rows or answer."""
+        return max(1, round(self.fraction_train * self.num_clients))
 
     @property
     def split_stream(self) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgefed.errors import SettingsError, shown, unknown
 from edgefed.names import WEIGHS_BY_ITSELF
+from edgefed.private import check_privacy
 from edgefed.schema import attribute, key_of, listed, registry
 
 if TYPE_CHECKING:
@@ -66,13 +67,21 @@ def check_together(config: FederationConfig) -> None:
             f"imbalance={config.imbalance} contradicts loss={config.loss}: it is defined for "
             f"{' and '.join(losses)} only"
         )
-    cohort = max(1, round(config.fraction_train * config.num_clients))
+    cohort = config.cohort_size
     if config.min_replies > cohort and config.partition != "natural":
         raise SettingsError(
             f"min-replies={config.min_replies}: a round asks {cohort} of num-clients={config.num_clients}, "
             f"expected at most {cohort}"
         )
     _check_options(config)
+    if config.standardize == "server" and (config.dataset == "devices" or not config.validation_fraction):
+        raise SettingsError(
+            "standardize=server takes the scale from the server's validation rows, and there are none "
+            f"({'dataset=devices' if config.dataset == 'devices' else 'validation-fraction=0'}): set standardize=none"
+        )
+    if config.standardize == "server" and config.missing == "mean":
+        raise SettingsError("standardize=server contradicts missing=mean: empty cells would need the clients' means")
+    check_privacy(config)
 
 
 def _check_columns(config: FederationConfig) -> None:

@@ -48,7 +48,13 @@ PARTIAL_WORK = {
 STANDARDIZATIONS = {
     "federated": "mean and deviation of all clients' rows, from additive statistics in one query round",
     "local": "each client by its own mean and deviation (the server's rows by the pooled ones)",
+    "server": "mean and deviation of the server's validation rows: nothing leaves a client for it",
     "none": "features as they are",
+}
+PRIVACY = {
+    "none": "no protection of what clients send beyond the connection's",
+    "dp-fixed": "client-level differential privacy: clipped updates, noise on their average, an epsilon",
+    "dp-adaptive": "the same with a clipping norm that follows the median update (Andrew et al. 2021): no epsilon",
 }
 DTYPES = {"float32": "single precision", "float64": "double precision: for checks, slower"}
 TRACKING = {
@@ -63,6 +69,9 @@ EXPLAIN = {
 
 WEIGHS_BY_ITSELF = ("qfedavg", "fedmedian", "fedtrimmedavg", "krum", "bulyan")
 """Strategies that look at no client's say in the average (``multikrum`` does, among those that it selects)."""
+
+DIFFERENTIALLY_PRIVATE = ("dp-fixed", "dp-adaptive")
+"""Values of ``privacy`` that clip updates and put noise on their average."""
 
 FEDPROX_MU = 0.1
 """FedProx's mu where a federation asks for FedProx and for no mu: of the paper's grid {0.001, 0.01, 0.1, 1}."""

@@ -35,6 +35,7 @@ PURPOSES = {
     "selection": 23,
     "compression": 24,
     "fedprox-synthetic": 25,
+    "privacy-noise": 30,
     "explanation": 40,
 }
 

@@ -57,9 +57,29 @@ def show_run(run: Run) -> None:
     modelled = summary["modelled"]
     if config.dataset != "devices":  # real ones took the time that they took
         note(f"on {config.devices}, modelled: {modelled['seconds']:.3g} s, {modelled['joules']:.3g} J")
+    for line in privacy_lines(summary.get("privacy")):
+        note(line)
     if config.long_tail > 1:
         note("accuracy, macro F1, log loss and brier stand at the data's own class mix, before the long tail")
     note(f"folder: {run.folder}; edgefed plot {run.folder} draws it")
+
+
+def privacy_lines(account: dict[str, Any] | None) -> list[str]:
+    """Return what a run's account promises, in lines; none where it has no noise."""
+    if account is None:
+        return []
+    lines = []
+    if account["epsilon"] is not None:
+        lines.append(
+            f"privacy: epsilon {account['epsilon']:.4g} at delta {account['delta']:.3g} for a client "
+            f"({account['releases']} releases, noise {account['noise_multiplier']:g}, clipping norm "
+            f"{account['clipping_norm']:g}, {account['cohort']} clients a round)"
+        )
+    if account["histogram"]:
+        lines.append(f"privacy: epsilon {account['histogram']['epsilon']:g} for a row, of the class counts alone")
+    lines += [f"warning: {account['says']}"] if account["says"] else []
+    lines += [f"assumes: {line}" for line in account["assumes"]]
+    return lines + [f"not covered: {line}" for line in account["leaves_out"]]
 
 
 def show_devices(rows: Sequence[dict[str, Any]]) -> None:
@@ -157,6 +177,7 @@ def _warnings(result: dict[str, Any]) -> list[str]:
             swings.append(f"{entry['name']} ({100 * steadier['difference']['mean']:+.1f} points, {steadier['tier']})")
     if swings:
         lines.append(f"note: averaged over the last tenth of the rounds the finding is another: {', '.join(swings)}")
+    lines += _of_noise(result)
     lines += _other_answers(result, compared)
     lines += _own_mix(result)
     same = [entry["name"] for entry in compared if entry["difference"]["ties"] == len(result["seeds"])]
@@ -180,6 +201,21 @@ def _warnings(result: dict[str, Any]) -> list[str]:
     if result["empty_clients"]["mean"]:
         lines.append(f"note: clients without a training row, mean over seeds: {result['empty_clients']['mean']:.1f}")
     return lines
+
+
+def _of_noise(result: dict[str, Any]) -> list[str]:
+    """Return what a comparison under differential privacy promises, and what it does not."""
+    accounts = [entry.get("privacy") for entry in result["strategies"]]
+    known = [account for account in accounts if account is not None and account["epsilon"] is not None]
+    if not known:
+        return []
+    worst = max(known, key=lambda account: float(account["epsilon"]))
+    lines = [
+        f"privacy: epsilon {worst['epsilon']:.4g} at delta {worst['delta']:.3g} for a client, of each federation alone",
+        "note: rates and remedies tried on the same clients cost as much again each, and federations of one seed share "
+        "their noise: compare on simulated clients, and deploy what was chosen",
+    ]
+    return [*lines, f"warning: {worst['says']}"] if worst["says"] else lines
 
 
 def _other_answers(result: dict[str, Any], compared: Sequence[dict[str, Any]]) -> list[str]:

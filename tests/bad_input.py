@@ -61,6 +61,18 @@ WITH_CLIENTS = _rows(
 
 _ONE_TO_70 = _rows(*(f"{number},1,{number / 7}" for number in range(1, 71)))
 
+_PRIVATE = ("privacy=dp-fixed", "standardize=server")
+PRIVATE = [
+    ("strategy", "fedadam", "its noise .* plain average: set strategy=fedavg", (*_PRIVATE, "strategy=fedadam")),
+    ("standardize", "federated", "exact means .*: set standardize=server or none", ("privacy=dp-fixed",)),
+    ("missing", "mean", "exact means", ("privacy=dp-fixed", "standardize=none", "missing=mean")),
+    ("selection", "oort", "whom a round asks", (*_PRIVATE, "selection=oort")),
+    ("availability", "there.json", "leave availability unset", (*_PRIVATE, "availability=there.json")),
+    ("explain", "yes", "set explain=no", (*_PRIVATE, "explain=yes")),
+    ("imbalance", "climb", "all have the same", (*_PRIVATE, "imbalance=climb")),
+]
+"""Settings that differential privacy refuses: key, value, why, and the texts."""
+
 BAD_SETTINGS = [
     # ---- keys
     BadInput("unknown key", r"unknown setting 'nmu-clients': did you mean num-clients\?", ("nmu-clients=4",)),
@@ -139,6 +151,30 @@ BAD_SETTINGS = [
         "balanced softmax of hinge",
         r"imbalance=balanced-softmax contradicts loss=hinge: it is defined for cross-entropy and mse only",
         ("imbalance=balanced-softmax", "loss=hinge"),
+    ),
+    *(
+        BadInput(f"differential privacy and {key}", rf"privacy=dp-fixed contradicts {key}={found}: .*{why}", asked)
+        for key, found, why, asked in PRIVATE
+    ),
+    BadInput(
+        "noise without privacy",
+        r"noise-multiplier=2 contradicts privacy=none: it belongs to privacy=dp-fixed and privacy=dp-adaptive",
+        ("noise-multiplier=2",),
+    ),
+    BadInput(
+        "a delta that promises nothing",
+        r"privacy-delta=0\.1: expected less than one over num-clients=10",
+        ("privacy=dp-fixed", "standardize=server", "privacy-delta=0.1"),
+    ),
+    BadInput(
+        "more noise than the count bears",
+        r"noise-multiplier=1: expected less than a tenth of the 10 clients",
+        ("privacy=dp-adaptive", "standardize=server"),
+    ),
+    BadInput(
+        "no rows to take a scale from",
+        r"standardize=server .* there are none \(validation-fraction=0\): set standardize=none",
+        ("standardize=server", "validation-fraction=0"),
     ),
     BadInput("option of no remedy", r"imbalance-options=k=1: none has no option 'k'", ("imbalance-options=k=1",)),
     BadInput("option without value", r"imbalance-options=k: expected name=number", ("imbalance-options=k",)),

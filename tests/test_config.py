@@ -78,11 +78,12 @@ NAMES = {
     "optimizer": "sgd adam",
     "imbalance": "none post-hoc balanced-softmax class-weights random-oversampling",
     "strategy": "fedavg",
-    "standardize": "federated local none",
+    "standardize": "federated local server none",
     "dtype": "float32 float64",
     "device": "cpu cuda auto",
     "tracking": "none tensorboard mlflow",
     "explain": "no yes",
+    "privacy": "none dp-fixed dp-adaptive",
 }
 #: A value other than the default for every setting, together without contradiction.
 OTHERS: dict[str, Any] = {
@@ -238,7 +239,9 @@ def test_others_differ_from_every_default() -> None:
     changed = FederationConfig.from_mapping(OTHERS).to_mapping()
     defaults = FederationConfig().to_mapping()
     # OTHERS holds a file, so momentum of sgd, options of a remedy, and the test rows of devices have no place in it.
-    same = {"momentum", "imbalance-options", "test-path"}
+    # Its strategy, selection and explanation are none that differential privacy bears.
+    private = {"privacy", "noise-multiplier", "clipping-norm", "privacy-delta"}
+    same = {"momentum", "imbalance-options", "test-path"} | private
     assert {key for key in defaults if changed[key] == defaults[key]} == same
 
 

@@ -9,7 +9,7 @@ from edgefed.federation.clients import Clients, device_of, model_of
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.federation import Federation
 from edgefed.federation.participation import check_edge
-from edgefed.federation.strategies import STRATEGIES
+from edgefed.federation.strategies import strategy_of
 
 if TYPE_CHECKING:
     from edgefed.config import FederationConfig
@@ -26,7 +26,7 @@ def in_process(config: FederationConfig, data: FederatedData, engine: Engine) ->
     return Federation(
         config=config,
         grid=InProcessGrid(clients, engine),
-        strategy=STRATEGIES[config.strategy](model, config),
+        strategy=strategy_of(config, model),
         model=model,
         validation=HeldOut.of(data, "validation"),
         test=HeldOut.of(data, "test"),

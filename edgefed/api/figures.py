@@ -83,6 +83,7 @@ def figures(
             "pooled": over_seeds(reference.pooled[arm], strata),
             "applied": _applied(chosen[arm][0].manifest, dataset),
             "acts_on_rows": _share_acted_on(chosen[arm]),
+            "privacy": chosen[arm][0].summary.get("privacy"),
             "needs_global_counts": bool(chosen[arm][0].manifest["class_counts_asked"]),
             "nadeau_bengio": _corrected(work, chosen, arm),
             "not_converged": sum(course.still_falling(CONVERGED_WITHIN) for course in chosen[arm]),

@@ -22,6 +22,7 @@ from edgefed.federation.evaluation import HeldOut, StackedEvaluation
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.cohort import join
 from edgefed.learning.training import torch_threads, train
+from edgefed.private import without_privacy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -182,6 +183,7 @@ def _pooled_with(arm: str) -> str:
 
 
 def _cases(config: FederationConfig, data: FederatedData, arms: Sequence[str]) -> list[_Case]:
+    config = without_privacy(config)
     validation, test = HeldOut.of(data, "validation"), HeldOut.of(data, "test")
     split, shards = data.split, data.shards
     kept = ~np.isin(split.test, split.dropped)

@@ -124,10 +124,10 @@ def run(
             run_rounds([federation], trainer.exchange)
         seconds = time.perf_counter() - begun + (log.earlier_seconds if log is not None else 0.0)
         title = folder.name if folder is not None else config.data_name
+        if log is not None and config.explain == "yes":  # before the run counts as finished: nothing would ask again
+            keep(log.writer.folder, collect(federation, trainer.exchange))
         done = finished_run(federation, opening, title, seconds, folder)
         if log is not None:
-            if config.explain == "yes":  # before the run counts as finished: nothing would ask again
-                keep(log.writer.folder, collect(federation, trainer.exchange))
             log.writer.end(done.weights, done.manifest)
         track.end(done.summary)
     return done

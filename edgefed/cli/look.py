@@ -121,6 +121,7 @@ LISTS = {
     "standardizations": "standardize",
     "selections": "selection",
     "compressions": "compression",
+    "privacy": "privacy",
 }
 UNWRAPPED = 1000
 """Characters that a line of a list may have where no terminal is: one entry a line, for grep and awk."""

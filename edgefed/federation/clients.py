@@ -168,7 +168,7 @@ class Clients:
             "num-held-out": self.shards.held_out.sizes,
         }
         if moments:
-            count, mean, m2 = _moments(self.shards.features, train)
+            count, mean, m2 = moments_of(self.shards.features, train)
             found |= {"feature-count": count, "feature-mean": mean, "feature-m2": m2}
         if class_counts:
             found["class-counts"] = self._told_counts()
@@ -182,7 +182,7 @@ class Clients:
         off again.
         """
         counts = self.shards.train.class_counts(self.shards.labels, self.shards.num_classes)
-        if not REMEDIES[self.config.imbalance].noisy_counts:
+        if not REMEDIES[self.config.imbalance](self.config).tells_noisy_counts:
             return counts
         classes = np.arange(self.shards.num_classes)
         draws = uniforms(counter_keys(self.config.seed, "noisy-counts", 0, self.shards.ids[:, None], classes)) - 0.5
@@ -419,15 +419,17 @@ class Clients:
             features = np.where(empty, guidance.mean, features)
         if self.config.standardize == "none":
             return features
-        if self.config.standardize == "federated":
+        if self.config.standardize != "local":
             return (features - guidance.mean) / guidance.scale
-        count, mean, m2 = _moments(np.where(np.isnan(self.shards.features), guidance.mean, self.shards.features), train)
+        count, mean, m2 = moments_of(
+            np.where(np.isnan(self.shards.features), guidance.mean, self.shards.features), train
+        )
         scale = scale_of(count, mean, m2)
         owner = np.repeat(np.arange(len(rows)), rows.sizes)
         return np.asarray((features - mean[owner]) / scale[owner])
 
 
-def _moments(features: NDArray[np.floating], rows: Partition) -> tuple[Floats, Floats, Floats]:
+def moments_of(features: NDArray[np.floating], rows: Partition) -> tuple[Floats, Floats, Floats]:
     """Return count, mean and sum of squared deviations of each client's rows [clients, features].
 
     Two passes in float64: raw sums of squares lose the deviation of a feature with a large mean. NaN is left out.
@@ -478,7 +480,7 @@ def total_counts(config: FederationConfig, told: NDArray[np.generic]) -> Floats:
     Noise can take a rare class below one row, where a weight or a logarithm would run away: such a class counts as one.
     """
     total = told.astype(np.float64).sum(0)
-    return np.asarray(np.maximum(total, 1.0) if REMEDIES[config.imbalance].noisy_counts else total)
+    return np.asarray(np.maximum(total, 1.0) if REMEDIES[config.imbalance](config).tells_noisy_counts else total)
 
 
 def merged(columns: Mapping[str, NDArray[np.generic]]) -> tuple[Floats, Floats, Floats]:

@@ -17,10 +17,12 @@ from edgefed.federation.messages import (
     PARTITION_ID,
     Broadcast,
     guidance_config,
+    in_sequence,
     to_record,
 )
 from edgefed.federation.replies import MOST_EXAMPLES, Column, Expected
-from edgefed.federation.screening import IDENTITY, Asked, screen
+from edgefed.federation.screening import IDENTITY, Asked, answers_among, screen
+from edgefed.federation.traffic import Traffic
 from edgefed.learning.training import torch_threads
 from edgefed.runs import COLLECTED, explanation_folder, model_hash, write_arrays
 
@@ -148,11 +150,17 @@ def _ask(
     """Return the clients' answers stacked, histograms summed apart: nobody needs those of one client."""
     parts: list[Mapping[str, NDArray[np.generic]]] = []
     summed: Any = 0
+    traffic = Traffic()
     for start in range(0, len(holders), CLIENTS_AT_ONCE):
         block = holders[start : start + CLIENTS_AT_ONCE]
         messages = Broadcast(content, federation.nodes[block], f"{MessageType.QUERY}.{action}")
         with torch_threads(1):  # matrices are too small to share out
             replies = next(iter(exchange([(federation.grid, messages)])))
+        replies = in_sequence(replies)
+        answered = answers_among(replies)
+        fields, (up, down) = traffic.fields(answered), federation.explanation_bytes
+        federation.disclosed.note(messages.message_type, fields, len(answered))
+        federation.explanation_bytes = (up + sum(fields.values()), down + traffic.sent(messages))
         found = screen(replies, _expected(federation, action), Asked(block, federation.nodes[block]))
         answer = found.metrics
         if not len(found.kept):

@@ -14,6 +14,7 @@ from flwr.serverapp import Grid
 from edgefed.edge.ledger import Ledger
 from edgefed.federation.clients import Guidance
 from edgefed.federation.compression import codec_of
+from edgefed.federation.disclosure import Disclosed
 from edgefed.federation.evaluation import by_label_shares
 from edgefed.federation.messages import guidance_config, to_record
 from edgefed.federation.participation import Participation
@@ -176,6 +177,9 @@ class Federation:
     """What the server keeps of each client between rounds [clients], where the remedy does."""
     ledger: Ledger = field(init=False)
     """What it all cost so far, modelled, and what the server remembers of each client."""
+    disclosed: Disclosed = field(default_factory=Disclosed)
+    """What has left the clients so far."""
+    explanation_bytes: tuple[int, int] = (0, 0)
     _arrays: ArrayRecord = field(init=False)
     _config: ConfigRecord = field(init=False)
 
@@ -183,7 +187,7 @@ class Federation:
         initial = self.model.initial(self.config.init_stream)
         self.set_weights(initial.astype(self.config.dtype))
         self.ledger = Ledger(self.config.num_clients)
-        self.carried = {"ledger": self.ledger, **self.carried}
+        self.carried = {"ledger": self.ledger, "disclosed": self.disclosed, **self.carried}
         if isinstance(self.strategy, Stateful):
             self.carried["server"] = self.strategy
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefed.config import SettingsError
 from edgefed.edge.availability import read_traces
 from edgefed.edge.clock import Times, joules, round_seconds, times, up_to
 from edgefed.edge.profiles import fleet
@@ -83,7 +84,15 @@ def check_edge(config: FederationConfig) -> None:
     SettingsError
         One line.
     """
-    fleet(config.devices, 1, config.seed, config.device_spread, config.device_profiles)
+    private = config.differentially_private
+    clients = config.num_clients if private else 1
+    devices = fleet(config.devices, clients, config.seed, config.device_spread, config.device_profiles)
+    if private and devices.battery.any():
+        name = devices.names[devices.kind[int(devices.battery.argmax())]]
+        raise SettingsError(
+            f"privacy={config.privacy} contradicts devices={config.devices}: {name} has a battery, so whom a round "
+            "asks would depend on how long clients train"
+        )
     read_traces(config.availability)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flwr.app import ConfigRecord, MessageType, RecordDict
 
-from edgefed.federation.clients import ROWS, Guidance, merged, scale_of, total_counts
+from edgefed.data.partition import Partition
+from edgefed.federation.clients import ROWS, Guidance, merged, moments_of, scale_of, total_counts
 from edgefed.federation.federation import Exchange, Federation, FederationError
 from edgefed.federation.messages import CONFIG, PARTITION_ID, Broadcast, guidance_config, in_sequence
 from edgefed.federation.replies import Expected, senders
@@ -39,7 +40,10 @@ def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence
     traffic = Traffic()
     for federation, messages, replies, who in zip(federations, asked, answers, known, strict=True):
         replies = in_sequence(replies)
-        federation.query_bytes = (traffic.received(answers_among(replies)), traffic.sent(messages))
+        answered = answers_among(replies)
+        fields = traffic.fields(answered)
+        federation.disclosed.note("query", fields, len(answered))
+        federation.query_bytes = (sum(fields.values()), traffic.sent(messages))
         _learn(federation, screen(replies, _expected(federation), who))
 
 
@@ -55,10 +59,14 @@ def admit(federation: Federation, exchange: Exchange, arrived: Asked) -> None:
     """
     messages = _question(federation, arrived.nodes)
     (replies,) = exchange([(federation.grid, messages)])
+    replies = in_sequence(replies)
+    answered = answers_among(replies)
     screened = screen(replies, _expected(federation), arrived)
     traffic = Traffic()
     up, down = federation.query_bytes
-    federation.query_bytes = (up + traffic.received(screened.kept), down + traffic.sent(messages))
+    fields = traffic.fields(answered)
+    federation.disclosed.note("query", fields, len(answered))
+    federation.query_bytes = (up + sum(fields.values()), down + traffic.sent(messages))
     if len(screened.kept):
         _enter(federation, screened)
         vars(federation).pop("holders", None)  # counted anew
@@ -83,7 +91,7 @@ def _enter(federation: Federation, screened: Screened) -> None:
 
 
 def _needs_moments(federation: Federation) -> bool:
-    return federation.config.standardize != "none" or federation.config.missing == "mean"
+    return federation.config.standardize in ("federated", "local") or federation.config.missing == "mean"
 
 
 def _needs_counts(federation: Federation) -> bool:
@@ -116,6 +124,13 @@ def _learn(federation: Federation, screened: Screened) -> None:
     mean, scale = np.zeros(features), np.ones(features)
     if "feature-mean" in found:
         count, mean, m2 = merged(found)
+        scale = scale_of(count, mean, m2)
+    elif federation.config.standardize == "server":
+        own = federation.validation.features
+        if not len(own):
+            raise FederationError("standardize=server: the server holds no validation rows; set standardize=none")
+        everything = Partition(np.array([0, len(own)]), np.arange(len(own)))
+        count, mean, m2 = (part[0] for part in moments_of(own, everything))
         scale = scale_of(count, mean, m2)
     counts = total_counts(federation.config, found["class-counts"]) if "class-counts" in found else None
     federation.guidance = Guidance(mean, scale, counts)

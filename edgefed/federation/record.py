@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefed.data.datasets import DATASETS, fingerprint
 from edgefed.data.partition import PARTITIONS
+from edgefed.federation.account import account
 from edgefed.federation.federation import clients_test
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.training import Execution
@@ -111,8 +112,8 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
         "validation": {key: value for key, value in last.get("validation", {}).items() if key != "confusion"},
         "clients_test": clients_test(federation),
         "bytes": {
-            "up": federation.query_bytes[0] + federation.bytes_up,
-            "down": federation.query_bytes[1] + federation.bytes_down,
+            "up": federation.query_bytes[0] + federation.bytes_up + federation.explanation_bytes[0],
+            "down": federation.query_bytes[1] + federation.bytes_down + federation.explanation_bytes[1],
         },
         "payload_bytes": {way: sum(row["payload"][way] for row in federation.history) for way in ("up", "down")},
         "modelled": {
@@ -121,6 +122,9 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
         },
         "model_sha256": model_hash(weights),
     }
+    promised = account(federation)
+    if promised is not None:
+        summary["privacy"] = promised
     return opening | {
         "prediction": {
             "mean": federation.guidance.mean.tolist(),
@@ -132,6 +136,8 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
         "applied": _applied(federation, opening["classes"]),
         "edge": federation.participation.summary(federation.round, federation.label_counts),
         "query_bytes": {"up": federation.query_bytes[0], "down": federation.query_bytes[1]},
+        "explanation_bytes": {"up": federation.explanation_bytes[0], "down": federation.explanation_bytes[1]},
+        "ledger": federation.disclosed.rows(federation.config, of_devices=bool(federation.told)),
         "summary": summary,
     }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.federation.clients import DTYPES, ROWS, SAY, START_LOSS, STATE_ROUND
+from edgefed.federation.clipping import ClippedAverage
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out, by_sums
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
 from edgefed.federation.messages import PARTITION_ID, STEPS, ask_for, in_sequence, to_flat, with_metric
@@ -99,7 +100,8 @@ def _aggregate(
     asked = Asked(cohort, federation.nodes[cohort])
     answered = answers_among(replies) if len(messages) else []
     # Looked at before the strategy is: some of Flower's take the replies apart.
-    up, down = traffic.received(answered), traffic.sent(messages)
+    fields, down = traffic.fields(answered), traffic.sent(messages)
+    up = sum(fields.values())
     found = screen(replies, expected_of_training(federation), asked) if len(messages) else NOTHING
     check_quorum(federation, cohort, found)
     payload = {"up": len(found.kept) * federation.update_bytes, "down": payload_of(messages)}
@@ -109,11 +111,14 @@ def _aggregate(
     dual = federation.dual
     if START_LOSS in metrics and federation.remedy.reweighs:
         kept = _reweighed(federation, kept, metrics)
-    note = _averaged(federation, kept) if len(kept) else _nothing_because(found)
+    # Whether anybody answered must not show in the model where noise hides everybody's update: it gets the noise then.
+    hidden = isinstance(federation.strategy, ClippedAverage) and len(messages) > 0
+    note = _averaged(federation, kept) if len(kept) or hidden else _nothing_because(found)
     if note:
         federation.dual = dual
         row["note"] = f"{note}: the round changed nothing"
     federation.client_updates += len(kept)
+    federation.disclosed.note("train", fields, len(answered))
     federation.bytes_up += up
     federation.bytes_down += down
     row |= {"bytes_up": up, "bytes_down": down, "payload": payload, **what_became(found)}
@@ -269,7 +274,10 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
         return
     for (federation, row), (_, messages), answers in zip(asked, items, exchange(items), strict=True):
         replies = in_sequence(answers)
-        up, down = traffic.received(answers_among(replies)), traffic.sent(messages)
+        answered = answers_among(replies)
+        fields, down = traffic.fields(answered), traffic.sent(messages)
+        up = sum(fields.values())
+        federation.disclosed.note("evaluate", fields, len(answered))
         holders = federation.testers
         found = screen(replies, expected_of_evaluation(federation), Asked(holders, federation.nodes[holders]))
         kept = found.kept

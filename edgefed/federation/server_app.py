@@ -23,6 +23,7 @@ from edgefed.data.shards import FederatedData, Shards, federate
 from edgefed.data.split import Split
 from edgefed.federation.checkpoint import RunLog
 from edgefed.federation.clients import Clients, model_of
+from edgefed.federation.clipping import ClippedAverage, secret_seed
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.exchange import through_grids
 from edgefed.federation.explanation import collect, keep
@@ -32,7 +33,7 @@ from edgefed.federation.places import Places
 from edgefed.federation.query import query
 from edgefed.federation.record import environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds
-from edgefed.federation.strategies import STRATEGIES
+from edgefed.federation.strategies import strategy_of
 from edgefed.runs import RunWriter, clear_start, is_begun, new_folder, read_json
 
 if TYPE_CHECKING:
@@ -54,10 +55,13 @@ def main(grid: Grid, context: Context) -> None:
     fleet.gather()
     config, data, told = _of_devices(config, fleet) if fleet.of_devices else (*federate(config), {})
     model = model_of(config, data.dataset.features.shape[1], data.dataset.num_classes)
+    strategy = strategy_of(config, model)
+    if isinstance(strategy, ClippedAverage):
+        strategy.noise_seed = secret_seed() or config.seed
     federation = Federation(
         config=config,
         grid=grid,
-        strategy=STRATEGIES[config.strategy](model, config),
+        strategy=strategy,
         model=model,
         validation=HeldOut.of(data, "validation"),
         test=HeldOut.of(data, "test"),
@@ -91,10 +95,10 @@ def main(grid: Grid, context: Context) -> None:
     seconds = time.perf_counter() - begun + (writer.earlier_seconds if writer is not None else 0.0)
     if told:
         opening |= _devices(federation, fleet, opening)  # those that came late as well
+    if writer is not None and config.explain == "yes":  # before the run counts as finished: nothing would ask again
+        keep(writer.writer.folder, collect(federation, exchange))
     done = finished_run(federation, opening, folder.name if folder else "flower", seconds, folder)
     if writer is not None:
-        if config.explain == "yes":  # before the run counts as finished: nothing would ask again
-            keep(writer.writer.folder, collect(federation, exchange))
         writer.writer.end(done.weights, done.manifest)
     log.info("finished: %s", done.summary)
 

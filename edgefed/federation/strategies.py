@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgefed.federation.averaging import WHOLE_COHORT, StackedFedAvg
+from edgefed.federation.clipping import AdaptiveClipping, FixedClipping
 from edgefed.federation.fednova import FedNova
 from edgefed.federation.robust import Bulyan, FedMedian, FedTrimmedAvg, Krum, MultiKrum
 from edgefed.federation.scaffold import Scaffold
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
     from flwr.serverapp.strategy import Strategy
 
-__all__ = ["STRATEGIES", "WHOLE_COHORT", "StackedFedAvg"]
+    from edgefed.config import FederationConfig
+    from edgefed.learning.model import MLP
+
+__all__ = ["PRIVATE", "STRATEGIES", "WHOLE_COHORT", "StackedFedAvg", "strategy_of"]
 
 #: name -> what makes the strategy of a model and the settings.
 STRATEGIES: dict[str, Callable[..., Strategy]] = {
@@ -41,3 +45,17 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "multikrum": MultiKrum,
     "bulyan": Bulyan,
 }
+
+#: privacy -> what makes the strategy in place of the one that ``strategy`` names.
+PRIVATE: dict[str, Callable[..., Strategy]] = {"dp-fixed": FixedClipping, "dp-adaptive": AdaptiveClipping}
+
+
+def strategy_of(config: FederationConfig, model: MLP) -> Strategy:
+    """Return the server strategy that the settings name.
+
+    Raises
+    ------
+    SettingsError
+        When a package that it needs is not installed.
+    """
+    return (PRIVATE.get(config.privacy) or STRATEGIES[config.strategy])(model, config)

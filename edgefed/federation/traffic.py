@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
+from edgefed.federation.disclosure import ENVELOPE
 from edgefed.federation.messages import Broadcast, CohortReplies, FlatRecord, reply_content
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from flwr.app import Message
     from numpy.typing import NDArray
@@ -34,6 +35,31 @@ def content_bytes(content: RecordDict) -> int:
         if isinstance(record, ArrayRecord):
             total += sum(_array_bytes(array) for array in record.values())
     return total
+
+
+def field_bytes(content: RecordDict) -> dict[str, int]:
+    """Return the bytes of each field of a content, which sum to :func:`content_bytes`.
+
+    A field is a record of arrays, by its name, or an entry of another record, by its own; what is left over, such as
+    the names of records, is :data:`~edgefed.federation.disclosure.ENVELOPE`.
+    """
+    found: dict[str, int] = {}
+    for name, record in content.items():
+        if isinstance(record, ArrayRecord):
+            size = len(record.deflate()) + sum(_array_bytes(array) for array in record.values())
+            found[name] = found.get(name, 0) + size
+        else:
+            for key, value in record.items():
+                entry: Any = {key: value}
+                found[key] = found.get(key, 0) + _body_bytes(type(record)(entry))
+    found[ENVELOPE] = content_bytes(content) - sum(found.values())
+    return found
+
+
+def _body_bytes(record: Any) -> int:
+    """Return the bytes of a deflated record behind its header, which ends with a zero: its entries, one by one."""
+    deflated: bytes = record.deflate()
+    return len(deflated) - deflated.index(b"\0") - 1
 
 
 def payload_bytes(content: RecordDict) -> int:
@@ -69,28 +95,32 @@ MAX_KNOWN = 10_000
 
 
 class Traffic:
-    """Counts messages' bytes, deflating each structure once."""
+    """Counts messages' bytes, by field where they leave a client, deflating each structure once."""
 
     def __init__(self) -> None:
-        self._known: dict[Any, int] = {}
+        self._known: dict[Any, Mapping[str, int]] = {}
 
     def sent(self, messages: Iterable[Message]) -> int:
         """Return the bytes of messages' contents; a payload shared by many is looked at once."""
         if isinstance(messages, Broadcast):
-            return len(messages) * self._bytes(messages.content) if len(messages) else 0
+            return len(messages) * self._total(messages.content) if len(messages) else 0
         counts: dict[int, tuple[RecordDict, int]] = {}
         for message in messages:
             if message.has_content():
                 content, count = counts.get(id(message.content), (message.content, 0))
                 counts[id(message.content)] = (content, count + 1)
-        return sum(count * self._bytes(content) for content, count in counts.values())
+        return sum(count * self._total(content) for content, count in counts.values())
 
     def received(self, replies: Iterable[Message]) -> int:
         """Return the bytes of replies' contents."""
+        return sum(self.fields(replies).values())
+
+    def fields(self, replies: Iterable[Message]) -> Mapping[str, int]:
+        """Return the bytes of each field of replies' contents."""
         if not isinstance(replies, CohortReplies):
-            return sum(self._bytes(reply.content) for reply in replies if reply.has_content())
+            return _summed((self._fields(reply.content), 1) for reply in replies if reply.has_content())
         if not len(replies):
-            return 0
+            return {}
         metrics, stack = replies.metrics, replies.stack
         whole = [values.reshape(len(replies), -1) for values in metrics.values() if values.dtype.kind == "i"]
         lengths = _varint_lengths(np.concatenate(whole, axis=1)) if whole else np.zeros((len(replies), 0), np.int64)
@@ -104,24 +134,36 @@ class Traffic:
         key = (structure, lengths.shape, blake2b(lengths.tobytes(), digest_size=16).digest())
         if key not in self._known:
             kinds, first, count = np.unique(lengths, axis=0, return_index=True, return_counts=True)
-            total = 0
+            parts = []
             for kind, client, times in zip(kinds, first, count, strict=True):
                 one = (structure, kind.tobytes())
                 if one not in self._known:
                     weights = None if stack is None else stack[client]
                     reply = reply_content(replies.model, weights, metrics, int(client), replies.packed)
-                    self._known[one] = content_bytes(reply)
-                total += int(times) * self._known[one]
+                    self._known[one] = field_bytes(reply)
+                parts.append((self._known[one], int(times)))
             if len(self._known) > MAX_KNOWN:
                 self._known.clear()
-            self._known[key] = total
+            self._known[key] = _summed(parts)
         return self._known[key]
 
-    def _bytes(self, content: RecordDict) -> int:
+    def _total(self, content: RecordDict) -> int:
+        return sum(self._fields(content).values())
+
+    def _fields(self, content: RecordDict) -> Mapping[str, int]:
         key = tuple((name, _structure(record)) for name, record in content.items())
         if key not in self._known:
-            self._known[key] = content_bytes(content)
+            self._known[key] = field_bytes(content)
         return self._known[key]
+
+
+def _summed(parts: Iterable[tuple[Mapping[str, int], int]]) -> dict[str, int]:
+    """Return fields' bytes summed, each mapping so many times."""
+    total: dict[str, int] = {}
+    for fields, times in parts:
+        for name, size in fields.items():
+            total[name] = total.get(name, 0) + times * size
+    return total
 
 
 def _structure(record: Any) -> tuple[Any, ...]:

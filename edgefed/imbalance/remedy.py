@@ -68,10 +68,15 @@ class Remedy:
         self.config = config
 
     @property
+    def tells_noisy_counts(self) -> bool:
+        """Whether class counts leave each client under noise: the remedy has it so, or differential privacy."""
+        return self.needs_global_counts and (self.noisy_counts or self.config.differentially_private)
+
+    @property
     def needs(self) -> str:
         """What leaves the clients beyond plain FedAvg, in words."""
         needed = []
-        if self.noisy_counts:
+        if self.tells_noisy_counts:
             needed.append(
                 f"noisy class counts (epsilon {self.config.histogram_epsilon:g}, of the counts alone): one more message"
             )

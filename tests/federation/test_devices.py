@@ -42,6 +42,7 @@ CASES = {
     "resampling, local scaling": {"imbalance": "smote", "standardize": "local"},
     "class counts, prediction shift, held-out rows": {"imbalance": "post-hoc", "client_test_fraction": 0.25},
     "a part of the devices a round": {"fraction_train": 0.5, "num_clients": 5},
+    "differential privacy": {"privacy": "dp-fixed", "standardize": "none", "imbalance": "post-hoc"},
     "wine": {"dataset": "wine", "imbalance": "balanced-softmax", "dtype": "float64"},
 }
 
@@ -62,6 +63,9 @@ def test_devices_with_the_shards_of_a_simulation_end_where_it_ends(tmp_path, cha
     assert [d["rows"] for d in deployed.manifest["devices"]] == [
         sum(row) for row in simulated.manifest["shards"]["class_counts"]
     ]
+    assert deployed.summary.get("privacy") == simulated.summary.get("privacy")
+    ledger = [row for row in deployed.manifest["ledger"] if row["bytes"] is not None]
+    assert sum(row["bytes"] for row in ledger) == deployed.summary["bytes"]["up"]
     assert [d["name"] for d in deployed.manifest["devices"]][:2] == ["device-0", "device-1"]
     assert deployed.config.dataset == "devices"
 

@@ -37,16 +37,18 @@ def moved(run: Run) -> Section:
     """Return the section of a run, empty where its folder does not say what was moved."""
     if not _known(run):
         return Section("moved", TITLE, [])
-    total, query = _moved_by(run)
+    trained, query, explained = _moved_by(run)
+    total = trained + query + explained
     payload = run.summary.get("payload_bytes")
     raw = raw_bytes(run)
     lines = [
-        _line("Weights and updates, all rounds", total - query, f"{_of_training(run)}. {CAUTION}"),
+        _line("Weights and updates, all rounds", trained, f"{_of_training(run)}. {CAUTION}"),
         _line("Query round, once", query, _of_query(run)),
+        *([_line("Explanation, once", explained, "sums and means over each client's rows")] if explained else []),
         _line("Instead: every training row, once", raw, f"{EVERYTHING}, to whoever runs the server"),
     ]
     columns = [Column("What is sent"), Column("Bytes", True), Column("What the server learns by it")]
-    caption = f"Bytes of the first two are {COUNTED}."
+    caption = f"Bytes but for the last line's are {COUNTED}."
     times = total / raw if raw else float("nan")
     compared = (
         f"Federated training moved {times:.3g} times what the rows themselves weigh"
@@ -57,9 +59,9 @@ def moved(run: Run) -> Section:
         [f"{compared}: it is not done to save bytes here, but so that no row leaves its device."] if times >= 1 else []
     )
     said = said or [f"{compared}, and no row left its device."]
-    if payload and total > query:
+    if payload and trained > 0:
         arrays = sum(payload.values())
-        share = arrays / max(total - query, 1)
+        share = arrays / trained
         said.append(
             f"Of what the rounds moved, {words.size(arrays)} ({words.percent(share)} %) are numbers of the model; the "
             "rest is names, shapes and headers" + (", which outweigh them at this size." if share < 0.5 else ".")
@@ -75,9 +77,10 @@ def moved_by_remedy(found: ComparisonFolder) -> Section:
     lines = []
     for arm in found.arms:
         runs = found.runs[arm["name"]]
-        total, query = (_mean(column) for column in zip(*map(_moved_by, runs), strict=True))
+        trained, query, explained = (_mean(column) for column in zip(*map(_moved_by, runs), strict=True))
+        total = trained + query + explained
         cells = [
-            number_cell(total - query, words.size),
+            number_cell(trained, words.size),
             number_cell(query, words.size),
             number_cell(total / raw if raw else None, lambda value: f"{number(value):.3g}"),
             Cell(_of_training(runs[0]), tone="words"),
@@ -107,9 +110,11 @@ def _known(run: Run) -> bool:
     return "bytes" in run.summary and {"rows", "query_bytes", "features"} <= run.manifest.keys()
 
 
-def _moved_by(run: Run) -> tuple[int, int]:
-    """Return the bytes of a run in all, and those of its query round."""
-    return sum(run.summary["bytes"].values()), sum(run.manifest["query_bytes"].values())
+def _moved_by(run: Run) -> tuple[int, int, int]:
+    """Return the bytes of a run's rounds, of its query round and of its explanation."""
+    query = sum(run.manifest["query_bytes"].values())
+    explained = sum(run.manifest.get("explanation_bytes", {}).values())
+    return sum(run.summary["bytes"].values()) - query - explained, query, explained
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -137,9 +142,9 @@ def _of_training(run: Run) -> str:
 
 def _of_query(run: Run) -> str:
     found = ["row counts"]
-    if run.config.standardize != "none" or run.config.missing == "mean":
+    if run.config.standardize in ("federated", "local") or run.config.missing == "mean":
         found.append("means and spreads of each client's features")
     if run.manifest.get("class_counts_asked"):
-        noisy = REMEDIES[run.config.imbalance].noisy_counts
+        noisy = REMEDIES[run.config.imbalance](run.config).tells_noisy_counts
         found.append(f"{'noisy ' if noisy else ''}class counts of each client")
     return words.listed(found)

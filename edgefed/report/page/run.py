@@ -17,6 +17,7 @@ from edgefed.report.page.blocks import Cell, Column, Figure, Line, Page, Section
 from edgefed.report.page.clients import shards, taking_part
 from edgefed.report.page.findings import MEASURES
 from edgefed.report.page.learning import of_each_round
+from edgefed.report.page.leaving import leaving, promised
 from edgefed.report.page.lines import Frame, limits, line_chart
 from edgefed.report.page.lines import Line as Curve
 from edgefed.report.page.moved import moved
@@ -74,6 +75,8 @@ def run_page(run: Run) -> Page:
         applied_in_run(run),
         taking_part(run),
         moved(run),
+        leaving(run),
+        promised(run),
         explained(run.folder, "What the model uses"),
         _repeat(run),
         Section("terms", "In plain words", [Terms([(term, MEANINGS[term]) for term in TERMS])]),

@@ -1,0 +1,162 @@
+"""The ledger of what leaves a client: every field of every reply by name, its bytes, and what protects it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefed.imbalance import REMEDIES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from edgefed.config import FederationConfig
+
+ENVELOPE, OTHER = "envelope", "other"
+"""A message's own bytes, such as names and headers of records; and whatever a client sends that no row here names."""
+
+_WHO = "which client it is"
+_LATER = "of the explanation that the run's settings ask for"
+
+FIELDS: dict[str, dict[str, str]] = {
+    "query": {
+        "partition-id": _WHO,
+        "num-examples": "how many rows it trains on",
+        "num-held-out": "how many rows it tests on",
+        "feature-count": "how many of its rows have each feature",
+        "feature-mean": "each feature's mean over its rows",
+        "feature-m2": "each feature's sum of squared deviations over its rows",
+        "class-counts": "how many rows of each class it trains on",
+    },
+    "train": {
+        "arrays": "its trained weights, or the compressed update in their place",
+        "partition-id": _WHO,
+        "num-examples": "how many rows it trains on",
+        "steps": "how many steps it took",
+        "train-loss": "its mean training loss",
+        "aggregation-weight": "the say in the average that the remedy gives it",
+        "start-loss": "the loss of the global model on its training rows",
+        "state-round": "the last round that it took part in",
+    },
+    "evaluate": {
+        "partition-id": _WHO,
+        "num-examples": "how many rows it tests on",
+        "loss": "the global model's mean loss on the rows that it tests on",
+        "confusion": "how many of these rows, by class, are taken for each class",
+    },
+    "query.class_moments": {
+        "partition-id": _WHO,
+        "count": f"rows of each class that have each feature, {_LATER}",
+        "mean": f"each feature's mean over the rows of each class, {_LATER}",
+        "m2": f"each feature's sum of squared deviations by class, {_LATER}",
+    },
+    "query.explain": {
+        "partition-id": _WHO,
+        "rows": f"how many rows of each class are explained, {_LATER}",
+        "loss": f"their summed loss by class, {_LATER}",
+        "balanced-accuracy": f"the model's accuracy on them, {_LATER}",
+        "loss-increase": f"how much the loss grows without each feature, by class, {_LATER}",
+        "accuracy-drop": f"how much accuracy falls without each feature, {_LATER}",
+        "attributed": f"how many rows of each class were attributed, {_LATER}",
+        "integrated-gradients": f"summed attributions to each feature by class, {_LATER}",
+        "shap": f"summed Shapley values of each feature by class, {_LATER}",
+        "histogram": f"how many training rows lie in each bin of each feature by class, {_LATER}",
+    },
+}
+"""Type of message -> field of its reply -> what it is. A reply carries nothing else; a test holds that against all."""
+
+INTRODUCTION = {
+    "partition-id": _WHO,
+    "version": "which edgefed it runs",
+    "name": "what its person calls it",
+    "own-file": "whether it has a file of its own",
+    "problem": "why its file cannot be used",
+    "features": "the names of its file's feature columns",
+    "classes": "the labels that are in its file",
+    "label": "the name of its file's label column",
+}
+"""What a device says of itself before the run, whose bytes are none of the run's: fields and what they are."""
+
+EXACT, NOISED, CENTRAL = "exact", "noised", "clipped and noised centrally"
+UPDATES = {"none": EXACT, "dp-fixed": CENTRAL, "dp-adaptive": CENTRAL}
+"""privacy -> what protects a client's weights."""
+
+
+def status_of(config: FederationConfig, message: str, field: str) -> str:
+    """Return what protects a field.
+
+    ``exact``: the server sees it as it is. ``noised``: the client adds noise before it leaves. ``clipped and noised
+    centrally``: the server sees it as it is, and nobody else sees it without noise.
+    """
+    if field == ENVELOPE:
+        return "no data"
+    if (message, field) == ("train", "arrays"):
+        return UPDATES[config.privacy]
+    if (message, field) == ("query", "class-counts") and REMEDIES[config.imbalance](config).tells_noisy_counts:
+        return NOISED
+    return EXACT
+
+
+class Disclosed:
+    """What has left a federation's clients so far: messages and bytes by type of message and field."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def note(self, message: str, fields: Mapping[str, int], messages: int) -> None:
+        """Enter replies to one type of message: the bytes of each field, over so many of them."""
+        known = FIELDS[message]
+        for field, size in fields.items():
+            # A device that sends names without end must not fill memory.
+            key = message, field if field in known or field == ENVELOPE else OTHER
+            before = self._seen.get(key, (0, 0))
+            self._seen[key] = before[0] + messages, before[1] + size
+
+    def rows(self, config: FederationConfig, *, of_devices: bool = False) -> list[dict[str, Any]]:
+        """Return a row a field: ``message``, ``field``, ``what`` it is, ``messages``, ``bytes`` and ``status``.
+
+        The bytes of all rows sum to what the run moved up; those of an introduction, which devices answer before the
+        run, are None.
+        """
+        said = "names and headers of what is sent", "something that no row of this ledger names"
+        found = [
+            {
+                "message": message,
+                "field": field,
+                "what": FIELDS[message].get(field, said[field == OTHER]),
+                "messages": messages,
+                "bytes": size,
+                "status": status_of(config, message, field),
+            }
+            for (message, field), (messages, size) in self._seen.items()
+        ]
+        unweighed: dict[str, Any] = {"messages": None, "bytes": None, "status": EXACT}
+        introduced = [
+            {"message": "query.introduce", "field": name, "what": what} | unweighed
+            for name, what in INTRODUCTION.items()
+        ]
+        return [*(introduced if of_devices else []), *found]
+
+    def state(self) -> Mapping[str, NDArray[Any]]:
+        """Return messages and bytes [2] of each field, by type of message and name."""
+        return {f"{message}/{field}": np.array(seen, np.int64) for (message, field), seen in self._seen.items()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what :meth:`state` returned, but for the query, which a run that goes on asks anew.
+
+        Raises
+        ------
+        ValueError
+            When it is none.
+        """
+        kept: dict[tuple[str, str], tuple[int, int]] = {}
+        for name, seen in state.items():
+            message, _, field = name.partition("/")
+            if message not in FIELDS or seen.shape != (2,):
+                raise ValueError(f"{name} is nothing that a ledger of messages holds")
+            if message != "query":
+                kept[message, field] = int(seen[0]), int(seen[1])
+        self._seen = {key: seen for key, seen in self._seen.items() if key[0] == "query"} | kept

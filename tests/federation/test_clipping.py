@@ -1,0 +1,333 @@
+"""Client-level differential privacy: what is released is Flower's mechanism, by hand, and the same on every engine."""
+
+import sys
+
+import numpy as np
+import pytest
+from federations import ENGINES, apart, queried, settings, together, trained, without_seconds
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp.strategy import (
+    DifferentialPrivacyServerSideAdaptiveClipping,
+    DifferentialPrivacyServerSideFixedClipping,
+    FedAvg,
+)
+from scipy import stats
+
+import edgefed
+from edgefed.config import SettingsError
+from edgefed.engines import make_engine
+from edgefed.engines.grid import _claim_identity
+from edgefed.federation.account import account
+from edgefed.federation.clipping import AdaptiveClipping, FixedClipping, drawn_from, secret_seed
+from edgefed.federation.messages import CohortReplies, to_flat, to_record
+from edgefed.federation.rounds import run_rounds
+from edgefed.learning.model import MLP
+from edgefed.terminal import privacy_lines
+
+MODEL = MLP(4, (8,), 3)
+START = np.random.default_rng(0).normal(size=MODEL.size)
+
+
+def private(**changes):
+    """Return settings of a short federation under differential privacy."""
+    return settings(**({"privacy": "dp-fixed", "standardize": "server"} | changes))
+
+
+@pytest.fixture(autouse=True)
+def identity():
+    """Flower makes no message without one."""
+    _claim_identity()
+
+
+class Nobody:
+    """A grid without nodes."""
+
+    def get_node_ids(self):
+        return []
+
+
+def aggregated(strategy, updates, start=START):
+    """Return what a strategy makes of clients' updates [clients, size]."""
+    strategy.configure_train(1, to_record(MODEL, start), ConfigRecord(), Nobody())
+    requests = [Message(RecordDict(), node, MessageType.TRAIN) for node in range(1, len(updates) + 1)]
+    metrics = {"num-examples": np.arange(1, len(updates) + 1)}  # rows give no say
+    arrays, _ = strategy.aggregate_train(1, CohortReplies(requests, MODEL, start + updates, metrics))
+    return to_flat(MODEL, arrays)
+
+
+# ---------------------------------------------------------------------------------------------- the mechanism
+UPDATES = np.random.default_rng(1).normal(size=(12, MODEL.size)) * np.linspace(0.02, 0.4, 12)[:, None]
+
+
+def of_flower(make, updates, number=1):
+    """Return what Flower's own strategy around its own FedAvg makes of the same updates, one message a client."""
+    strategy = make(FedAvg())
+    strategy.current_arrays = ArrayRecord({"weights": Array(START)})
+    replies = []
+    for update in updates:
+        question = Message(RecordDict(), 1, MessageType.TRAIN)
+        weights = ArrayRecord({"weights": Array(START + update)})
+        content = RecordDict({"arrays": weights, "metrics": MetricRecord({"num-examples": 1})})
+        replies.append(Message(content, reply_to=question))
+    with drawn_from(0, number):
+        arrays, _ = strategy.aggregate_train(number, replies)
+    return arrays["weights"].numpy(), strategy.clipping_norm
+
+
+def test_a_stack_is_clipped_averaged_and_noised_as_flower_does_it_message_by_message():
+    config = private(num_clients=12, noise_multiplier=0.7, clipping_norm=0.5, dtype="float64")
+    found = aggregated(FixedClipping(MODEL, config), UPDATES)
+    expected, _ = of_flower(lambda inner: DifferentialPrivacyServerSideFixedClipping(inner, 0.7, 0.5, 12), UPDATES)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+
+
+def test_adaptive_clipping_is_flowers_but_for_the_sign_of_its_rate():
+    config = private(privacy="dp-adaptive", num_clients=12, noise_multiplier=0.7, clipping_norm=0.5, dtype="float64")
+    strategy = AdaptiveClipping(MODEL, config)
+
+    def make(inner):
+        stock = DifferentialPrivacyServerSideAdaptiveClipping(inner, 0.7, 12, 0.5)
+        stock.clip_norm_lr *= -1
+        return stock
+
+    expected, norm = of_flower(make, UPDATES)
+    np.testing.assert_allclose(aggregated(strategy, UPDATES), expected, rtol=0, atol=1e-14)
+    assert strategy.flower.clipping_norm == norm != 0.5
+
+
+@pytest.mark.parametrize("first", [0.05, 20.0])
+def test_the_adaptive_norm_goes_to_the_median_update(first):
+    """Half of 40 clients' updates are longer than 1, half shorter; by Flower's own sign the norm runs away from it."""
+    lengths = np.repeat([0.5, 2.0], 20)
+    updates = np.zeros((40, MODEL.size))
+    updates[:, 0] = lengths
+    config = private(privacy="dp-adaptive", num_clients=40, noise_multiplier=0.5, clipping_norm=first, dtype="float64")
+    strategy = AdaptiveClipping(MODEL, config)
+    for _ in range(60):
+        aggregated(strategy, updates)
+    assert 0.4 < strategy.flower.clipping_norm < 2.5
+
+
+def test_whoever_does_not_answer_counts_as_an_update_of_zero():
+    """The divisor is the four clients that a round draws: one more or less moves the sum by the norm at most."""
+    config = private(num_clients=8, fraction_train=0.5, noise_multiplier=1e-12, clipping_norm=1.0, dtype="float64")
+    updates = np.zeros((3, MODEL.size))
+    updates[0, 0], updates[1, 1], updates[2, :2] = 3.0, 0.25, (0.6, 0.8)
+    found = aggregated(FixedClipping(MODEL, config), updates) - START
+    by_hand = np.zeros(MODEL.size)
+    by_hand[:2] = (1 + 0.6) / 4, (0.25 + 0.8) / 4
+    np.testing.assert_allclose(found, by_hand, atol=1e-11)
+    without = aggregated(FixedClipping(MODEL, config), updates[1:]) - START
+    assert np.linalg.norm(found - without) * 4 == pytest.approx(1.0)
+
+
+def test_the_noise_is_normal_with_sd_z_c_over_the_clients_drawn():
+    config = private(num_clients=20, noise_multiplier=2.0, clipping_norm=0.5, dtype="float64")
+    wide = MLP(100, (50,), 10)
+    strategy = FixedClipping(wide, config)
+    strategy.configure_train(1, to_record(wide, np.zeros(wide.size)), ConfigRecord(), Nobody())
+    noise = to_flat(wide, strategy.aggregate_train(1, [])[0])  # nobody answered: the noise alone is released
+    assert stats.kstest(noise, "norm", args=(0, 2.0 * 0.5 / 20)).pvalue > 0.01
+    assert strategy.releases == 1
+
+
+def test_numpys_global_generator_is_as_it_was():
+    np.random.seed(5)  # noqa: NPY002
+    first = np.random.random()  # noqa: NPY002
+    np.random.seed(5)  # noqa: NPY002
+    aggregated(FixedClipping(MODEL, private(num_clients=12)), UPDATES)
+    assert np.random.random() == first  # noqa: NPY002
+
+
+# ---------------------------------------------------------------------------------------------- the account
+def by_hand(noise, rounds, delta):
+    """Return epsilon of so many Gaussian releases by dp-accounting itself."""
+    from dp_accounting import dp_event, rdp
+
+    accountant = rdp.RdpAccountant()
+    for _ in range(rounds):
+        accountant.compose(dp_event.GaussianDpEvent(noise))
+    return accountant.get_epsilon(delta)
+
+
+@pytest.mark.parametrize(
+    ("changes", "noise", "rounds", "delta"),
+    [
+        ({"num_server_rounds": 50, "evaluate_every": 50}, 1.0, 50, 0.01),
+        ({"noise_multiplier": 4.0, "num_clients": 20, "num_server_rounds": 7}, 4.0, 7, 0.005),
+        ({"fraction_train": 0.3, "privacy_delta": 1e-5}, 1.0, 3, 1e-5),  # drawing a part is given no credit
+    ],
+    ids=["the issue's", "more noise", "cohorts"],
+)
+def test_epsilon_is_dp_accountings(changes, noise, rounds, delta):
+    run, _ = trained(private(**changes))
+    told = run.summary["privacy"]
+    assert told["epsilon"] == pytest.approx(by_hand(noise, rounds, delta), abs=1e-6)
+    assert (told["delta"], told["unit"], told["releases"]) == (pytest.approx(delta), "client", rounds)
+    if rounds == 50:
+        assert told["epsilon"] == pytest.approx(44.4, abs=0.1)
+
+
+def test_a_round_whose_replies_are_all_refused_releases_noise_and_costs_as_much():
+    run, rows = trained(private(max_update_norm=1e-9))
+    assert all(verdict.startswith("refused") for *_, verdict in rows if not verdict.startswith("no reply"))
+    assert run.summary["privacy"]["releases"] == 3
+    assert run.summary["privacy"]["epsilon"] == pytest.approx(by_hand(1.0, 3, 0.01), abs=1e-6)
+    assert not any("note" in row for row in run.rounds)
+
+
+def test_a_round_that_asks_nobody_releases_nothing():
+    run, _ = trained(private(drop_out=1.0))
+    assert run.summary["privacy"]["releases"] == 0
+    assert run.summary["privacy"]["epsilon"] == 0
+    assert run.summary["client_updates"] == 0
+
+
+def test_drop_outs_and_compressed_updates_cost_what_a_whole_cohort_does():
+    whole, _ = trained(private())
+    for changes in ({"drop_out": 0.4}, {"compression": "int8"}, {"stragglers": 0.5}, {"round_deadline": 0.05}):
+        run, _ = trained(private(**changes))
+        assert run.summary["privacy"]["epsilon"] == whole.summary["privacy"]["epsilon"]
+
+
+# ---------------------------------------------------------------------------------------------- same bits
+MODES = [{}, {"privacy": "dp-adaptive", "noise_multiplier": 0.5}, {"imbalance": "balanced-softmax"}]
+NAMES = ["fixed", "adaptive", "counts"]
+
+
+@pytest.mark.parametrize("changes", MODES, ids=NAMES)
+def test_engines_and_company_change_no_bit(changes):
+    config = private(**changes)
+    batched, sequential = (trained(config, engine)[0] for engine in ENGINES)
+    assert apart(batched, sequential) == 0
+    assert batched.summary["privacy"] == sequential.summary["privacy"]
+    others = [config.replace(seed=3), config, private(privacy="none", noise_multiplier=1.0, **_plain(changes))]
+    alone = together(others, make_engine("batched"))[1]
+    np.testing.assert_array_equal(alone.weights, np.concatenate([w.ravel() for w in batched.weights.values()]))
+
+
+def _plain(changes):
+    return {key: value for key, value in changes.items() if key == "imbalance"}
+
+
+@pytest.mark.parametrize("changes", MODES, ids=NAMES)
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, changes):
+    config = private(num_server_rounds=6, **changes)
+    whole, _ = trained(config)
+
+    def stop(federation):
+        if federation.round == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        edgefed.run(config, out=tmp_path / "run", progress=False, on_round=stop)
+    resumed = edgefed.run(config, out=tmp_path / "run", resume=True, progress=False)
+    assert apart(whole, resumed) == 0
+    assert resumed.summary["privacy"] == whole.summary["privacy"]
+    assert without_seconds(resumed.rounds) == without_seconds(whole.rounds)
+
+
+def test_an_account_that_is_none_is_refused():
+    strategy = FixedClipping(MODEL, private())
+    whole = dict(strategy.state())
+    for state in ({}, whole | {"releases": np.zeros(2)}):
+        with pytest.raises(ValueError, match="no account of what was released"):
+            strategy.restore(state)
+    with pytest.raises(ValueError, match="is nothing that this strategy carries"):
+        strategy.restore({"other": np.zeros(2)})
+
+
+# ---------------------------------------------------------------------------------------------- what is kept in
+def test_no_exact_count_or_mean_leaves_a_client():
+    federation, _ = queried(private(imbalance="balanced-softmax"))
+    exact = federation.label_counts.sum(0)
+    told = federation.guidance.class_counts
+    assert (told != exact).all()
+    validation = federation.validation.features.astype(np.float64)
+    np.testing.assert_allclose(federation.guidance.mean, validation.mean(0))
+    np.testing.assert_allclose(federation.guidance.scale, validation.std(0))
+
+
+def test_a_scale_of_the_server_is_what_clients_train_with():
+    federation, engine = queried(settings(standardize="server", num_server_rounds=1))
+    clients = federation.grid.clients
+    everyone = clients.everyone(federation.guidance)
+    rows = clients.shards.train.indices
+    expected = (clients.shards.features[rows] - federation.guidance.mean) / federation.guidance.scale
+    np.testing.assert_allclose(everyone.features.numpy(), expected, rtol=1e-5, atol=1e-6)
+    run_rounds([federation], engine.exchange)
+    assert federation.history[-1]["test"]["balanced_accuracy"] > 0.4
+
+
+def test_a_device_whose_battery_runs_flat_is_refused():
+    with pytest.raises(SettingsError, match="contradicts devices=phone: phone has a battery"):
+        queried(private(devices="phone"))
+
+
+def test_a_missing_accountant_is_one_clear_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    with pytest.raises(SettingsError, match=r"not installed; pip install 'edgefed\[privacy\]' has it"):
+        queried(private())
+    queried(private(privacy="dp-adaptive", noise_multiplier=0.5))
+
+
+# ---------------------------------------------------------------------------------------------- what is said
+def test_adaptive_clipping_has_no_epsilon_and_says_why():
+    run, _ = trained(private(privacy="dp-adaptive", noise_multiplier=0.5))
+    told = run.summary["privacy"]
+    assert (told["epsilon"], told["delta"], told["releases"]) == (None, None, 3)
+    assert told["says"].startswith("no epsilon: nothing accounts for adaptive clipping")
+
+
+def test_units_are_not_mixed():
+    run, _ = trained(private(imbalance="balanced-softmax", histogram_epsilon=0.5))
+    told = run.summary["privacy"]
+    assert told["histogram"] == {"epsilon": 0.5, "delta": 0.0, "unit": "row"}
+    assert told["epsilon"] == pytest.approx(by_hand(1.0, 3, 0.01), abs=1e-6)
+    assert any("for a client of n rows it is n times as much" in line for line in told["leaves_out"])
+    alone, _ = trained(settings(imbalance="class-weights-balanced-noisy"))
+    assert alone.summary["privacy"]["epsilon"] is None
+    assert alone.summary["privacy"]["histogram"]["unit"] == "row"
+    assert "privacy" not in trained(settings())[0].summary
+
+
+def test_a_large_epsilon_is_called_near_vacuous():
+    small, _ = trained(private(noise_multiplier=5.0))
+    large, _ = trained(private(noise_multiplier=0.5))
+    assert small.summary["privacy"]["says"] == ""
+    assert "near vacuous" in large.summary["privacy"]["says"]
+    lines = privacy_lines(large.summary["privacy"])
+    assert lines[0].startswith(f"privacy: epsilon {large.summary['privacy']['epsilon']:.4g} at delta 0.01 for a client")
+    assert sum(line.startswith("assumes: ") for line in lines) == 4
+
+
+def test_rows_that_clients_test_on_are_named_as_not_covered():
+    run, _ = trained(private(client_test_fraction=0.2, long_tail=1.0))
+    assert "what clients say of the rows that they test on" in run.summary["privacy"]["leaves_out"]
+
+
+# ---------------------------------------------------------------------------------------------- a secret of the server
+def test_a_server_may_name_its_noise_by_a_number_that_devices_do_not_know(monkeypatch):
+    monkeypatch.delenv("EDGEFED_NOISE_SEED", raising=False)
+    assert secret_seed() is None
+    monkeypatch.setenv("EDGEFED_NOISE_SEED", str(2**40 + 7))
+    assert secret_seed() == 2**40 + 7
+    for text in ("7", "-1", "abc", "1.5", str(2**63)):
+        monkeypatch.setenv("EDGEFED_NOISE_SEED", text)
+        with pytest.raises(SettingsError, match="EDGEFED_NOISE_SEED: expected a whole number, at least 2"):
+            secret_seed()
+
+
+def test_what_names_the_noise_is_kept_in_a_checkpoint_and_said_in_the_account():
+    found, engine = queried(private())
+    public = aggregated(FixedClipping(MODEL, private(num_clients=12)), UPDATES)
+    strategy = FixedClipping(MODEL, private(num_clients=12))
+    strategy.noise_seed = 2**40 + 7
+    secret = aggregated(strategy, UPDATES)
+    assert np.abs(secret - public).max() > 1e-3
+    other = FixedClipping(MODEL, private(num_clients=12))
+    other.restore(strategy.state())
+    assert (other.noise_seed, other.releases) == (2**40 + 7, 1)
+    found.strategy.noise_seed = 2**40 + 7
+    run_rounds([found], engine.exchange)
+    assert "the noise follows from a number that the server keeps to itself" in account(found)["assumes"]

@@ -1,0 +1,192 @@
+"""The ledger names every field of every message that leaves a client, and its bytes are the run's."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from federations import settings, trained
+from flwr.app import ArrayRecord, MetricRecord
+from test_traffic import deflated
+
+import edgefed
+from edgefed.api.assembly import in_process
+from edgefed.data.shards import federate
+from edgefed.engines import make_engine
+from edgefed.federation.disclosure import ENVELOPE, FIELDS, OTHER, Disclosed
+from edgefed.federation.explanation import collect
+from edgefed.federation.messages import Broadcast
+from edgefed.federation.query import query
+from edgefed.federation.rounds import run_rounds
+from edgefed.federation.traffic import field_bytes
+
+CASES = {
+    "plain": {},
+    "evaluated by clients": {"client_test_fraction": 0.2, "long_tail": 1.0},
+    "scaffold": {"strategy": "scaffold"},
+    "fednova": {"strategy": "fednova"},
+    "qfedavg": {"strategy": "qfedavg"},
+    "climb": {"imbalance": "climb"},
+    "class-balanced": {"imbalance": "class-balanced", "standardize": "none"},
+    "noisy counts": {"imbalance": "class-weights-balanced-noisy"},
+    "int8": {"compression": "int8"},
+    "top-k": {"compression": "top-k"},
+    "many clients": {"num_clients": 70, "fraction_train": 0.5},
+    "missing values' means": {"missing": "mean"},
+    "some lost": {"drop_out": 0.3, "stragglers": 0.3, "partial_work": "accept"},
+    "refused": {"max_update_norm": 1e-9},
+    "dp-fixed": {"privacy": "dp-fixed", "standardize": "server", "imbalance": "post-hoc"},
+    "dp-adaptive": {"privacy": "dp-adaptive", "standardize": "server", "noise_multiplier": 0.5},
+}
+
+
+class Opener:
+    """An engine whose replies are opened as they come, one by one, before anybody else takes them apart.
+
+    ``also`` is put into the metrics of every train reply: what a client sends that nobody asked for.
+    """
+
+    def __init__(self, engine, also=None):
+        self.engine = engine
+        self.also = also
+        self.messages, self.array_bytes, self.total = Counter(), Counter(), 0
+
+    def exchange(self, items):
+        answers = [list(replies) for replies in self.engine.exchange(items)]
+        for (_, messages), replies in zip(items, answers, strict=True):
+            kind = messages.message_type if isinstance(messages, Broadcast) else messages[0].metadata.message_type
+            for reply in replies:
+                if reply.has_content():
+                    self._open(kind, reply.content)
+        return answers
+
+    def _open(self, kind, content):
+        if self.also and kind == "train":
+            content["metrics"][self.also] = 0.5
+        self.total += deflated(content)
+        for name, record in content.items():
+            if isinstance(record, ArrayRecord):
+                self.messages[kind, name] += 1
+                empty = deflated_record(ArrayRecord())
+                self.array_bytes[kind, name] += deflated_record(record) if len(record) else empty
+            else:
+                assert isinstance(record, MetricRecord)
+                self.messages.update((kind, field) for field in record)
+
+
+def deflated_record(record):
+    """Return the bytes of a record of arrays by Flower's objects alone."""
+    objects = [record, *record.values(), *(chunk for array in record.values() for _, chunk in array.slice_array())]
+    return sum(len(item.deflate()) for item in objects)
+
+
+def finished(changes, engine):
+    """Run a federation's query, rounds and explanation by this engine."""
+    config, data = federate(settings(**changes))
+    federation = in_process(config, data, engine)
+    query([federation], engine.exchange, [range(config.num_clients)])
+    run_rounds([federation], engine.exchange)
+    if config.privacy == "none":
+        collect(federation, engine.exchange)
+    return federation
+
+
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
+def test_every_field_of_every_message_is_named_and_weighed(changes):
+    opener = Opener(make_engine("sequential"))
+    federation = finished(changes, opener)
+    ledger = federation.disclosed.rows(federation.config)
+    named = {(row["message"], row["field"]): row for row in ledger if row["field"] != ENVELOPE}
+
+    assert all(field in FIELDS[kind] for kind, field in opener.messages), "a message carries what no row names"
+    assert OTHER not in {field for _, field in named}
+    assert {key: row["messages"] for key, row in named.items()} == dict(opener.messages)
+    assert {key: row["bytes"] for key, row in named.items() if key[1] == "arrays"} == dict(opener.array_bytes)
+    assert sum(row["bytes"] for row in ledger) == opener.total
+    assert opener.total == federation.query_bytes[0] + federation.bytes_up + federation.explanation_bytes[0]
+    assert all(row["bytes"] > 0 for row in ledger)
+    assert finished(changes, make_engine("batched")).disclosed.rows(federation.config) == ledger
+
+
+def test_a_field_that_no_row_names_stands_out():
+    federation = finished({}, Opener(make_engine("sequential"), also="weight-of-the-owner"))
+    ledger = federation.disclosed.rows(federation.config)
+    (stranger,) = [row for row in ledger if row["field"] == OTHER]
+    assert (stranger["message"], stranger["messages"]) == ("train", 3 * federation.holders)
+    assert sum(row["bytes"] for row in ledger) == (
+        federation.query_bytes[0] + federation.bytes_up + federation.explanation_bytes[0]
+    )
+
+
+def test_fields_weigh_what_they_add_to_a_message():
+    """Entries of a record follow each other: one more field weighs what the message grows by, but for its header."""
+    from flwr.app import RecordDict
+
+    few = {"num-examples": 12, "partition-id": 300}
+    many = few | {"confusion": [1, 2, 3], "loss": 0.5}
+    small, large = (field_bytes(RecordDict({"metrics": MetricRecord(part)})) for part in (few, many))
+    assert {name: large[name] for name in few} == {name: small[name] for name in few}
+    assert 0 <= large[ENVELOPE] - small[ENVELOPE] <= 2  # digits of the length in the header
+    assert sum(large.values()) == deflated(RecordDict({"metrics": MetricRecord(many)}))
+
+
+# ---------------------------------------------------------------------------------------------- in the run's folder
+@pytest.mark.parametrize("changes", [{}, {"explain": "yes"}, {"client_test_fraction": 0.2, "long_tail": 1.0}])
+def test_a_folders_ledger_sums_to_its_bytes(tmp_path, changes):
+    run, _ = trained(settings(**changes), out=tmp_path / "run")
+    kept = edgefed.Run.read(tmp_path / "run")
+    ledger = kept.manifest["ledger"]
+    assert sum(row["bytes"] for row in ledger) == run.summary["bytes"]["up"]
+    assert ({row["message"] for row in ledger} >= {"query.explain", "query.class_moments"}) == (
+        changes == {"explain": "yes"}
+    )
+
+
+def test_a_resumed_runs_ledger_is_the_uninterrupted_ones(tmp_path):
+    config = settings(num_server_rounds=6, client_test_fraction=0.2, long_tail=1.0)
+    whole, _ = trained(config)
+
+    def stop(federation):
+        if federation.round == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        edgefed.run(config, out=tmp_path / "run", progress=False, on_round=stop)
+    resumed = edgefed.run(config, out=tmp_path / "run", resume=True, progress=False)
+    order = {(row["message"], row["field"]): row for row in resumed.manifest["ledger"]}
+    assert order == {(row["message"], row["field"]): row for row in whole.manifest["ledger"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "statuses"),
+    [
+        ({}, {("train", "arrays"): "exact", ("train", "num-examples"): "exact"}),
+        ({"compression": "int8"}, {("train", "arrays"): "exact"}),  # rounding hides nothing
+        ({"imbalance": "post-hoc"}, {("query", "class-counts"): "exact"}),
+        ({"imbalance": "class-weights-balanced-noisy"}, {("query", "class-counts"): "noised"}),
+        (
+            {"privacy": "dp-fixed", "standardize": "none", "imbalance": "post-hoc"},
+            {
+                ("train", "arrays"): "clipped and noised centrally",
+                ("train", "train-loss"): "exact",
+                ("query", "class-counts"): "noised",
+            },
+        ),
+    ],
+)
+def test_what_protects_a_field_is_said(changes, statuses):
+    run, _ = trained(settings(num_server_rounds=1, **changes))
+    found = {(row["message"], row["field"]): row["status"] for row in run.manifest["ledger"]}
+    assert {key: found[key] for key in statuses} == statuses
+    assert found["train", ENVELOPE] == "no data"
+
+
+def test_what_is_no_ledger_is_refused():
+    for state in ({"train/arrays": np.zeros(3)}, {"gossip/arrays": np.zeros(2)}, {"arrays": np.zeros(2)}):
+        with pytest.raises(ValueError, match="nothing that a ledger of messages holds"):
+            Disclosed().restore(state)
+
+
+def test_what_devices_say_of_themselves_is_named_without_bytes():
+    rows = Disclosed().rows(settings(), of_devices=True)
+    assert {row["field"] for row in rows} >= {"name", "classes", "features"}
+    assert all(row["bytes"] is None and row["status"] == "exact" for row in rows)
