@@ -141,8 +141,12 @@ class Disclosed:
         return [*(introduced if of_devices else []), *found]
 
     def state(self) -> Mapping[str, NDArray[Any]]:
-        """Return messages and bytes [2] of each field, by type of message and name."""
-        return {f"{message}/{field}": np.array(seen, np.int64) for (message, field), seen in self._seen.items()}
+        """Return what was noted: ``fields`` uint8 [bytes], a line each, and ``seen`` [fields, 2], messages and bytes."""
+        lines = "\n".join(f"{message}/{field}" for message, field in self._seen)
+        return {
+            "fields": np.frombuffer(lines.encode(), np.uint8),
+            "seen": np.array(list(self._seen.values()), np.int64).reshape(-1, 2),
+        }
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take back what :meth:`state` returned, but for the query, which a run that goes on asks anew.
@@ -152,11 +156,16 @@ class Disclosed:
         ValueError
             When it is none.
         """
-        kept: dict[tuple[str, str], tuple[int, int]] = {}
-        for name, seen in state.items():
-            message, _, field = name.partition("/")
-            if message not in FIELDS or seen.shape != (2,):
-                raise ValueError(f"{name} is nothing that a ledger of messages holds")
-            if message != "query":
-                kept[message, field] = int(seen[0]), int(seen[1])
+        if not state:  # a checkpoint that is older than the ledger
+            return
+        if set(state) != {"fields", "seen"}:
+            raise ValueError("no ledger of messages")
+        keys = [line.partition("/") for line in bytes(state["fields"]).decode("ascii").split("\n")]
+        if state["seen"].shape != (len(keys), 2) or not all(message in FIELDS for message, *_ in keys):
+            raise ValueError("no ledger of messages")
+        kept = {
+            (message, field): (int(seen[0]), int(seen[1]))
+            for (message, _, field), seen in zip(keys, state["seen"], strict=True)
+            if message != "query"
+        }
         self._seen = {key: seen for key, seen in self._seen.items() if key[0] == "query"} | kept

@@ -181,9 +181,24 @@ def test_what_protects_a_field_is_said(changes, statuses):
 
 
 def test_what_is_no_ledger_is_refused():
-    for state in ({"train/arrays": np.zeros(3)}, {"gossip/arrays": np.zeros(2)}, {"arrays": np.zeros(2)}):
-        with pytest.raises(ValueError, match="nothing that a ledger of messages holds"):
+    def named(text):
+        return np.frombuffer(text.encode(), np.uint8)
+
+    ledger = Disclosed()
+    ledger.note("train", {"arrays": 12}, 3)
+    whole = dict(ledger.state())
+    for state in (
+        {"fields": whole["fields"]},
+        whole | {"seen": np.zeros(3)},
+        whole | {"fields": named("gossip/arrays")},
+        whole | {"fields": named("train/arrays\ntrain/steps")},
+    ):
+        with pytest.raises(ValueError, match="no ledger of messages"):
             Disclosed().restore(state)
+    other = Disclosed()
+    other.restore({})  # a checkpoint that is older than the ledger
+    other.restore(whole)
+    assert other.rows(settings()) == ledger.rows(settings())
 
 
 def test_what_devices_say_of_themselves_is_named_without_bytes():
