@@ -21,10 +21,11 @@ def drawn_neighbours(clients: Sequence[int], count: int) -> dict[int, list[int]]
     circle = list(clients)
     secrets.SystemRandom().shuffle(circle)
     half = count // 2
-    return {
+    found = {
         client: sorted(circle[(place + step) % len(circle)] for step in range(-half, half + 1) if step)
         for place, client in enumerate(circle)
     }
+    return {client: found[client] for client in clients}
 
 
 def threshold_of(share: float, neighbours: int) -> int:

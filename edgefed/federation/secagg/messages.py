@@ -85,12 +85,13 @@ def masked_reply(
     update : float64 ndarray [size]
         theta_k - theta.
     metrics : mapping
-        The train reply's, whose weight, loss and steps go into the masked sum.
+        The train reply's, whose weight, rows, loss and steps go into the masked sum.
     """
-    quantizer = Quantizer.of(config, asked["most-weight"])
+    quantizer = Quantizer.of(config, asked["most-weight"], asked["most-rows"])
     vector = quantizer.encode(
         update,
         float(metrics.get(SAY, metrics[ROWS])),
+        int(metrics[ROWS]),
         float(metrics["train-loss"]),
         int(metrics[STEPS]),
         roundings(config, asked["round"], participant.identity, len(update)),
@@ -133,7 +134,7 @@ def bytes_of_a_round(train: RecordDict, size: int, neighbours: int) -> tuple[int
     down = [
         content_of(round=1),
         content_of(round=1, clients=ids, mask_keys=public, cipher_keys=public),
-        with_stage(train, content_of(round=1, most_weight=1.0, clients=ids, closed=closed)),
+        with_stage(train, content_of(round=1, most_weight=1.0, most_rows=1.0, clients=ids, closed=closed)),
         content_of(round=1, there=ids, gone=[]),
     ]
     up = [

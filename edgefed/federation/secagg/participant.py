@@ -88,7 +88,7 @@ class Participant:
         ValueError
             For neighbours among whom this client would not be safe: too few, one twice, itself, a key twice.
         """
-        self._advance("shares", round_number)
+        self._check_next("shares", round_number)
         if len({*ids}) != len(ids) or self.identity in ids or not len(ids) == len(mask_keys) == len(cipher_keys):
             raise ValueError("neighbours that are not different clients with two keys each")
         keys = [*mask_keys, *cipher_keys, *self.public_keys()]
@@ -97,6 +97,7 @@ class Participant:
         self.mask_keys = dict(zip(ids, mask_keys, strict=True))
         self.cipher_keys = dict(zip(ids, cipher_keys, strict=True))
         self._check_enough(ids, "neighbours")
+        self.stage = "shares"
         of_seed = split_seed(self.seed, self.threshold, len(ids))
         of_key = split_key(self.mask_key, self.threshold, len(ids))
         return [
@@ -127,13 +128,14 @@ class Participant:
         ValueError
             For shares that are not of its neighbours, or of too few.
         """
-        self._advance("masked", round_number)
+        self._check_next("masked", round_number)
         if len({*sources}) != len(sources) or not {*sources} <= {*self.mask_keys} or len(sources) != len(closed):
             raise ValueError("shares that are not of this client's neighbours")
         self._check_enough(sources, "neighbours that have sent shares")
         for source, ciphertext in zip(sources, closed, strict=True):
             key = agreed(self.cipher_key, self.cipher_keys[source])
             self.seed_shares[source], self.key_shares[source] = unsealed(key, source, self.identity, ciphertext)
+        self.stage = "masked"
         total = vector + mask(self.seed, len(vector))
         for source in sources:
             common = pair_mask(self.mask_key, self.mask_keys[source], len(vector))
@@ -150,22 +152,22 @@ class Participant:
         ValueError
             For a request that would let more than a sum be seen.
         """
+        self._check_next("unmasked", round_number)
         if both := {*there} & {*gone}:
             raise ValueError(f"both shares of client {min(both)}: with them its own update could be unmasked")
         if not {*there, *gone} <= {*self.seed_shares}:
             raise ValueError("shares of clients that have given this one none")
         self._check_enough(there, "neighbours in the sum")
-        self._advance("unmasked", round_number)
+        self.stage = "unmasked"
         shares = [self.seed_shares[other] for other in there], [self.key_shares[other] for other in gone]
         self.seed_shares, self.key_shares = {}, {}
         return shares
 
-    def _advance(self, stage: str, round_number: int) -> None:
+    def _check_next(self, stage: str, round_number: int) -> None:
         if round_number != self.round_number or STAGES.index(stage) != STAGES.index(self.stage) + 1:
             raise ValueError(
                 f"asked for {stage} of round {round_number} after {self.stage} of round {self.round_number}"
             )
-        self.stage = stage
 
     def _check_enough(self, some: Sequence[int], what: str) -> None:
         if len(some) < self.threshold:

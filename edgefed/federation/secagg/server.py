@@ -105,7 +105,7 @@ class SecureRound:
         needed = {client: threshold_of(self.config.secagg_threshold, len(others)) for client, others in graph.items()}
         self._said = {"neighbors": len(next(iter(graph.values()))), "threshold": max(needed.values())}
         shares = self._with_enough((yield from self._shares(graph, keys)), graph, needed)
-        quantizer = Quantizer.of(self.config, self._most_weight())
+        quantizer = self._quantizer()
         vectors = yield from self._vectors(graph, shares, quantizer)
         gone = sorted(set(shares) - set(vectors))
         self._check_can_be_unmasked(vectors, gone, graph, needed, "sent a masked vector")
@@ -188,6 +188,7 @@ class SecureRound:
             stage = content_of(
                 round=self.number,
                 most_weight=quantizer.most_weight,
+                most_rows=quantizer.most_rows,
                 clients=sources,
                 closed=[shares[other][client] for other in sources],
             )
@@ -274,12 +275,10 @@ class SecureRound:
             raise TooFewError(f"{len(shares)} shares of a secret of client {client}, {needed[client]} are needed")
         return shares[: needed[client]]
 
-    def _most_weight(self) -> float:
-        """Return the largest weight that a client of the cohort may have in the average."""
-        remedy = self.federation.remedy
-        if remedy.reweighs:
-            return remedy.say_range(self.federation.model.classes)[1]
-        return float(self.federation.rows[self.asked.ids].max())
+    def _quantizer(self) -> Quantizer:
+        remedy, rows = self.federation.remedy, float(self.federation.rows[self.asked.ids].max())
+        most = remedy.say_range(self.federation.model.classes)[1] if remedy.reweighs else rows
+        return Quantizer.of(self.config, most, rows)
 
 
 def _count(neighbours: Sequence[int], among: Collection[int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Vector = NDArray[np.uint32]
 
-HEADER = 4
-"""Entries before the update's: the weight, the weighted loss, the steps, the numbers that were clipped."""
+HEADER = 5
+"""Entries before the update's: the weight, the rows, the loss by rows, the steps, the numbers that were clipped."""
 
 RING = 32
 """Bits of an entry: sums are modulo 2^32."""
@@ -33,7 +34,7 @@ class Average:
     update : float64 ndarray [size]
         sum_k p_k (theta_k - theta) / sum_k p_k.
     loss : float
-        Training loss, averaged alike.
+        Training loss, averaged by rows.
     steps, clipped : int
         Summed over clients: steps, and numbers of updates that lay beyond the range.
     """
@@ -63,20 +64,27 @@ class Quantizer:
     ----------
     clip : float
     bits : int
-    most_weight : float
-        Largest weight p_k that a client may have in the average.
+    most_weight, most_rows : float
+        Largest weight p_k that a client may have in the average, and its largest number of rows.
     """
 
     clip: float
     bits: int
     most_weight: float
+    most_rows: float
 
     @classmethod
-    def of(cls, config: FederationConfig, most_weight: float) -> Quantizer:
-        """Return the one that the settings name."""
-        if not 0 < most_weight <= 1e9:
-            raise ValueError(f"most-weight {most_weight:g}: expected more than 0, at most a billion")
-        return cls(config.secagg_clipping_range, config.secagg_bits, most_weight)
+    def of(cls, config: FederationConfig, most_weight: float, most_rows: float) -> Quantizer:
+        """Return the one that the settings name.
+
+        Raises
+        ------
+        ValueError
+        """
+        for most in (most_weight, most_rows):
+            if not 0 < most <= 1e9:
+                raise ValueError(f"a largest weight of {most:g}: expected more than 0, at most a billion")
+        return cls(config.secagg_clipping_range, config.secagg_bits, most_weight, most_rows)
 
     @property
     def levels(self) -> int:
@@ -88,15 +96,18 @@ class Quantizer:
         """Distance of two neighbouring numbers."""
         return 2 * self.clip / self.levels
 
-    def encode(self, update: Floats, weight: float, loss: float, steps: int, draws: Floats) -> Vector:
+    def encode(self, update: Floats, weight: float, rows: int, loss: float, steps: int, draws: Floats) -> Vector:
         """Return one client's vector [HEADER + size].
 
         Parameters
         ----------
         update : float64 ndarray [size]
             theta_k - theta.
-        weight, loss : float
-            p_k, and the training loss; one that is not a number counts as 0.
+        weight : float
+            p_k.
+        rows : int
+        loss : float
+            Training loss; one that is not a number counts as 0.
         steps : int
         draws : float64 ndarray [1 + size]
             Roundings, in (0, 1).
@@ -108,13 +119,17 @@ class Quantizer:
         """
         if not np.isfinite(update).all():
             raise ValueError("weights that are not finite")
-        whole = round(min(max(weight, 0.0), self.most_weight) / self.most_weight * self.levels)
-        values = np.concatenate([[np.nan_to_num(loss, nan=0.0)], update])
+        say, part = self._whole(weight / self.most_weight), self._whole(rows / self.most_rows)
         clipped = int((np.abs(update) > self.clip).sum())
-        scaled = (np.clip(values, -self.clip, self.clip) * (whole / self.levels) + self.clip) / self.step
-        numbers = np.minimum(np.floor(scaled + draws), self.levels).astype(np.uint32)
-        counts = np.minimum([max(steps, 0), clipped], self.levels).astype(np.uint32)
-        return np.concatenate([np.array([whole], np.uint32), numbers[:1], counts, numbers[1:]])
+        factors = np.full(1 + len(update), say / self.levels)
+        factors[0] = part / self.levels
+        values = np.clip(np.concatenate([[np.nan_to_num(loss, nan=0.0)], update]), -self.clip, self.clip)
+        numbers = np.minimum(np.floor((values * factors + self.clip) / self.step + draws), self.levels)
+        counts = np.minimum([max(steps, 0), clipped], self.levels)
+        return np.concatenate([[say, part], numbers[:1], counts, numbers[1:]]).astype(np.uint32)
+
+    def _whole(self, share: float) -> int:
+        return round(min(max(share, 0.0), 1.0) * self.levels)
 
     def decode(self, total: Vector, clients: int) -> Average | None:
         """Return what a sum of vectors [HEADER + size] stands for; None where no client had any weight.
@@ -126,11 +141,12 @@ class Quantizer:
         """
         if (total > clients * self.levels).any():
             raise ValueError("the sum is none of vectors that clients may send")
-        weight = int(total[0]) / self.levels
+        weight, rows = int(total[0]) / self.levels, int(total[1]) / self.levels
         if not weight:
             return None
-        sums = np.concatenate([total[1:2], total[HEADER:]]).astype(np.float64) * self.step - clients * self.clip
-        return Average(sums[1:] / weight, float(sums[0] / weight), int(total[2]), int(total[3]))
+        sums = np.concatenate([total[2:3], total[HEADER:]]).astype(np.float64) * self.step - clients * self.clip
+        loss = float(sums[0]) / rows if rows else math.nan
+        return Average(sums[1:] / weight, loss, int(total[3]), int(total[4]))
 
 
 def roundings(config: FederationConfig, round_number: int, client: int, size: int) -> Floats:
