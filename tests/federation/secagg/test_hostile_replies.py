@@ -68,7 +68,7 @@ FAULTS = {
     "a pickled vector": (
         "masked",
         vector(lambda found: Array("object", (1,), "numpy.ndarray", pickled())),
-        "masked: dtype object",
+        "masked: holds '|O'",
     ),
     "in another's name": ("masked", identity, f"masked: says that it is client {BAD - 1}"),
     "no shares to unmask": ("unmask", field(seed_shares=[]), "unmask: seed-shares: expected 5 of them"),
