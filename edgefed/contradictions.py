@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgefed.errors import SettingsError, shown, unknown
 from edgefed.names import WEIGHS_BY_ITSELF
-from edgefed.private import check_privacy, check_secagg
+from edgefed.private import check_privacy
 from edgefed.schema import attribute, key_of, listed, registry
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ def check_together(config: FederationConfig) -> None:
     if config.standardize == "server" and config.missing == "mean":
         raise SettingsError("standardize=server contradicts missing=mean: empty cells would need the clients' means")
     check_privacy(config)
-    check_secagg(config)
 
 
 def _check_columns(config: FederationConfig) -> None:

@@ -12,8 +12,16 @@ from edgefed.schema import key_of, registry
 if TYPE_CHECKING:
     from edgefed.config import FederationConfig
 
-OWN_SETTINGS = {"noise_multiplier": 1.0, "clipping_norm": 1.0, "privacy_delta": 0.0}
-"""Settings that only differential privacy looks at, with their defaults."""
+OWN_SETTINGS: dict[tuple[str, ...], dict[str, float]] = {
+    DIFFERENTIALLY_PRIVATE: {"noise_multiplier": 1.0, "clipping_norm": 1.0, "privacy_delta": 0.0},
+    ("secagg",): {
+        "secagg_threshold": 0.66,
+        "secagg_neighbors": 24,
+        "secagg_clipping_range": 8.0,
+        "secagg_bits": 22,
+    },
+}
+"""Values of ``privacy`` -> the settings that only these look at, with their defaults."""
 
 ONLY = {
     "strategy": (("fedavg",), "its noise and its account are those of a plain average: set strategy=fedavg"),
@@ -30,8 +38,9 @@ ONLY = {
 
 
 def without_privacy(config: FederationConfig) -> FederationConfig:
-    """Return settings without differential privacy: what a reference that is no federation is measured under."""
-    return config.replace(privacy="none", **OWN_SETTINGS)
+    """Return settings without protection: what a reference that is no federation is measured under."""
+    defaults = {name: default for own in OWN_SETTINGS.values() for name, default in own.items()}
+    return config.replace(privacy="none", **defaults)
 
 
 def check_privacy(config: FederationConfig) -> None:
@@ -41,13 +50,16 @@ def check_privacy(config: FederationConfig) -> None:
     ------
     SettingsError
     """
-    if not config.differentially_private:
-        for name, default in OWN_SETTINGS.items():
-            if getattr(config, name) != default:
+    for whose, own in OWN_SETTINGS.items():
+        for name, default in own.items():
+            if config.privacy not in whose and getattr(config, name) != default:
                 raise SettingsError(
                     f"{key_of(name)}={getattr(config, name):g} contradicts privacy={config.privacy}: it belongs to "
-                    f"privacy={' and privacy='.join(DIFFERENTIALLY_PRIVATE)}"
+                    f"privacy={' and privacy='.join(whose)}"
                 )
+    if config.privacy == "secagg":
+        _check_secagg(config)
+    if not config.differentially_private:
         return
     mode = f"privacy={config.privacy}"
     for name, (borne, why) in ONLY.items():
@@ -70,15 +82,8 @@ def check_privacy(config: FederationConfig) -> None:
         )
 
 
-def check_secagg(config: FederationConfig) -> None:
-    """Refuse whatever needs one client's values where the server learns sums alone.
-
-    Raises
-    ------
-    SettingsError
-    """
-    if config.privacy != "secagg":
-        return
+def _check_secagg(config: FederationConfig) -> None:
+    """Refuse whatever needs one client's values where the server learns sums alone."""
     remedy = registry("edgefed.imbalance:REMEDIES")[config.imbalance]
     whys = {
         "strategy": config.strategy in SEES_EACH_CLIENT and "it looks at each client's own update, not at a sum",

@@ -97,7 +97,7 @@ INTRODUCTION = {
 
 EXACT, NOISED, CENTRAL, MASKED = "exact", "noised", "clipped and noised centrally", "masked"
 UPDATES = {"none": EXACT, "dp-fixed": CENTRAL, "dp-adaptive": CENTRAL, "secagg": EXACT}
-"""privacy -> what protects a client's weights; under secure aggregation none are asked for, and one that sends some is seen."""
+"""privacy -> what protects weights that a client sends: secure aggregation asks for none, so they would be seen."""
 
 
 def status_of(config: FederationConfig, message: str, field: str) -> str:

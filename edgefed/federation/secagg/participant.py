@@ -64,7 +64,8 @@ class Participant:
     seed: bytes = field(default_factory=lambda: os.urandom(SEED_BYTES), repr=False)
     mask_keys: dict[int, bytes] = field(default_factory=dict)
     """Neighbours' public keys for masks."""
-    cipher_keys: dict[int, bytes] = field(default_factory=dict)
+    channels: dict[int, bytes] = field(default_factory=dict, repr=False)
+    """The key under which it and a neighbour send each other shares."""
     seed_shares: dict[int, bytes] = field(default_factory=dict, repr=False)
     """Shares of neighbours' seeds; of those that have sent any."""
     key_shares: dict[int, bytes] = field(default_factory=dict, repr=False)
@@ -95,15 +96,13 @@ class Participant:
         if len({*keys}) != len(keys):
             raise ValueError("a public key that stands there twice")
         self.mask_keys = dict(zip(ids, mask_keys, strict=True))
-        self.cipher_keys = dict(zip(ids, cipher_keys, strict=True))
         self._check_enough(ids, "neighbours")
+        self.channels = {other: agreed(self.cipher_key, key) for other, key in zip(ids, cipher_keys, strict=True)}
         self.stage = "shares"
         of_seed = split_seed(self.seed, self.threshold, len(ids))
         of_key = split_key(self.mask_key, self.threshold, len(ids))
         return [
-            sealed(
-                agreed(self.cipher_key, self.cipher_keys[other]), self.identity, other, of_seed[place], of_key[place]
-            )
+            sealed(self.channels[other], self.identity, other, of_seed[place], of_key[place])
             for place, other in enumerate(ids)
         ]
 
@@ -133,8 +132,8 @@ class Participant:
             raise ValueError("shares that are not of this client's neighbours")
         self._check_enough(sources, "neighbours that have sent shares")
         for source, ciphertext in zip(sources, closed, strict=True):
-            key = agreed(self.cipher_key, self.cipher_keys[source])
-            self.seed_shares[source], self.key_shares[source] = unsealed(key, source, self.identity, ciphertext)
+            found = unsealed(self.channels[source], source, self.identity, ciphertext)
+            self.seed_shares[source], self.key_shares[source] = found
         self.stage = "masked"
         total = vector + mask(self.seed, len(vector))
         for source in sources:
@@ -215,4 +214,4 @@ class Participant:
         )
 
 
-_LISTS = ("mask_keys", "cipher_keys", "seed_shares", "key_shares")
+_LISTS = ("mask_keys", "channels", "seed_shares", "key_shares")

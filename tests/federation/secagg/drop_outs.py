@@ -12,6 +12,7 @@ from edgefed.engines import make_engine
 from edgefed.federation.clients import ROWS
 from edgefed.federation.messages import PARTITION_ID
 from edgefed.federation.rounds import run_rounds
+from edgefed.private import without_privacy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -89,7 +90,7 @@ def updates_in_the_clear(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the weights that the first round begins with, each client's update [clients, size], and its rows."""
     recorder = Recorder(make_engine("batched"))
-    federation, _ = queried(config.replace(privacy="none", num_server_rounds=1))
+    federation, _ = queried(without_privacy(config).replace(num_server_rounds=1))
     start = federation.weights.astype(np.float64)
     run_rounds([federation], recorder.exchange)
     replies: Any = recorder.exchanges[0][1]

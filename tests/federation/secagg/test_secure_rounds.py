@@ -10,6 +10,7 @@ from edgefed.config import FederationConfig
 from edgefed.engines import make_engine
 from edgefed.federation.federation import FederationError
 from edgefed.federation.rounds import run_rounds
+from edgefed.private import without_privacy
 from edgefed.runs import Run
 
 SECURE = FederationConfig(privacy="secagg", partition="iid", dtype="float64", local_epochs=1, num_server_rounds=1)
@@ -120,7 +121,7 @@ def test_engines_agree_to_the_bit_and_with_the_run_in_the_clear(changes):
     assert [row[:4] + row[5:] for row in clients] == [row[:4] + row[5:] for row in others]
     assert all(np.isnan(row[4]) and row[3] == 0 for row in clients)  # the server is told neither loss nor steps
     assert batched.summary["modelled"] == sequential.summary["modelled"]
-    clear, _ = trained(config.replace(privacy="none"))
+    clear, _ = trained(without_privacy(config))
     assert apart(batched, clear) < 1e-3
     assert [row["steps"] for row in batched.rounds] == [row["steps"] for row in clear.rounds]
     for ours, theirs in zip(batched.rounds, clear.rounds, strict=True):
@@ -152,7 +153,7 @@ def test_a_restored_run_ends_in_the_same_bits_and_no_secret_is_in_what_it_kept()
     run_rounds([again], engine.exchange)
 
     assert np.array_equal(again.weights, whole.weights)
-    assert {name.split("/")[0] for name in kept[0]} == {"round", "guidance", "model", "ledger"}
+    assert {name.split("/")[0] for name in kept[0]} == {"round", "guidance", "model", "ledger", "disclosed"}
 
 
 def test_what_lies_beyond_the_range_is_clipped_counted_and_bounded(plain):
