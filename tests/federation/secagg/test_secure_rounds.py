@@ -12,6 +12,7 @@ from edgefed.federation.federation import FederationError
 from edgefed.federation.rounds import run_rounds
 from edgefed.private import without_privacy
 from edgefed.runs import Run
+from edgefed.terminal import secagg_lines
 
 SECURE = FederationConfig(privacy="secagg", partition="iid", dtype="float64", local_epochs=1, num_server_rounds=1)
 IN_THE_SUM = {"keys": False, "shares": False, "masked": False, "unmask": True}
@@ -98,6 +99,22 @@ def test_fewer_than_three_make_no_sum():
     run_rounds([federation], engine.exchange)
 
     assert "2 clients gave keys, at least 3 make a sum" in federation.history[0]["note"]
+
+
+def test_a_run_says_how_many_rounds_were_summed_and_what_was_clipped():
+    config = SECURE.replace(num_clients=4, num_server_rounds=2, secagg_clipping_range=0.001)
+
+    run, _ = trained(config)
+
+    clipped = sum(row["secagg"]["clipped"] for row in run.rounds)
+    assert run.summary["secagg"] == {"rounds": 2, "fewest_clients": 4, "clipped": clipped, "clipping_range": 0.001}
+    assert secagg_lines(run.summary["secagg"], 2) == [
+        "secure aggregation: each round a sum under masks, of 4 clients at least",
+        f"warning: {clipped} numbers of updates lay beyond secagg-clipping-range=0.001 and were clipped to it",
+    ]
+    (line,) = secagg_lines({"rounds": 1, "fewest_clients": 4, "clipped": 0, "clipping_range": 8.0}, 2)
+    assert line.startswith("secure aggregation: 1 of 2 rounds summed under masks, of 4 clients at least; the other")
+    assert secagg_lines(None, 2) == []
 
 
 @pytest.mark.parametrize(
