@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefed.federation.messages import Broadcast, in_sequence
 from edgefed.federation.screening import NOTHING, Asked, Screened, answers_among, expected_of_training, screen
+from edgefed.federation.secagg.server import SecureRound
 from edgefed.federation.traffic import payload_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from edgefed.federation.federation import Exchange, Federation
     from edgefed.federation.participation import Round
-    from edgefed.federation.secagg.server import SecureRound
     from edgefed.federation.traffic import Traffic
 
     Asking = tuple[Federation, Round, tuple[Grid, Sequence[Message]]]
@@ -68,8 +68,6 @@ def gather(rounds: Sequence[Asking], exchange: Exchange, traffic: Traffic) -> li
 
 def _in_secret(rounds: Sequence[Asking], exchange: Exchange, traffic: Traffic) -> list[Gathered]:
     """Advance federations' secure rounds stage by stage, all of them at once."""
-    from edgefed.federation.secagg.server import SecureRound
-
     gathered: list[Gathered | None] = [None] * len(rounds)
     running: dict[int, tuple[SecureRound, Any]] = {}
     waiting: dict[int, Sequence[Message]] = {}
