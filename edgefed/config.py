@@ -211,6 +211,18 @@ class FederationConfig:
         1.0, "of dp-fixed: largest L2 norm of an update, longer ones are shortened; of dp-adaptive: the first round's"
     )
     privacy_delta: float = share(0.0, "delta at which epsilon is stated (0: a tenth of one over num-clients)")
+    secagg_threshold: float = setting(
+        0.66,
+        "share of a client's neighbours that bring its secrets back; the others may drop out (over a half)",
+        low=0.5,
+        high=1,
+        open_low=True,
+    )
+    secagg_neighbors: int = setting(
+        24, "clients that each shares its secrets with: even, or all others where there are fewer", low=2, high=1000
+    )
+    secagg_clipping_range: float = positive(8.0, "numbers of an update beyond this are clipped", high=1e6)
+    secagg_bits: int = setting(22, "of the whole numbers that updates are rounded to", low=8, high=30)
     # -- the rounds
     num_server_rounds: int = count(50, "rounds of federated training", high=100_000)
     fraction_train: float = positive(1.0, "share of the clients drawn for a round", high=1)

@@ -55,6 +55,7 @@ PRIVACY = {
     "none": "no protection of what clients send beyond the connection's",
     "dp-fixed": "client-level differential privacy: clipped updates, noise on their average, an epsilon",
     "dp-adaptive": "the same with a clipping norm that follows the median update (Andrew et al. 2021): no epsilon",
+    "secagg": "the server learns the sum of a round's updates and no client's (SecAgg+, Bell et al. 2020)",
 }
 DTYPES = {"float32": "single precision", "float64": "double precision: for checks, slower"}
 TRACKING = {
@@ -72,6 +73,12 @@ WEIGHS_BY_ITSELF = ("qfedavg", "fedmedian", "fedtrimmedavg", "krum", "bulyan")
 
 DIFFERENTIALLY_PRIVATE = ("dp-fixed", "dp-adaptive")
 """Values of ``privacy`` that clip updates and put noise on their average."""
+
+SEES_EACH_CLIENT = (*WEIGHS_BY_ITSELF, "multikrum", "scaffold", "fednova")
+"""Strategies that do not go by a weighted sum of updates alone."""
+
+FEWEST_IN_A_SUM = 3
+"""Clients of the smallest sum that secure aggregation forms."""
 
 FEDPROX_MU = 0.1
 """FedProx's mu where a federation asks for FedProx and for no mu: of the paper's grid {0.001, 0.01, 0.1, 1}."""

@@ -36,6 +36,7 @@ PURPOSES = {
     "compression": 24,
     "fedprox-synthetic": 25,
     "privacy-noise": 30,
+    "secagg": 31,
     "explanation": 40,
 }
 

@@ -59,9 +59,29 @@ def show_run(run: Run) -> None:
         note(f"on {config.devices}, modelled: {modelled['seconds']:.3g} s, {modelled['joules']:.3g} J")
     for line in privacy_lines(summary.get("privacy")):
         note(line)
+    for line in secagg_lines(summary.get("secagg"), summary["rounds"]):
+        note(line)
     if config.long_tail > 1:
         note("accuracy, macro F1, log loss and brier stand at the data's own class mix, before the long tail")
     note(f"folder: {run.folder}; edgefed plot {run.folder} draws it")
+
+
+def secagg_lines(found: dict[str, Any] | None, rounds: int) -> list[str]:
+    """Return what secure aggregation did in a run, in lines; none where there was none."""
+    if found is None:
+        return []
+    lines = [
+        f"secure aggregation: {found['rounds']} of {rounds} rounds summed under masks, of {found['fewest_clients']} "
+        "clients at least; the other rounds changed nothing"
+        if found["rounds"] < rounds
+        else f"secure aggregation: each round a sum under masks, of {found['fewest_clients']} clients at least"
+    ]
+    if found["clipped"]:
+        lines.append(
+            f"warning: {found['clipped']} numbers of updates lay beyond secagg-clipping-range="
+            f"{found['clipping_range']:g} and were clipped to it"
+        )
+    return lines
 
 
 def privacy_lines(account: dict[str, Any] | None) -> list[str]:

@@ -31,6 +31,7 @@ class DeviceGrid(Grid):
     connected: Callable[[], Iterable[int]] | None = None
     answers_at_once = True
     asked: list[tuple[int, str]] = field(default_factory=list)
+    states: dict[int, RecordDict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _claim_identity()
@@ -46,13 +47,17 @@ class DeviceGrid(Grid):
     def _answer(self, message: Message) -> Message:
         node = message.metadata.dst_node_id
         self.asked.append((node, message.metadata.message_type))
-        context = Context(1, node, self.node_configs[node], RecordDict(), self.run_config)
+        context = Context(1, node, self.node_configs[node], self._state(node), self.run_config)
         try:
             reply = client_app(message, context)
         except Exception as error:
             return Message(Error(2, f"{type(error).__name__}: {error}"), reply_to=message)
         reply.metadata.__dict__["_src_node_id"] = node  # every node has the identity of this process
         return reply
+
+    def _state(self, node: int) -> RecordDict:
+        """Return what a node kept, as Flower does: it lasts from message to message."""
+        return self.states.setdefault(node, RecordDict())
 
     def set_run(self, run: Any) -> None:
         """Refuse."""

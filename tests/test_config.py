@@ -17,7 +17,8 @@ from edgefed.errors import SettingsError
 from edgefed.learning.losses import LOSSES
 from edgefed.learning.model import ACTIVATIONS
 from edgefed.names import OTHER_NAMES
-from edgefed.schema import listed
+from edgefed.private import OWN_SETTINGS
+from edgefed.schema import key_of, listed
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,7 +84,7 @@ NAMES = {
     "device": "cpu cuda auto",
     "tracking": "none tensorboard mlflow",
     "explain": "no yes",
-    "privacy": "none dp-fixed dp-adaptive",
+    "privacy": "none dp-fixed dp-adaptive secagg",
 }
 #: A value other than the default for every setting, together without contradiction.
 OTHERS: dict[str, Any] = {
@@ -239,8 +240,8 @@ def test_others_differ_from_every_default() -> None:
     changed = FederationConfig.from_mapping(OTHERS).to_mapping()
     defaults = FederationConfig().to_mapping()
     # OTHERS holds a file, so momentum of sgd, options of a remedy, and the test rows of devices have no place in it.
-    # Its strategy, selection and explanation are none that differential privacy bears.
-    private = {"privacy", "noise-multiplier", "clipping-norm", "privacy-delta"}
+    # Its strategy, selection and explanation are none that differential privacy or secure aggregation bears.
+    private = {key_of(name) for own in OWN_SETTINGS.values() for name in own} | {"privacy"}
     same = {"momentum", "imbalance-options", "test-path"} | private
     assert {key for key in defaults if changed[key] == defaults[key]} == same
 

@@ -12,7 +12,7 @@ TEXT = (Path(edgefed.__file__).parents[1] / "docs" / "guarantees.md").read_text(
 def named():
     """Return (file, test or empty text) for each test that the page names; ``::test`` goes on with the last file."""
     found, last = [], ""
-    for path, name in re.findall(r"`((?:\w+/)?test_\w+\.py)?(?:::(test_\w+))?`", TEXT):
+    for path, name in re.findall(r"`((?:\w+/)*test_\w+\.py)?(?:::(test_\w+))?`", TEXT):
         if path or name:
             last = path or last
             found.append((last, name))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import torch
 
+from edgefed.engines.secure import STAGES, is_secure, masked_replies, stage_replies
 from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question, class_moments, explain
 from edgefed.federation.clients import CONTROL, DTYPES, ROWS, Clients, schedule_of, update_of
 from edgefed.federation.compression import sent
@@ -91,11 +92,16 @@ class BatchedEngine:
         self._joined: tuple[tuple[int, ...], Cohort, list[Cohort]] | None = None
         self._pool: tuple[tuple[int, ...], Pool, list[Cohort]] | None = None
 
-    def exchange(self, items: Sequence[tuple[Grid, Sequence[Message]]]) -> list[CohortReplies]:
+    def exchange(self, items: Sequence[tuple[Grid, Sequence[Message]]]) -> Sequence[Sequence[Message]]:
         """Return each grid's replies; one type of message at a time."""
         kinds = {_message_type(messages) for _, messages in items if len(messages)}
         if len(kinds) > 1:
             raise ValueError(f"one type of message in an exchange, found {', '.join(sorted(kinds))}")
+        if kinds & STAGES.keys():
+            (kind,) = kinds
+            return [stage_replies(kind, cast("InProcessGrid", grid).clients, messages) for grid, messages in items]
+        if kinds == {"train"} and all(is_secure(messages) for _, messages in items if len(messages)):
+            return self._masked(items)
         requests = [_requests(cast("InProcessGrid", grid).clients, messages) for grid, messages in items]
         answer = {
             "query": self._query,
@@ -109,6 +115,21 @@ class BatchedEngine:
         return [
             _replies(messages, group, [next(results) for _ in group])
             for (_, messages), group in zip(items, requests, strict=True)
+        ]
+
+    def _masked(self, items: Sequence[tuple[Grid, Sequence[Message]]]) -> list[list[Message]]:
+        """Train cohorts as ever, and let each client put its update under masks."""
+        requests = []
+        for grid, messages in items:
+            nodes = np.array([message.metadata.dst_node_id for message in messages], np.int64)
+            # Beside what a stage says to each client alone, all messages hold the very same records.
+            shared = messages[0].content
+            requests.append(_Request(cast("InProcessGrid", grid).clients, shared, nodes, np.arange(len(nodes))))
+        return [
+            masked_replies(
+                request.clients, messages, _weights(request).cpu().numpy(), cast("Any", result.stack), result.columns
+            )
+            for (_, messages), request, result in zip(items, requests, self._train(requests), strict=True)
         ]
 
     def _query(self, requests: Sequence[_Request]) -> list[_Result]:

@@ -9,6 +9,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from edgefed.federation.client_app import make_client_app
 from edgefed.federation.client_state import ClientState
 from edgefed.federation.clients import Clients
+from edgefed.federation.secagg.participant import KEPT, Participant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,8 @@ class SequentialEngine:
         )
         alone = everyone.state.one(node)
         alone.save(context.state)
+        if node in everyone.participants:
+            everyone.participants[node].save(context.state)
         try:
             reply = app(message, context)
         except Exception as error:
@@ -59,4 +62,6 @@ class SequentialEngine:
         alone = ClientState(1)
         alone.load(context.state)
         everyone.state.take_back(node, alone)
+        if KEPT in context.state.config_records:
+            everyone.participants[node] = Participant.load(context.state)
         return reply

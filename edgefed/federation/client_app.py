@@ -31,6 +31,7 @@ from edgefed.federation.messages import (
     reply_content,
     to_flat,
 )
+from edgefed.federation.secagg.mod import add_stages, secagg_mod
 from edgefed.learning.training import train
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 def make_client_app(clients_of: Callable[[Context], Clients], execution: Execution | None = None) -> ClientApp:
     """Return a ClientApp whose client is found by ``clients_of(context)``: a :class:`Clients` of one shard."""
     app = ClientApp()
+    add_stages(app)
 
     @app.query(INTRODUCE)
     def introduce(message: Message, context: Context) -> Message:
@@ -70,7 +72,7 @@ def make_client_app(clients_of: Callable[[Context], Clients], execution: Executi
         answer = explain(clients, read_guidance(config), np.array([0]), _weights(message, clients), question, edges)
         return _reply(message, clients, answer)
 
-    @app.train()
+    @app.train(mods=[secagg_mod])
     def train_round(message: Message, context: Context) -> Message:
         clients = clients_of(_informed(context, message))
         params, round_number = _weights(message, clients), _round(message)

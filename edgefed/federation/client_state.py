@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +91,7 @@ class ClientState:
         self.seen[position] = alone.seen[0]
 
 
-def put_record(content: RecordDict, name: str, record: ArrayRecord | MetricRecord) -> None:
+def put_record(content: RecordDict, name: str, record: ArrayRecord | ConfigRecord | MetricRecord) -> None:
     """Put a record in the place of another; Flower warns of each one that is overwritten."""
     if name in content:
         del content[name]

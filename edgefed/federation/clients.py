@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgefed.config import FederationConfig
     from edgefed.data.partition import Partition
     from edgefed.data.shards import Shards
+    from edgefed.federation.secagg.participant import Participant
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -131,6 +132,8 @@ class Clients:
     config: FederationConfig
     shards: Shards
     state: ClientState = field(init=False)
+    participants: dict[int, Participant] = field(default_factory=dict, repr=False)
+    """Under secure aggregation, each client's secrets of the round by position: never in a checkpoint."""
     _prepared: tuple[bytes, Cohort] | None = field(default=None, repr=False)
     _chosen: tuple[Cohort, Ints, Cohort] | None = field(default=None, repr=False)
     _draws: list[Draw] | None = field(default=None, repr=False)

@@ -40,6 +40,21 @@ FIELDS: dict[str, dict[str, str]] = {
         "aggregation-weight": "the say in the average that the remedy gives it",
         "start-loss": "the loss of the global model on its training rows",
         "state-round": "the last round that it took part in",
+        "masked": "its update, with its say, rows, loss and steps, under masks",
+    },
+    "query.secagg_keys": {
+        "mask-key": "its public key for masks, of this round",
+        "cipher-key": "its public key for shares, of this round",
+    },
+    "query.secagg_shares": {
+        "clients": "for whom its shares are",
+        "closed": "shares of its secrets of this round, which its neighbours alone can open",
+    },
+    "query.secagg_unmask": {
+        "there": "of whom it gives a share of a seed",
+        "seed-shares": "a share of the mask's seed of each neighbour that is in the sum",
+        "gone": "of whom it gives a share of a key",
+        "key-shares": "a share of the key of each neighbour that has dropped out",
     },
     "evaluate": {
         "partition-id": _WHO,
@@ -80,19 +95,22 @@ INTRODUCTION = {
 }
 """What a device says of itself before the run, whose bytes are none of the run's: fields and what they are."""
 
-EXACT, NOISED, CENTRAL = "exact", "noised", "clipped and noised centrally"
-UPDATES = {"none": EXACT, "dp-fixed": CENTRAL, "dp-adaptive": CENTRAL}
-"""privacy -> what protects a client's weights."""
+EXACT, NOISED, CENTRAL, MASKED = "exact", "noised", "clipped and noised centrally", "masked"
+UPDATES = {"none": EXACT, "dp-fixed": CENTRAL, "dp-adaptive": CENTRAL, "secagg": EXACT}
+"""privacy -> what protects weights that a client sends: secure aggregation asks for none, so they would be seen."""
 
 
 def status_of(config: FederationConfig, message: str, field: str) -> str:
     """Return what protects a field.
 
     ``exact``: the server sees it as it is. ``noised``: the client adds noise before it leaves. ``clipped and noised
-    centrally``: the server sees it as it is, and nobody else sees it without noise.
+    centrally``: the server sees it as it is, and nobody else sees it without noise. ``masked``: the server sees the sum
+    over clients alone. ``no data``: names, headers, and the keys of secure aggregation, which say nothing of rows.
     """
-    if field == ENVELOPE:
+    if field == ENVELOPE or message.startswith("query.secagg_"):
         return "no data"
+    if field == "masked":
+        return MASKED
     if (message, field) == ("train", "arrays"):
         return UPDATES[config.privacy]
     if (message, field) == ("query", "class-counts") and REMEDIES[config.imbalance](config).tells_noisy_counts:

@@ -19,6 +19,7 @@ from edgefed.edge.selection import SELECTIONS, Choice
 from edgefed.federation.clients import CONTROL, SAY, START_LOSS, STATE_ROUND, schedule_of
 from edgefed.federation.compression import codec_of
 from edgefed.federation.messages import ARRAYS, CONFIG, PARTITION_ID, STEPS, ask_for, reply_content, to_record
+from edgefed.federation.secagg.messages import bytes_of_a_round
 from edgefed.federation.traffic import content_bytes
 from edgefed.imbalance import REMEDIES
 from edgefed.rng import counter_keys, stream, uniforms
@@ -140,7 +141,7 @@ class Participation:
 
     @cached_property
     def wire(self) -> tuple[int, int]:
-        """Bytes of a train message and of a reply, serialised: of one client's, which stands for all."""
+        """Bytes that one client is sent and sends in a round, serialised: one stands for all."""
         from flwr.app import RecordDict
 
         model, config = self.model, self.config
@@ -148,6 +149,9 @@ class Participation:
         down = RecordDict({ARRAYS: to_record(model, weights), CONFIG: self._sent_along()})
         if config.strategy == "scaffold":
             down[CONTROL] = to_record(model, weights + 1)  # Flower names two equal records once
+        if config.privacy == "secagg":
+            cohort = max(1, round(config.fraction_train * int((self.rows > 0).sum())))
+            return bytes_of_a_round(down, model.size, min(config.secagg_neighbors, cohort - 1))
         codec = codec_of(config, model.size)
         packed = None
         if codec is not None:

@@ -23,16 +23,17 @@ def check_quorum(federation: Federation, cohort: NDArray[np.int64], found: Scree
         One line: how many of how many, and why not the others.
     """
     needed = federation.config.min_replies
-    if len(found.kept) >= needed:
+    if found.counted >= needed:
         return
     kinds = [failure.kind for failure in found.failed]
     counts = {kind: kinds.count(kind) for kind in ("failed", "late", "refused")}
     counts["refused"] += len(found.refused)
-    counts["silent"] = len(cohort) - len(found.kept) - sum(counts.values())
+    counts["silent"] = len(cohort) - found.counted - sum(counts.values())
     others = ", ".join(f"{count} {what}" for what, count in counts.items() if count > 0)
     raise FederationError(
-        f"round {federation.round + 1}: {len(found.kept)} of {len(cohort)} clients gave a good reply"
-        f"{f' ({others})' if others else ''}, min-replies={needed}; the rounds before it stand"
+        f"round {federation.round + 1}: {found.counted} of {len(cohort)} clients gave a good reply"
+        f"{f' ({others})' if others else ''}, min-replies={needed}; "
+        f"{f'{found.why}; ' if found.why else ''}the rounds before it stand"
     )
 
 

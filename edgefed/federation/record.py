@@ -125,6 +125,8 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
     promised = account(federation)
     if promised is not None:
         summary["privacy"] = promised
+    if federation.config.privacy == "secagg":
+        summary["secagg"] = _sums(federation)
     return opening | {
         "prediction": {
             "mean": federation.guidance.mean.tolist(),
@@ -139,6 +141,17 @@ def closing_manifest(federation: Federation, opening: dict[str, Any], name: str,
         "explanation_bytes": {"up": federation.explanation_bytes[0], "down": federation.explanation_bytes[1]},
         "ledger": federation.disclosed.rows(federation.config, of_devices=bool(federation.told)),
         "summary": summary,
+    }
+
+
+def _sums(federation: Federation) -> dict[str, Any]:
+    """Return what secure aggregation did: rounds that were summed, numbers clipped, the fewest clients in a sum."""
+    summed = [row for row in federation.history if "secagg" in row]
+    return {
+        "rounds": len(summed),
+        "fewest_clients": min((row["clients"] for row in summed), default=0),
+        "clipped": sum(row["secagg"]["clipped"] for row in summed),
+        "clipping_range": federation.config.secagg_clipping_range,
     }
 
 

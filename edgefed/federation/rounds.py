@@ -15,17 +15,10 @@ from edgefed.federation.clients import DTYPES, ROWS, SAY, START_LOSS, STATE_ROUN
 from edgefed.federation.clipping import ClippedAverage
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out, by_sums
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
+from edgefed.federation.gathering import Gathered, gather
 from edgefed.federation.messages import PARTITION_ID, STEPS, ask_for, in_sequence, to_flat, with_metric
 from edgefed.federation.quorum import check_quorum, what_became
-from edgefed.federation.screening import (
-    NOTHING,
-    Asked,
-    Screened,
-    answers_among,
-    expected_of_evaluation,
-    expected_of_training,
-    screen,
-)
+from edgefed.federation.screening import Asked, Screened, answers_among, expected_of_evaluation, screen
 from edgefed.federation.traffic import Traffic, payload_of
 from edgefed.learning.training import torch_threads
 
@@ -68,10 +61,11 @@ def _advance(
         )
         drawn.append(plan)
         items.append((federation.grid, messages))
-    answers = exchange(items)
-    rows = []
-    for federation, plan, (_, messages), replies in zip(federations, drawn, items, answers, strict=True):
-        rows.append(_aggregate(federation, plan, messages, in_sequence(replies), traffic))
+    gathered = gather(list(zip(federations, drawn, items, strict=True)), exchange, traffic)
+    rows = [
+        _aggregate(federation, plan, answers)
+        for federation, plan, answers in zip(federations, drawn, gathered, strict=True)
+    ]
     due = [
         place
         for place, federation in enumerate(federations)
@@ -89,40 +83,30 @@ def _advance(
             federation.on_round(federation)
 
 
-def _aggregate(
-    federation: Federation,
-    plan: Round,
-    messages: Sequence[Message],
-    replies: Sequence[Message],
-    traffic: Traffic,
-) -> dict[str, Any]:
-    cohort = plan.clients
-    asked = Asked(cohort, federation.nodes[cohort])
-    answered = answers_among(replies) if len(messages) else []
-    # Looked at before the strategy is: some of Flower's take the replies apart.
-    fields, down = traffic.fields(answered), traffic.sent(messages)
-    up = sum(fields.values())
-    found = screen(replies, expected_of_training(federation), asked) if len(messages) else NOTHING
-    check_quorum(federation, cohort, found)
-    payload = {"up": len(found.kept) * federation.update_bytes, "down": payload_of(messages)}
+def _aggregate(federation: Federation, plan: Round, answers: Gathered) -> dict[str, Any]:
+    found, up, down = answers.found, answers.up, answers.down
+    check_quorum(federation, plan.clients, found)
     federation.round += 1
     kept, metrics = found.kept, found.metrics
-    row: dict[str, Any] = {"round": federation.round, "clients": len(kept)}
+    row: dict[str, Any] = {"round": federation.round, "clients": found.counted}
     dual = federation.dual
     if START_LOSS in metrics and federation.remedy.reweighs:
         kept = _reweighed(federation, kept, metrics)
     # Whether anybody answered must not show in the model where noise hides everybody's update: it gets the noise then.
-    hidden = isinstance(federation.strategy, ClippedAverage) and len(messages) > 0
+    hidden = isinstance(federation.strategy, ClippedAverage) and answers.down > 0
     note = _averaged(federation, kept) if len(kept) or hidden else _nothing_because(found)
     if note:
         federation.dual = dual
         row["note"] = f"{note}: the round changed nothing"
-    federation.client_updates += len(kept)
-    federation.disclosed.note("train", fields, len(answered))
+    federation.client_updates += found.counted
+    for kind, fields, count in answers.left:
+        federation.disclosed.note(kind, fields, count)
     federation.bytes_up += up
     federation.bytes_down += down
-    row |= {"bytes_up": up, "bytes_down": down, "payload": payload, **what_became(found)}
-    if len(kept):
+    row |= {"bytes_up": up, "bytes_down": down, "payload": answers.payload, **what_became(found)}
+    if answers.summed:
+        row |= answers.summed
+    elif len(kept):
         weight, loss = metrics[ROWS].astype(float), metrics["train-loss"].astype(float)
         told = ~np.isnan(loss)
         row["train_loss"] = float(loss[told] @ weight[told] / max(weight[told].sum(), 1.0)) if told.any() else np.nan
@@ -161,7 +145,7 @@ def _averaged(federation: Federation, kept: Sequence[Message]) -> str | None:
 
 
 def _nothing_because(found: Screened) -> str:
-    return "every reply was refused" if found.refused else "no reply"
+    return found.why or ("every reply was refused" if found.refused else "no reply")
 
 
 def _reweighed(

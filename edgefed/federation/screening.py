@@ -47,12 +47,20 @@ class Screened:
         Partition id -> why its reply was left out of the round.
     failed : list of Failure
         Errors in place of replies, and replies of nodes that were not asked.
+    why : str
+        Why there is nothing to average, where that is neither silence nor refusal.
     """
 
     kept: Sequence[Message]
     metrics: dict[str, NDArray[Any]]
     refused: dict[int, str]
     failed: list[Failure]
+    why: str = ""
+
+    @property
+    def counted(self) -> int:
+        """Clients whose updates are in the average: those that are kept, or all that are in a masked round's sum."""
+        return len(self.metrics.get(PARTITION_ID, ()))
 
 
 NOTHING = Screened([], {}, {}, [])

@@ -70,7 +70,9 @@ def timeline_of(run: Run, number: int) -> Timeline | None:
     batch = np.maximum(np.where(config.batch_size, config.batch_size, held), 1)
     per_epoch = np.maximum(-(-held // batch), 1)
     counted = np.array([verdict.startswith("ok") for verdict in verdicts])
-    steps = np.where(counted, [int(row["steps"]) for row in rows], config.local_epochs * per_epoch)
+    taken = np.array([int(row["steps"]) for row in rows])
+    # Nobody is told the steps of a client under secure aggregation: those that its rows make, as the clock has it.
+    steps = np.where(counted & (taken > 0), taken, config.local_epochs * per_epoch)
     devices = fleet(config.devices, len(edge["kind"]), config.seed, config.device_spread, config.device_profiles)
     spent = times(
         devices,

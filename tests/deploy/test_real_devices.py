@@ -91,6 +91,23 @@ def deflated(config):
     return len(ConfigRecord(config).deflate())
 
 
+def test_devices_under_secure_aggregation_end_where_the_simulation_ends(tmp_path):
+    """Four stages a round with real SuperNodes: the very same weights, since masks come off to the bit."""
+    kept = tmp_path / "rehearsal"
+    command = [SCRIPTS / "rehearse.sh", "--devices", "3", "--rounds", "2", "--format", "json", "--out", kept]
+    command += ["-s", "privacy=secagg", "-s", "partition=iid"]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["max_weight_difference"] <= 1e-6
+    (run,) = kept.rglob("history.jsonl")
+    rows = [json.loads(line) for line in run.read_text().splitlines()]
+    assert [(row["clients"], row["secagg"]["threshold"]) for row in rows] == [(3, 2), (3, 2)]
+    table = [line.split(",") for line in (run.parent / "clients.csv").read_text().splitlines()[1:]]
+    assert {(steps, loss, verdict) for _, _, _, steps, loss, verdict in table} == {("0", "", "ok")}
+
+
 def addresses_of_this_machine():
     """Return an address of this machine that is not loopback; None where it has none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from federations import settings, trained
-from flwr.app import ArrayRecord, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from test_traffic import deflated
 
 import edgefed
@@ -36,6 +36,7 @@ CASES = {
     "refused": {"max_update_norm": 1e-9},
     "dp-fixed": {"privacy": "dp-fixed", "standardize": "server", "imbalance": "post-hoc"},
     "dp-adaptive": {"privacy": "dp-adaptive", "standardize": "server", "noise_multiplier": 0.5},
+    "secagg": {"privacy": "secagg", "partition": "iid", "imbalance": "class-balanced", "num_server_rounds": 2},
 }
 
 
@@ -69,7 +70,7 @@ class Opener:
                 empty = deflated_record(ArrayRecord())
                 self.array_bytes[kind, name] += deflated_record(record) if len(record) else empty
             else:
-                assert isinstance(record, MetricRecord)
+                assert isinstance(record, MetricRecord | ConfigRecord)
                 self.messages.update((kind, field) for field in record)
 
 
@@ -100,7 +101,9 @@ def test_every_field_of_every_message_is_named_and_weighed(changes):
     assert all(field in FIELDS[kind] for kind, field in opener.messages), "a message carries what no row names"
     assert OTHER not in {field for _, field in named}
     assert {key: row["messages"] for key, row in named.items()} == dict(opener.messages)
-    assert {key: row["bytes"] for key, row in named.items() if key[1] == "arrays"} == dict(opener.array_bytes)
+    assert {key: row["bytes"] for key, row in named.items() if key[1] in ("arrays", "masked")} == dict(
+        opener.array_bytes
+    )
     assert sum(row["bytes"] for row in ledger) == opener.total
     assert opener.total == federation.query_bytes[0] + federation.bytes_up + federation.explanation_bytes[0]
     assert all(row["bytes"] > 0 for row in ledger)

@@ -133,7 +133,7 @@ def taking_part(run: Run) -> Section:
             part["loss"], part["rows"] = row["train_loss"], int(row["rows"] or 0)
     except (OSError, ValueError, TypeError, csv.Error):
         return Section("clients", title, [])
-    costs = _costs(run)
+    costs, masked = _costs(run), run.config.privacy == "secagg"  # the server knows the steps of all together alone
     keys = sorted(parts, key=lambda key: (-parts[key]["rows"], key))[:LISTED]
     lines = [
         Line(
@@ -144,7 +144,7 @@ def taking_part(run: Run) -> Section:
                 ),
                 number_cell(parts[key]["rows"], words.count),
                 number_cell(parts[key]["rounds"], words.count),
-                number_cell(parts[key]["steps"], words.count),
+                number_cell(None if masked else parts[key]["steps"], words.count),
                 number_cell(float(parts[key]["loss"]) if parts[key]["loss"] else None, words.plain),
                 *(costs.get(key, [empty()] * 3) if costs else []),
                 number_cell(parts[key]["refused"], words.count),

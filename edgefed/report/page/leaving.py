@@ -14,6 +14,9 @@ MESSAGES = {
     "query.introduce": "Introduction, once",
     "query": "Query round, once",
     "train": "Training, each round",
+    "query.secagg_keys": "Secure aggregation, keys",
+    "query.secagg_shares": "Secure aggregation, shares",
+    "query.secagg_unmask": "Secure aggregation, unmasking",
     "evaluate": "Evaluation by clients",
     "query.class_moments": "Explanation, once",
     "query.explain": "Explanation, once",
@@ -23,7 +26,7 @@ MEANINGS = {
     "noised": "the client adds noise before it leaves",
     "clipped and noised centrally": "the server sees it as it is; nobody else sees it without noise",
     "masked": "the server sees nothing but the sum over clients",
-    "no data": "names and headers alone",
+    "no data": "names, headers and keys alone",
 }
 
 

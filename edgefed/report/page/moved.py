@@ -20,6 +20,7 @@ LABEL_BYTES, FEATURE_BYTES = 1, 4
 """A row sent as it is: a float32 a feature, and a byte for its class."""
 TITLE = "Moved data against raw data"
 CAUTION = "Weights can give rows away: nothing here hides them from the server"
+CAUTION_OF_SUMS = "A sum can give rows away too, the fewer clients the more: it is not noised"
 EVERYTHING = "everything: each row and its label"
 COUNTED = (
     "Flower's deflated objects as counted, HTTP and TLS left out; those of the rows are "
@@ -42,7 +43,7 @@ def moved(run: Run) -> Section:
     payload = run.summary.get("payload_bytes")
     raw = raw_bytes(run)
     lines = [
-        _line("Weights and updates, all rounds", trained, f"{_of_training(run)}. {CAUTION}"),
+        _line("Weights and updates, all rounds", trained, f"{_of_training(run)}. {_caution(run)}"),
         _line("Query round, once", query, _of_query(run)),
         *([_line("Explanation, once", explained, "sums and means over each client's rows")] if explained else []),
         _line("Instead: every training row, once", raw, f"{EVERYTHING}, to whoever runs the server"),
@@ -103,7 +104,7 @@ def moved_by_remedy(found: ComparisonFolder) -> Section:
         Column("and in the query round"),
     ]
     caption = f"What a run of each remedy moved, up and down, mean over seeds. Bytes are {COUNTED}."
-    return Section("moved", TITLE, [Text(f"{CAUTION}."), Table("moved-table", caption, columns, lines)])
+    return Section("moved", TITLE, [Text(f"{_caution(runs[0])}."), Table("moved-table", caption, columns, lines)])
 
 
 def _known(run: Run) -> bool:
@@ -125,8 +126,14 @@ def _line(what: str, size: float, reveals: str) -> Line:
     return Line([Cell(what, tone="name"), number_cell(number(size), words.size), Cell(reveals, tone="words")])
 
 
+def _caution(run: Run) -> str:
+    return CAUTION_OF_SUMS if run.config.privacy == "secagg" else CAUTION
+
+
 def _of_training(run: Run) -> str:
     config = run.config
+    if config.privacy == "secagg":
+        return "the sums of the clients' updates, say, rows, losses and steps, and no client's own"
     sent = {
         "none": "each client's trained weights",
         "float16": "each client's update, in half precision",

@@ -1,0 +1,139 @@
+"""Replies that are not what a stage asked for: their client is out, by name, and the sum of the rest holds."""
+
+import io
+
+import numpy as np
+import pytest
+from drop_outs import Changing, one_round, updates_in_the_clear
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord
+
+from edgefed.config import FederationConfig
+
+CONFIG = FederationConfig(privacy="secagg", partition="iid", dtype="float64", local_epochs=1, num_clients=6)
+BAD = 4
+
+
+def field(**changes):
+    """Return a fault that sets fields of a stage's record, or takes them out (None)."""
+
+    def change(reply):
+        record = reply.content.config_records["secagg"]
+        for name, value in changes.items():
+            key = name.replace("_", "-")
+            found = record.pop(key, None)
+            if value is not None:
+                record[key] = value(found) if callable(value) else value
+
+    return change
+
+
+def vector(change):
+    """Return a fault in the masked vector."""
+
+    def fault(reply):
+        array = change(reply.content["masked"]["vector"].numpy().copy())
+        del reply.content["masked"]
+        reply.content["masked"] = ArrayRecord({"vector": array if isinstance(array, Array) else Array(array)})
+
+    return fault
+
+
+def identity(reply):
+    del reply.content["metrics"]
+    reply.content["metrics"] = MetricRecord({"partition-id": BAD - 1})
+
+
+def more(reply):
+    reply.content["weights"] = ConfigRecord({"more": 1})
+
+
+def pickled():
+    """Return a .npy file whose numbers are a pickle."""
+    file = io.BytesIO()
+    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    return file.getvalue()
+
+
+FAULTS = {
+    "no key": ("keys", field(mask_key=None), "keys: fields"),
+    "a key that is text": ("keys", field(mask_key="key"), "keys: a public key that is none"),
+    "a long key": ("keys", field(cipher_key=bytes(10**6)), "keys: a public key that is none"),
+    "a further record": ("keys", more, "keys: records"),
+    "shares for others": ("shares", field(clients=lambda ids: [*ids[:-1], 77]), "shares: clients: not the clients"),
+    "too few shares": ("shares", field(closed=lambda closed: closed[:-1]), "shares: closed: expected 5 of them"),
+    "shares that are long": ("shares", field(closed=lambda closed: [bytes(10**6), *closed[1:]]), "shares: closed: exp"),
+    "a short vector": ("masked", vector(lambda found: found[:-1]), "masked: vector: uint32 (135,), expected"),
+    "a vector of floats": ("masked", vector(lambda found: found.astype(np.float32)), "masked: vector: float32"),
+    "a long vector": ("masked", vector(lambda found: np.tile(found, 9)), "masked: vector: 5024 bytes"),
+    "a pickled vector": (
+        "masked",
+        vector(lambda found: Array("object", (1,), "numpy.ndarray", pickled())),
+        "masked: holds '|O'",
+    ),
+    "in another's name": ("masked", identity, f"masked: says that it is client {BAD - 1}"),
+    "no shares to unmask": ("unmask", field(seed_shares=[]), "unmask: seed-shares: expected 5 of them"),
+    "shares of others": ("unmask", field(there=lambda ids: ids[::-1]), "unmask: there: not the clients"),
+    "a share of another number": (
+        "unmask",
+        field(seed_shares=lambda found: [b"\x63" + found[0][1:], *found[1:]]),
+        "unmask: seed-shares: one that is not the share",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return updates_in_the_clear(CONFIG)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_client_is_out_by_name_and_the_sum_of_the_rest_holds(plain, fault):
+    stage, change, why = FAULTS[fault]
+    start, updates, rows = plain
+
+    federation, _ = one_round(CONFIG, lambda engine: Changing(engine, stage, BAD, change))
+
+    row = federation.history[0]
+    said = row["refused"][str(BAD)]
+    assert said.startswith(why), said
+    counted = [client for client in range(6) if client != BAD or stage == "unmask"]
+    assert row["clients"] == len(counted)
+    expected = rows[counted] @ updates[counted] / rows[counted].sum()
+    assert np.abs(federation.weights - start - expected).max() < 1e-4
+    if stage != "unmask":
+        verdicts = dict(zip(federation.clients[0].ids.tolist(), federation.clients[0].verdicts, strict=True))
+        assert verdicts[BAD] == f"refused: {said}"
+
+
+def test_whoever_repeats_anothers_key_is_not_let_in():
+    taken = {}
+
+    def keep(reply):
+        taken["keys"] = dict(reply.content.config_records["secagg"])
+
+    def repeat(reply):
+        field(mask_key=taken["keys"]["mask-key"])(reply)
+
+    federation, _ = one_round(CONFIG, lambda engine: Changing(Changing(engine, "keys", 0, keep), "keys", BAD, repeat))
+
+    assert federation.history[0]["refused"] == {str(BAD): "keys: another client's"}
+    assert federation.history[0]["clients"] == 5
+
+
+def test_a_vector_that_is_no_masked_one_is_seen_in_the_sum_and_changes_nothing():
+    """Masks that do not come off leave a sum that no clients have: nearly all entries are far too large."""
+    federation, _ = one_round(CONFIG, lambda engine: Changing(engine, "masked", BAD, vector(lambda found: found * 0)))
+
+    assert federation.history[0]["note"] == (
+        "secure aggregation: the sum is none of vectors that clients may send: the round changed nothing"
+    )
+
+
+def test_shares_that_are_false_change_nothing():
+    def false(reply):
+        field(seed_shares=lambda found: [share[:4] + bytes(32) for share in found])(reply)
+
+    federation, _ = one_round(CONFIG, lambda engine: Changing(engine, "unmask", 0, false))
+
+    assert federation.history[0]["note"].startswith("secure aggregation: ")
+    assert federation.history[0]["clients"] == 0
