@@ -37,6 +37,7 @@ PURPOSES = {
     "fedprox-synthetic": 25,
     "privacy-noise": 30,
     "explanation": 40,
+    "audit": 60,
 }
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
