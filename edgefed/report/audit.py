@@ -160,7 +160,7 @@ def remedies_figure(found: AuditFolder) -> Figure:
     left.set_yticks(places, [label(entry["name"], 24) for entry in entries])
     left.set_ylim(len(entries) - 0.45, -0.55)
     left.set_xlabel("AUC within a class (0.5: chance)")
-    right.set_xlabel("members found at 1 % false positives (%)")
+    right.set_xlabel("found at 1 % false positives (%)")
     right.set_xlim(left=0)
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -168,8 +168,10 @@ def remedies_figure(found: AuditFolder) -> Figure:
         left.plot([], [], color=LOOKS[kind][0], marker=LOOKS[kind][2], markersize=4.5, label=HEADS[kind])[0]
         for kind in shown
     ]
-    left.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(handles), columnspacing=1.2)
-    right.legend(loc="lower right", bbox_to_anchor=(1, 1.0))
+    handles += right.get_legend_handles_labels()[0]
+    legend = left.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, columnspacing=1.2)
+    legend.set_in_layout(False)  # it reaches over both pictures
+    left.set_title(" ")
     seeds = len(found.result["seeds"])
     caption(
         figure,
