@@ -44,6 +44,7 @@ HEADS = {
     "first-update": "update, first round",
     "whose": "whose row is it?",
 }
+SCALES = {"auc": 1.0, "tpr": 100.0}
 LOWEST = 1e-3
 """Where logarithmic axes begin."""
 ROW, DOT = 0.42, 2.4
@@ -147,9 +148,9 @@ def remedies_figure(found: AuditFolder) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
     places = np.arange(len(entries))
     spots = [(offset - (len(shown) - 1) / 2) * 0.27 for offset in range(len(shown))]
-    for axes, measure, scale in ((left, "auc", 1.0), (right, "tpr", 100.0)):
+    for axes, measure in ((left, "auc"), (right, "tpr")):
         for kind, spot in zip(shown, spots, strict=True):
-            _marks(axes, [entry["attacks"][kind][measure] for entry in entries], places + spot, kind, scale)
+            _marks(axes, entries, measure, places + spot, kind)
         light_grid(axes, "x")
         axes.tick_params(axis="y", length=0)
     left.axvline(0.5, color=INK, linewidth=0.8, zorder=1)
@@ -161,7 +162,8 @@ def remedies_figure(found: AuditFolder) -> Figure:
     left.set_ylim(len(entries) - 0.45, -0.55)
     left.set_xlabel("AUC within a class (0.5: chance)")
     right.set_xlabel("found at 1 % false positives (%)")
-    right.set_xlim(left=0)
+    left.set_xlim(right=min(left.get_xlim()[1], 1.005))
+    right.set_xlim(0, min(right.get_xlim()[1], 100))
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(6))
     handles = [
@@ -180,20 +182,24 @@ def remedies_figure(found: AuditFolder) -> Figure:
         "interval lies above chance.",
     )
     settle(figure)
-    for axes, measure, scale in ((left, "auc", 1.0), (right, "tpr", 100.0)):
+    for axes, measure in ((left, "auc"), (right, "tpr")):
         for kind, spot in zip(shown, spots, strict=True):
-            _dots(axes, [entry["attacks"][kind][measure] for entry in entries], places + spot + 0.11, kind, scale)
+            figures = [entry["attacks"][kind][measure] for entry in entries]
+            _dots(axes, figures, places + spot + 0.11, kind, SCALES[measure])
     return figure
 
 
-def _marks(axes: Axes, figures: list[dict[str, Any]], places: Any, kind: str, scale: float) -> None:
+def _marks(axes: Axes, entries: list[dict[str, Any]], measure: str, places: Any, kind: str) -> None:
+    """Draw means with their intervals, filled where the interval lies above chance."""
     colour, _, mark = LOOKS[kind]
-    for figure, place in zip(figures, places, strict=True):
-        mean, low, high = (scale * number(figure[key]) for key in ("mean", "low", "high"))
+    scale = SCALES[measure]
+    for entry, place in zip(entries, places, strict=True):
+        attack = entry["attacks"][kind]
+        mean, low, high = (scale * number(attack[measure][key]) for key in ("mean", "low", "high"))
         if np.isfinite(low) and np.isfinite(high):
             axes.plot([low, high], [place, place], color=colour, linewidth=1.5, zorder=3)
-        sure = not (np.isfinite(low) and low <= 0.5) if scale == 1 else True
-        fill = colour if sure else "white"
+        chance = 0.5 if measure == "auc" else scale * number(attack["chance"])
+        fill = colour if low > chance else "white"
         axes.plot([mean], [place], marker=mark, markersize=4.5, color=colour, markerfacecolor=fill, zorder=5)
 
 

@@ -36,7 +36,7 @@ def audited(folder: Path | None) -> Section:
             "stronger attacks exist."
         ),
         table,
-        Terms([("Attacks", "; ".join(f"{_named(kind)}: {ATTACKS[kind]}" for kind in found.kinds) + ".")], "compact"),
+        Terms([(_named(kind).capitalize(), f"{ATTACKS[kind]}.") for kind in found.kinds], "compact"),
         Terms(record_level(found), "warnings"),
         Links([*files, (f"{AUDIT_HOME}/{AUDIT}", "All figures of the audit, JSON")]),
     ]
