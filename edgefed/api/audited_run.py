@@ -21,6 +21,7 @@ from edgefed.learning.training import torch_threads
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgefed.analysis.statistics import Interval
     from edgefed.config import FederationConfig
     from edgefed.data.shards import FederatedData
     from edgefed.engines.grid import Engine
@@ -95,7 +96,9 @@ class _Ready:
                 + elsewhere
             )
         config, data = data_of(run, elsewhere)
-        federation = in_process(config, data, trainer)
+        # What secure aggregation masks is looked at before it is masked.
+        clear = config.replace(privacy="none") if config.privacy == "secagg" else config
+        federation = in_process(clear, data, trainer)
         query([federation], trainer.exchange, [range(config.num_clients)])
         clients = _clients(federation)
         rows = clients.trained_on(federation.guidance)
@@ -159,6 +162,13 @@ class _Ready:
         found = attacks["global"]
         if left := found.asked - found.members:
             said.append(f"{left} members of classes with fewer than two outsiders are left out.")
+        if self.config.differentially_private:
+            said.append(
+                f"privacy={self.config.privacy} adds its noise to the sum: who sees the model meets it, but the server "
+                "sees updates as they are attacked here."
+            )
+        if self.config.privacy == "secagg":
+            said.append("privacy=secagg keeps from the server the updates that are attacked here: it sees their sum.")
         if self.config.partition == "natural":
             said.append(
                 "Clients are the data's own: an update may favour rows that are like its client's, whether it was "
@@ -229,8 +239,11 @@ def _figures(attack: Attack, names: tuple[str, ...] | list[str]) -> dict[str, An
     interval = attack.auc()
     rate, false = attack.true_positives()
     low, high = given_threshold(rate, attack.members)
+    classes = attack.by_class()
+    rarest = min(classes, key=lambda row: row["members"])["interval"] if classes else interval
     return {
-        "auc": {"mean": interval.mean, "low": interval.low, "high": interval.high},
+        "auc": _interval(interval),
+        "rarest_auc": _interval(rarest),
         "pooled_auc": {"mean": attack.pooled_auc()},
         "tpr": {"mean": rate, "low": low, "high": high},
         "false_positives": false,
@@ -248,7 +261,11 @@ def _figures(attack: Attack, names: tuple[str, ...] | list[str]) -> dict[str, An
                 "low": row["interval"].low,
                 "high": row["interval"].high,
             }
-            for row in attack.by_class()
+            for row in classes
         ],
         "roc": attack.curve(),
     }
+
+
+def _interval(found: Interval) -> dict[str, float]:
+    return {"mean": found.mean, "low": found.low, "high": found.high}

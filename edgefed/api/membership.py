@@ -27,7 +27,9 @@ TIERS = {
     UNDECIDED: UNDECIDED,
 }
 """What a difference in AUC is called: higher is worse here."""
-MEASURES = ("auc", "pooled_auc", "tpr")
+MEASURES = ("auc", "rarest_auc", "pooled_auc", "tpr")
+COMPARED = ("auc", "rarest_auc", "tpr")
+"""Measures that are paired with none's: AUC over all classes and in that of the fewest members, what is found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +136,9 @@ def _entry(
     arm: str, runs: Sequence[Run], parts: Sequence[Mapping[str, Any]], strata: Sequence[tuple[str, ...]]
 ) -> dict[str, Any]:
     """Return one remedy's figures over its runs."""
-    privacy = runs[0].config.to_mapping().get("privacy", "none")
     return {
         "name": arm,
-        "privacy": privacy,
+        "privacy": runs[0].config.privacy,
         "attacks": {kind: _over([part["attacks"][kind] for part in parts], strata) for kind in parts[0]["attacks"]},
         "influence": {key: max(part["influence"][key] for part in parts) for key in parts[0]["influence"]},
     }
@@ -166,9 +167,9 @@ def _unresolved(attack: Mapping[str, Any]) -> list[str]:
 
 
 def _compare(entries: Sequence[dict[str, Any]], strata: Sequence[tuple[str, ...]]) -> None:
-    """Write each remedy's difference to none into its attacks, paired by seed: AUC and true-positive rate."""
+    """Write each remedy's difference to none into its attacks, paired by seed."""
     for kind in entries[0]["attacks"]:
-        for measure in ("auc", "tpr"):
+        for measure in COMPARED:
             values = {entry["name"]: entry["attacks"][kind][measure]["values"] for entry in entries}
             if any(value != value for sample in values.values() for value in sample):
                 continue

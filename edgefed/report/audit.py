@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from edgefed.report.folder import AuditFolder, number, numbers
+from edgefed.report.folder import CUT, AuditFolder, number, numbers, passes_its_ends, share_interval
 from edgefed.report.style import (
     BLUE,
     GREEN,
@@ -162,8 +162,7 @@ def remedies_figure(found: AuditFolder) -> Figure:
     left.set_ylim(len(entries) - 0.45, -0.55)
     left.set_xlabel("AUC within a class (0.5: chance)")
     right.set_xlabel("found at 1 % false positives (%)")
-    left.set_xlim(right=min(left.get_xlim()[1], 1.005))
-    right.set_xlim(0, min(right.get_xlim()[1], 100))
+    right.set_xlim(left=0)
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(6))
     handles = [
@@ -175,11 +174,12 @@ def remedies_figure(found: AuditFolder) -> Figure:
     legend.set_in_layout(False)  # it reaches over both pictures
     left.set_title(" ")
     seeds = len(found.result["seeds"])
+    drawn = (entry["attacks"][kind][measure] for entry in entries for kind in shown for measure in SCALES)
     caption(
         figure,
         f"Mean and 95 % t interval over {seeds} seeds; dots are seeds. A threshold on the loss calls rows members: of "
         "the global model, rows that some client trained on; of an update, its client's own. Filled marks: the "
-        "interval lies above chance.",
+        "interval lies above chance." + (f" {CUT}" if passes_its_ends(drawn) else ""),
     )
     settle(figure)
     for axes, measure in ((left, "auc"), (right, "tpr")):
@@ -195,7 +195,7 @@ def _marks(axes: Axes, entries: list[dict[str, Any]], measure: str, places: Any,
     scale = SCALES[measure]
     for entry, place in zip(entries, places, strict=True):
         attack = entry["attacks"][kind]
-        mean, low, high = (scale * number(attack[measure][key]) for key in ("mean", "low", "high"))
+        mean, (low, high) = scale * number(attack[measure]["mean"]), np.multiply(scale, share_interval(attack[measure]))
         if np.isfinite(low) and np.isfinite(high):
             axes.plot([low, high], [place, place], color=colour, linewidth=1.5, zorder=3)
         chance = 0.5 if measure == "auc" else scale * number(attack["chance"])

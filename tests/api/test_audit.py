@@ -38,7 +38,7 @@ def random_labels(tmp_path_factory):
     return path
 
 
-def memorised(path, seed):
+def memorised(path, seed, **changes):
     """A federation that learns its few rows by heart."""
     return edgefed.run(
         edgefed.FederationConfig(
@@ -54,6 +54,7 @@ def memorised(path, seed):
             validation_fraction=0.4,
             evaluate_every=20,
             seed=seed,
+            **changes,
         ),
         progress=False,
     )
@@ -85,6 +86,19 @@ def test_rows_that_no_model_saw_look_alike(learned_by_heart):
     assert np.mean([one.low <= 0.5 <= one.high for one in found]) >= 0.9
 
 
+def test_noise_on_the_sum_hides_members_from_who_sees_the_model_and_not_from_the_server(
+    random_labels, learned_by_heart
+):
+    noise = {"privacy": "dp-fixed", "noise_multiplier": 10.0, "standardize": "server"}
+    plain = attacks(learned_by_heart[:8])
+    noisy = edgefed.audit([memorised(random_labels, seed, **noise) for seed in range(8)], progress=False).result
+    found = noisy["strategies"][0]["attacks"]
+
+    assert found["global"]["auc"]["high"] < plain["global"]["auc"]["low"] - 0.1
+    assert found["update"]["auc"]["low"] > 0.65
+    assert any("the server sees updates as they are attacked here" in said for said in noisy["cautions"])
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     home = tmp_path_factory.mktemp("audited") / "run"
@@ -105,6 +119,7 @@ def test_members_are_the_rows_of_clients_and_outsiders_the_servers(folder, resul
     assert found["members"] == run.manifest["rows"]["train"]
     assert found["outsiders"] == run.manifest["rows"]["test"] + run.manifest["rows"]["validation"]
     assert [row["members"] for row in found["classes"]] == federate(run.config)[1].class_counts.sum(0).tolist()
+    assert found["rarest_auc"]["mean"] == min(found["classes"], key=lambda row: row["members"])["auc"]
 
 
 def test_its_loss_is_the_models_own(folder):
