@@ -134,7 +134,7 @@ class _Ready:
         return View(rows, labels, confidence(logits, labels), np.arange(len(rows)) < len(members))
 
     def views(self, trainer: Engine, weights: NDArray[np.floating], round_number: int) -> tuple[list[View], list[View]]:
-        """Return what clients' updates show of their own rows beside the outsiders, and beside other clients' rows.
+        """Return what clients' updates show of their own rows beside the outsiders, and beside each other's rows.
 
         Of the latter it is by how much the update is surer of a row than the weights that it began with: those have
         learned other clients' rows too.
@@ -145,7 +145,7 @@ class _Ready:
             np.unique(np.linspace(0, len(clients) - 1, min(MOST_UPDATES, len(clients))).round().astype(int))
         ]
         answered, stack = updates(self.federation, trainer.exchange, asked, round_number)
-        every = np.concatenate(list(self.trained.values()))
+        every = np.concatenate([self.trained[client] for client in asked.tolist()])
         before = np.zeros(len(self.data.dataset.labels))
         before[every] = self.view(weights, every, every[:0]).scores
         beside, among = [], []

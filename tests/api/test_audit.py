@@ -253,6 +253,24 @@ def test_rows_on_devices_cannot_be_audited(folder):
     assert len(str(refusal.value).splitlines()) == 1
 
 
+def test_what_is_no_run_is_one_line(tmp_path):
+    for what in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(edgefed.SettingsError, match="no such file; is .* a run folder") as refusal:
+            edgefed.audit(what, progress=False)
+        assert len(str(refusal.value).splitlines()) == 1
+    with pytest.raises(edgefed.SettingsError, match="nothing to audit"):
+        edgefed.audit([], progress=False)
+
+
+def test_of_many_clients_so_many_updates_are_attacked():
+    config = settings(dataset="breast-cancer", num_clients=80, partition="iid", long_tail=1.0, num_server_rounds=1)
+    found = edgefed.audit(edgefed.run(config, progress=False), progress=False).result
+    attacked = found["strategies"][0]["attacks"]
+
+    assert attacked["update"]["members"] + attacked["update"]["left_out"] < attacked["global"]["members"]
+    assert "Updates of 50 of 80 clients are attacked." in found["cautions"]
+
+
 def test_rows_that_are_others_are_refused(folder):
     run = Run.read(folder)
     other = replace(run, manifest=run.manifest | {"data_sha256": "0" * 64})
