@@ -6,6 +6,7 @@ The Python interface is small and loaded on first use, so that ``import edgefed`
 - :func:`edgefed.compare` ranks imbalance remedies over seeds,
 - :func:`edgefed.compare_grid` does so under every combination of some settings,
 - :func:`edgefed.explain` says which features a run's model uses, for whom, and how sure that is,
+- :func:`edgefed.audit` says how well a run's models give away who was in the training rows,
 - :func:`edgefed.select_features` picks features by training federations without them,
 - :class:`edgefed.FederatedClassifier` is a federation as a scikit-learn classifier,
 - :func:`edgefed.load_model` gives a run's model as a ``torch.nn.Module``,
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgefed.api import (
         FederatedClassifier,
+        audit,
         compare,
         compare_grid,
         explain,
@@ -37,6 +39,7 @@ _HOMES = {
     "FederationConfig": "edgefed.config",
     "Run": "edgefed.runs",
     "SettingsError": "edgefed.config",
+    "audit": "edgefed.api",
     "compare": "edgefed.api",
     "compare_grid": "edgefed.api",
     "explain": "edgefed.api",
@@ -52,6 +55,7 @@ __all__ = [
     "Run",
     "SettingsError",
     "__version__",
+    "audit",
     "compare",
     "compare_grid",
     "explain",

@@ -67,6 +67,13 @@ EXPLAIN = {
     "no": "not by the run; edgefed explain asks simulated clients later",
     "yes": "after the last round, while devices are connected; kept in the run's folder for edgefed explain",
 }
+ATTACKS = {
+    "global": "the global model: rows that some client trained on, against rows that none did",
+    "update": "a client's update in a round after the last: its own rows, against rows that no client trained on",
+    "first-update": "a client's update in the first round: its own rows, against rows that no client trained on",
+    "whose": "a client's update in a round after the last, by how much surer it is than the weights it began with: the "
+    "client's own rows, against other clients'",
+}
 
 WEIGHS_BY_ITSELF = ("qfedavg", "fedmedian", "fedtrimmedavg", "krum", "bulyan")
 """Strategies that look at no client's say in the average (``multikrum`` does, among those that it selects)."""

@@ -38,6 +38,7 @@ PURPOSES = {
     "privacy-noise": 30,
     "secagg": 31,
     "explanation": 40,
+    "audit": 60,
 }
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -65,6 +65,8 @@ EXPLANATION_HOME = "explanation"
 EXPLANATION, COLLECTED, SELECTION = "explanation.json", "collected.npz", "selection.json"
 EXPLANATION_PAGE = "explanation.html"
 """Its files: what it came to, what clients said, which features were selected."""
+AUDIT_HOME, AUDIT = "audit", "audit.json"
+"""The folder within a run's or comparison's in which its audit is kept, and its file."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -271,7 +273,18 @@ def explanation_folder(home: Path) -> Path:
     SettingsError
         When it cannot be made.
     """
-    folder = home / EXPLANATION_HOME
+    return made_folder(home, EXPLANATION_HOME)
+
+
+def made_folder(home: Path, name: str) -> Path:
+    """Return a folder within a run's or comparison's, made if need be.
+
+    Raises
+    ------
+    SettingsError
+        When it cannot be made.
+    """
+    folder = home / name
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:

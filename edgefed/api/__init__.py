@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from edgefed.api.comparison import compare
     from edgefed.api.explanation import explain
     from edgefed.api.grid import compare_grid
+    from edgefed.api.membership import audit
     from edgefed.api.model import load_model, predict
     from edgefed.api.selection import select_features
     from edgefed.api.single import run
 
 _HOMES = {
     "FederatedClassifier": "classifier",
+    "audit": "membership",
     "compare": "comparison",
     "compare_grid": "grid",
     "explain": "explanation",
@@ -28,6 +30,7 @@ _HOMES = {
 
 __all__ = [
     "FederatedClassifier",
+    "audit",
     "compare",
     "compare_grid",
     "explain",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgefed.config import SettingsError
+from edgefed.data.datasets import fingerprint
+from edgefed.data.shards import federate
 from edgefed.engines.grid import InProcessGrid
 from edgefed.federation.clients import Clients, device_of, model_of
 from edgefed.federation.evaluation import HeldOut
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from edgefed.config import FederationConfig
     from edgefed.data.shards import FederatedData
     from edgefed.engines.grid import Engine
+    from edgefed.runs import Run
 
 
 def in_process(config: FederationConfig, data: FederatedData, engine: Engine) -> Federation:
@@ -34,3 +38,20 @@ def in_process(config: FederationConfig, data: FederatedData, engine: Engine) ->
         applied=clients.applied,
         carried={"clients": clients.state},
     )
+
+
+def data_of(run: Run, otherwise: str) -> tuple[FederationConfig, FederatedData]:
+    """Return a run's settings as they turned out, and the rows it was trained on, made again from them.
+
+    Raises
+    ------
+    SettingsError
+        One line, where the settings lead to other rows; ``otherwise`` is what would do.
+    """
+    config, data = federate(run.config)
+    if fingerprint(data.dataset) != run.manifest.get("data_sha256"):
+        raise SettingsError(
+            f"{run.folder or 'the run'}: the rows that its settings lead to are not those it was trained on; "
+            f"{otherwise}"
+        )
+    return config, data

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.analysis.explanation import importance
-from edgefed.api.assembly import in_process
+from edgefed.api.assembly import data_of, in_process
 from edgefed.api.explained_rows import server_rows
 from edgefed.api.explanation_figures import figures
 from edgefed.api.progress import asking
 from edgefed.config import SettingsError
-from edgefed.data.datasets import fingerprint
-from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.federation.explanation import collect, keep
 from edgefed.federation.query import query
@@ -160,12 +158,9 @@ def _answers(run: Run, trainer: Engine, asked: Callable[[int, int], None]) -> tu
     if not np.isfinite(weights).all():
         raise SettingsError(f"{run.folder or 'the run'}: its model diverged (weights that are not finite)")
     try:
-        config, data = federate(run.config)
-        if fingerprint(data.dataset) != run.manifest.get("data_sha256"):
-            raise SettingsError(
-                f"{run.folder or 'the run'}: the rows that its settings lead to are not those it was trained on; "
-                "devices are asked while they are connected: explain=yes, in the settings of the run"
-            )
+        config, data = data_of(
+            run, "devices are asked while they are connected: explain=yes, in the settings of the run"
+        )
     except SettingsError:
         if (said := _said(run)) is not None:
             return None, said

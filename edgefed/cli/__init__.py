@@ -10,6 +10,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
+from edgefed.cli.audit import audit
 from edgefed.cli.compare import compare
 from edgefed.cli.deploy import doctor, launch, launch_device, launch_server, provision, rehearse, status
 from edgefed.cli.explain import explain
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "plot": plot,
     "report": report,
     "explain": explain,
+    "audit": audit,
     "predict": predict,
     "export": export,
     "provision": provision,

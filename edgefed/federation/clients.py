@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from edgefed.config import SettingsError
+from edgefed.data.partition import Partition
 from edgefed.federation.client_state import ClientState
 from edgefed.imbalance import REMEDIES
 from edgefed.imbalance.remedy import Draw
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgefed.config import FederationConfig
-    from edgefed.data.partition import Partition
     from edgefed.data.shards import Shards
     from edgefed.federation.secagg.participant import Participant
 
@@ -361,6 +361,16 @@ class Clients:
             # A product of matrices is not the same to the last bit for one client's rows and for all clients'.
             sent[START_LOSS] = loss.astype(np.float32).astype(np.float64)
         return sent
+
+    def trained_on(self, guidance: Guidance) -> Partition:
+        """Return the rows that each client's training draws: what undersampling leaves out, no model has seen."""
+        train = self.shards.train
+        if REMEDIES[self.config.imbalance].resamples:
+            self.everyone(guidance)  # the draws come with the rows
+        if self._draws is None:
+            return train
+        kept = [train.rows(client)[np.unique(draw.rows)] for client, draw in enumerate(self._draws)]
+        return Partition(np.cumsum([0, *map(len, kept)]), np.concatenate(kept))
 
     def applied(self, guidance: Guidance) -> dict[str, list[Any]]:
         """Return what the remedy did on each client: rows ``drawn`` and ``made``, and ``why`` where not as asked.

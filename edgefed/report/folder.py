@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.config import SettingsError
-from edgefed.runs import EXPLANATION, EXPLANATION_HOME, SELECTION, Run, is_folder_of, read_json
+from edgefed.runs import AUDIT, AUDIT_HOME, EXPLANATION, EXPLANATION_HOME, SELECTION, Run, is_folder_of, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -176,6 +176,56 @@ class ExplanationFolder:
         """What a dot stands for."""
         over, clients = str(self.result["interval_over"]), self.result["by_client"]["clients"]
         return over if over == "seeds" or clients <= DOTS else f"the {DOTS} clients with the most rows"
+
+
+@dataclass(frozen=True, eq=False)
+class AuditFolder:
+    """An audit, read from the folder of a run or a comparison.
+
+    Attributes
+    ----------
+    folder : Path
+    result : dict
+        What ``audit.json`` holds.
+    """
+
+    folder: Path
+    result: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> AuditFolder:
+        """Read an audit.
+
+        Raises
+        ------
+        SettingsError
+            One line, when the folder has none.
+        """
+        path = folder / AUDIT_HOME / AUDIT
+        if not path.is_file():
+            raise SettingsError(f"{folder}: not audited yet; edgefed audit {folder} does it")
+        result = read_json(path)
+        try:
+            for entry in result["strategies"]:
+                numbers(entry["attacks"]["global"]["auc"]["values"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingsError(f"{path}: not an audit's figures ({type(error).__name__}: {error})") from None
+        return cls(folder, result)
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """The remedies' figures, in the order of the comparison; of a run the only one."""
+        return list(self.result["strategies"])
+
+    @property
+    def kinds(self) -> list[str]:
+        """Names of the attacks."""
+        return list(self.entries[0]["attacks"])
+
+    @property
+    def over_seeds(self) -> bool:
+        """Whether figures are over seeds."""
+        return bool(self.result["interval_over"] == "seeds")
 
 
 def share_interval(figure: Mapping[str, Any]) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from edgefed.report.notes import idle_settings, notes_of_comparison
 from edgefed.report.page import words
 from edgefed.report.page.answer import lead, needs, notes, warnings
 from edgefed.report.page.applied import applied
+from edgefed.report.page.audited import audited
 from edgefed.report.page.blocks import Page, Section, Terms, Text
 from edgefed.report.page.classes import orders, recall
 from edgefed.report.page.clients import shards
@@ -55,6 +56,7 @@ def comparison_page(found: ComparisonFolder) -> Page:
             ],
         ),
         explained(found.folder, "What the models use"),
+        audited(found.folder),
         _repeat(found),
         terms(found.scope),
     ]

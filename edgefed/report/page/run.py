@@ -13,6 +13,7 @@ from edgefed.report.folder import RANKED, number
 from edgefed.report.notes import notes_of_run
 from edgefed.report.page import words
 from edgefed.report.page.applied import applied_in_run
+from edgefed.report.page.audited import audited
 from edgefed.report.page.blocks import Cell, Column, Figure, Line, Page, Section, Table, Terms, number_cell
 from edgefed.report.page.clients import shards, taking_part
 from edgefed.report.page.findings import MEASURES
@@ -78,6 +79,7 @@ def run_page(run: Run) -> Page:
         leaving(run),
         promised(run),
         explained(run.folder, "What the model uses"),
+        audited(run.folder),
         _repeat(run),
         Section("terms", "In plain words", [Terms([(term, MEANINGS[term]) for term in TERMS])]),
     ]
