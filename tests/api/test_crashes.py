@@ -167,23 +167,27 @@ def test_a_comparison_that_is_killed_leaves_no_process(tmp_path):
     arguments = ["compare", "--strategies", "none", "--seeds", "71", "--no-tune", "--processes", "2"]
     arguments += ["-s", "local-epochs=1", "--out", str(home), "--resume", "--format", "json"]
     given = ["-s", "num-server-rounds=2000"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgefed", *arguments, *given],
-        env=os.environ | {"EDGEFED_TEST_MARK": str(home)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    said = tmp_path / "said"  # a file: a process that is left would keep a pipe open, and whoever reads it waiting
+    with said.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edgefed", *arguments, *given],
+            env=os.environ | {"EDGEFED_TEST_MARK": str(home)},
+            stdout=output,
+            stderr=output,
+        )
     marked = lambda: [pid for pid in processes_with(f"EDGEFED_TEST_MARK={home}") if pid != process.pid]  # noqa: E731
     until(process, lambda: len(marked()) >= 2)
     process.kill()
-    process.communicate()
+    process.wait()
     deadline = 0
-    while marked() and deadline < 600:
+    while marked() and deadline < 300:
         deadline += 1
         signal.sigtimedwait([], 0.1)
 
-    assert marked() == []
+    left = marked()
+    for each in left:
+        os.kill(each, signal.SIGKILL)
+    assert left == []
 
 
 def processes_with(text):
