@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at a run's folder."""
-AWAY = 10.0
-"""Seconds that a server may be away while a run is watched."""
+AWAY = 60.0
+"""Seconds that a server may be away while a run is watched; one that was started again is given the run again."""
 RUNS = "runs.jsonl"
 """Which runs a deployment has been given: a line each, in its server folder."""
 

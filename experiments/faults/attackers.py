@@ -3,8 +3,9 @@
     python experiments/faults/attackers.py [--seeds 10] [--out experiments/faults/results]
 
 Iris and breast-cancer, 20 clients whose rows are alike (iid) or skewed by class (Dirichlet, alpha 0.3), 40 rounds;
-malicious-share is 0.3. Writes attackers.json (every federation's balanced accuracy) and attackers.png, and prints
-tables. Seeds vary split, partition, weights and attackers, alike for all strategies and attacks.
+malicious-share is 0.3; shares are of the clients that hold rows. Writes attackers.json (every federation's balanced
+accuracy) and attackers.png, and prints tables. Seeds vary split, partition, weights and attackers, alike for all
+strategies and attacks.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 from attacker_pictures import draw, table
 from attacks import ATTACKS, Attacked, attackers_among
 
@@ -39,7 +41,6 @@ def accuracies(dataset: str, partition: str, strategy: str, seed: int) -> list[f
             seed=seed,
             num_clients=20,
             partition=partition,
-            min_rows=1,  # an attacker without rows would be none
             num_server_rounds=40,
             evaluate_every=40,
             learning_rate=0.3,
@@ -52,7 +53,8 @@ def accuracies(dataset: str, partition: str, strategy: str, seed: int) -> list[f
         engine = make_engine("batched")
         federation = in_process(config, data, engine)
         query([federation], engine.exchange, [range(config.num_clients)])
-        attackers = attackers_among(config.num_clients, share, seed)
+        holders = np.flatnonzero(federation.rows > 0)  # skew leaves some clients without rows: they send nothing
+        attackers = attackers_among(holders, share, seed)
         run_rounds([federation], Attacked(engine, federation, attack, attackers).exchange)
         found.append(float(federation.history[-1]["test"]["balanced_accuracy"]))
     return found
