@@ -11,6 +11,7 @@ from edgefed.cli import _exit_code
 from edgefed.config import FederationConfig
 from edgefed.data.device_file import last_column
 from edgefed.deploy import launch as launching
+from edgefed.deploy import supernode as node
 from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.provision import provision
 from edgefed.deploy.supernode import Dismissal, Pace, Start, _arguments, _in_words, _same_again
@@ -226,3 +227,36 @@ def test_a_worker_runs_no_app_but_edgefeds(monkeypatch):
     reply, problem = worker._reply(message, None, "evil/app")
     assert reply.has_error()
     assert problem == "PermissionError: this device runs edgefed/edgefed alone, the server sent evil/app"
+
+
+@pytest.mark.parametrize(
+    ("ending", "said", "forgotten", "why"),
+    [
+        (None, "[Errno 104] Connection reset by peer", False, node.BROKEN),  # Flower's node returns, and does nothing
+        (SystemExit(0), "", True, node.FORGOTTEN),
+        (SystemExit(1), "The node could not be activated", False, node.COUNTED),
+        (SystemExit(0), "", False, None),  # stopped by a signal
+    ],
+    ids=["broken", "forgotten", "counted", "stopped"],
+)
+def test_a_device_joins_again_unless_it_was_stopped(device, tmp_path, monkeypatch, ending, said, forgotten, why):
+    begun = []
+
+    def flowers_node(arguments, pace, dismissal, ready):
+        dismissal.came = forgotten
+        if ending is not None:
+            raise ending
+
+    monkeypatch.setattr(node, "_wait_for_server", lambda *arguments: None)
+    monkeypatch.setattr(node, "_worker", lambda *arguments: SimpleNamespace(start=None, stop=lambda: None))
+    monkeypatch.setattr(node, "_supernode", flowers_node)
+    monkeypatch.setattr(node, "keep_logs", lambda folder, name: (folder, SimpleNamespace(message=said)))
+    monkeypatch.setattr(node, "keep_output", lambda folder, name: os.fdopen(os.dup(2), "w"))
+    monkeypatch.setattr(os, "execv", lambda program, words: begun.append((words[3:], os.environ[node.JOINED_BEFORE])))
+    monkeypatch.setenv(node.JOINED_BEFORE, node.BROKEN)
+    monkeypatch.setenv("FLWR_HOME", "")
+
+    node.run_device(Start(device, tmp_path / "rows.csv"))
+
+    words = ["edgefed", "launch-device", str(device), "--data", str(tmp_path / "rows.csv")]
+    assert begun == ([] if why is None else [(words, why)])
