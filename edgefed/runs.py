@@ -26,6 +26,7 @@ from edgefed.durable import (
     write_sealed,
 )
 from edgefed.errors import SettingsError, read_utf8
+from edgefed.lock import LOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -221,7 +222,7 @@ def new_folder(
     try:
         if wanted is not None:
             folder = Path(wanted)
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
                 raise SettingsError(f"--out {folder}: exists already; {instead}")
             folder.mkdir(parents=True, exist_ok=True)
             return folder
@@ -250,7 +251,7 @@ def clear_start(folder: Path, config: FederationConfig) -> None:
 
     A ``config.toml`` that is not to the byte what the start wrote is a person's own: all is left alone.
     """
-    left = list(folder.iterdir()) if folder.is_dir() else []
+    left = [path for path in folder.iterdir() if path.name != LOCK] if folder.is_dir() else []
     begun = config.to_toml().encode()
     if all(
         path.is_file() and (_is_temporary(path) or (path.name == "config.toml" and path.read_bytes() == begun))

@@ -33,6 +33,7 @@ from edgefed.config import FederationConfig, SettingsError
 from edgefed.engines import make_engine
 from edgefed.federation.clients import device_of
 from edgefed.federation.participation import check_edge
+from edgefed.lock import LOCK, only_writer
 from edgefed.runs import Run, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -122,18 +123,22 @@ def compare(
     if continuing and folder is not None:
         check_same_plan(folder, _asked(work))
         check_same_data(folder / "plan.json", data.fingerprint)
-        if is_folder_of(folder, "comparison"):
-            return Comparison(read_json(folder / "comparison.json"), _read_finished(folder, work), folder)
+        if is_folder_of(folder, "comparison") and not (folder / LOCK).exists():
+            return _read(folder, work)
     if processes is not None and processes < 1:
         raise SettingsError(f"processes={processes}: expected a whole number, at least 1")
     trainer = make_engine(engine)  # one that is not there is said before a folder is made
     check_tracking(base, kept=folder is not None or name is not None)
     if not continuing and (folder is not None or name is not None):
         folder = new_folder(folder, name or "")
-        write_json(folder / "plan.json", _asked(work) | {"data_sha256": data.fingerprint})
-    runs = _read_finished(folder, work) if resume and folder is not None else {}
-    elapsed.go_on_in(folder)
-    with resumable(folder), _kept(elapsed):
+    with only_writer(folder), resumable(folder), _kept(elapsed):
+        if folder is not None and not continuing:
+            new_folder(folder, "")  # still empty, now that nobody else may write into it
+            write_json(folder / "plan.json", _asked(work) | {"data_sha256": data.fingerprint})
+        elif folder is not None and is_folder_of(folder, "comparison"):
+            return _read(folder, work)
+        runs = _read_finished(folder, work) if resume and folder is not None else {}
+        elapsed.go_on_in(folder)
         missing = [cell for cell in work.cells() if cell not in runs]
         around = Surroundings.of(base, engine, folder)
         with _shown(progress, on_rounds, missing, work) as show:
@@ -189,6 +194,10 @@ def _asked(work: Plan) -> dict[str, Any]:
         "rates": list(work.rates),
         "tuned": work.tuned,
     }
+
+
+def _read(folder: Path, work: Plan) -> Comparison:
+    return Comparison(read_json(folder / "comparison.json"), _read_finished(folder, work), folder)
 
 
 def _read_finished(folder: Path, work: Plan) -> dict[Cell, Run]:

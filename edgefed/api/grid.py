@@ -31,6 +31,7 @@ from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.federation.clients import device_of
 from edgefed.federation.participation import check_edge
+from edgefed.lock import only_writer
 from edgefed.runs import is_folder_of, new_folder, plain, read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -122,14 +123,15 @@ def compare_grid(
         check_same_plan(home, asked)
     _check_data(blocks, home)
     make_engine(engine)  # one that is not there is said before a folder is made
-    if continuing and home is not None and is_folder_of(home, "grid"):
-        if read_json(home / "plan.json")["grid"] == asked["grid"]:
-            return GridComparison(read_json(home / "grid.json"), _finished(blocks, home), home)
-        (home / "grid.json").unlink()  # of the smaller grid: unfinished from here on
+    if continuing and home is not None and _has_all(home, asked):
+        return GridComparison(read_json(home / "grid.json"), _finished(blocks, home), home)
     if not continuing and (home is not None or name is not None):
         home = new_folder(home, name or "")
-    with resumable(home):
+    with only_writer(home), resumable(home):
         if home is not None:
+            if not continuing:
+                new_folder(home, "")  # still empty, now that nobody else may write into it
+            (home / "grid.json").unlink(missing_ok=True)  # of a smaller grid: unfinished from here on
             write_json(home / "plan.json", asked)
         found = _run(blocks, strategies, seeds, tune, engine, home, progress, processes)
         made = [
@@ -141,6 +143,11 @@ def compare_grid(
         if home is not None:
             _write(home, wanted, result)
     return GridComparison(result, found, home)
+
+
+def _has_all(home: Path, asked: Mapping[str, Any]) -> bool:
+    """Return whether a folder holds a finished grid of all the values that are asked for."""
+    return is_folder_of(home, "grid") and read_json(home / "plan.json")["grid"] == asked["grid"]
 
 
 def _check_data(blocks: Sequence[Block], home: Path | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgefed.api.assembly import in_process
 from edgefed.api.progress import shown
@@ -20,12 +20,13 @@ from edgefed.federation.query import query
 from edgefed.federation.record import environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds
 from edgefed.learning.training import Execution
+from edgefed.lock import LOCK, only_writer
 from edgefed.runs import Interrupted, Run, RunWriter, clear_start, is_begun, is_folder_of, new_folder, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edgefed.federation.federation import Federation
+    from edgefed.federation.federation import Exchange, Federation
 
     OnRound = Callable[[Federation], None]
 
@@ -83,26 +84,50 @@ def run(
     if continuing and folder is not None:
         check_same_settings(folder, config)
         check_same_data(folder / "manifest.json", fingerprint(data.dataset))
-        if is_folder_of(folder, "run") and "summary" in read_json(folder / "manifest.json"):
+        if is_finished(folder) and not (folder / LOCK).exists():
             return Run.read(folder)
     # An engine, a device or a package may not be there: said before a folder is made.
     check_tracking(config, kept=folder is not None or name is not None)
     execution = _kept_execution(folder) if continuing and folder is not None else Execution.here()
     trainer = make_engine(engine, execution)
     federation = in_process(config, data, trainer)
-    if not continuing and (folder is not None or name is not None):
-        if resume and folder is not None:
-            clear_start(folder, config)
+    if not resume and (folder is not None or name is not None):
         folder = new_folder(folder, name or "")
     opening = opening_manifest(config, data, engine, environment(), execution)
-    query([federation], trainer.exchange, [range(config.num_clients)])
+    with only_writer(folder):
+        # Looked at once more: another process may have been at it until now.
+        if folder is not None and not continuing:
+            if resume:
+                clear_start(folder, config)
+            new_folder(folder, "")
+        elif folder is not None and is_finished(folder):
+            return Run.read(folder)
+        return _trained(federation, trainer.exchange, opening, folder, continuing, progress, on_round)
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a folder holds a run that went to its end."""
+    return is_folder_of(folder, "run") and "summary" in read_json(folder / "manifest.json")
+
+
+def _trained(
+    federation: Federation,
+    exchange: Exchange,
+    opening: dict[str, Any],
+    folder: Path | None,
+    continuing: bool,
+    progress: bool | None,
+    on_round: OnRound | None,
+) -> Run:
+    """Train a federation to its end, from the last checkpoint of its folder where there is one to go on with."""
+    config = federation.config
+    query([federation], exchange, [range(config.num_clients)])
     log = RunLog(federation, RunWriter(folder)) if folder is not None else None
     if log is not None:
         if continuing:
             log.restore()
         else:
             log.writer.begin(config, opening)
-
     begun = time.perf_counter()
     left = config.num_server_rounds - federation.round
     with (
@@ -121,11 +146,11 @@ def run(
 
         federation.on_round = after_round
         with log or nullcontext():
-            run_rounds([federation], trainer.exchange)
+            run_rounds([federation], exchange)
         seconds = time.perf_counter() - begun + (log.earlier_seconds if log is not None else 0.0)
         title = folder.name if folder is not None else config.data_name
         if log is not None and config.explain == "yes":  # before the run counts as finished: nothing would ask again
-            keep(log.writer.folder, collect(federation, trainer.exchange))
+            keep(log.writer.folder, collect(federation, exchange))
         done = finished_run(federation, opening, title, seconds, folder)
         if log is not None:
             log.writer.end(done.weights, done.manifest)

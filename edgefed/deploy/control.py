@@ -18,7 +18,7 @@ from flwr.proto.control_pb2 import (
     UnregisterNodeRequest,
 )
 from flwr.supercore.control import ControlHttpClient
-from flwr.supercore.error import FlowerError
+from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
@@ -104,7 +104,13 @@ class Control:
             self._client.StopRun(StopRunRequest(run_id=run))
 
     def status(self, run: int) -> tuple[str, str, str]:
-        """Return a run's status (``pending``, ``starting``, ``running``, ``finished``), how it finished, and why."""
+        """Return a run's status (``pending``, ``starting``, ``running``, ``finished``), how it finished, and why.
+
+        Raises
+        ------
+        KeyError
+            Where the server knows no such run: it was started again since.
+        """
         with self._answering():
             found = self._client.ListRuns(ListRunsRequest(run_id=run)).run_dict[run].status
         return found.status, found.sub_status, found.details
@@ -116,6 +122,8 @@ class Control:
             yield
         except httpx.HTTPStatusError as error:
             told = FlowerError.from_json(error.response.text)
+            if told and told.code == ApiErrorCode.RUN_ID_NOT_FOUND:
+                raise KeyError(told.message) from None
             why = told.message if told else f"status {error.response.status_code}"
             raise FederationError(f"the server on port {self.port} refuses: {why}") from None
         except httpx.TransportError as error:

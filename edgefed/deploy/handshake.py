@@ -100,7 +100,7 @@ def shake_hands(host: str, port: int, authority: Path | None) -> Handshake:
     expires = None
     try:
         if authority is not None:
-            connection = _tls(connection, host, authority)
+            connection = _tls(connection, f"{host}:{port}", host, authority)
             certificate = connection.getpeercert() or {}
             expires = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
         return Handshake(address, _skew(connection, host, secure=authority is not None), expires)
@@ -108,8 +108,7 @@ def shake_hands(host: str, port: int, authority: Path | None) -> Handshake:
         connection.close()
 
 
-def _tls(connection: socket.socket, host: str, authority: Path) -> ssl.SSLSocket:
-    where = f"{host}:{connection.getpeername()[1]}"
+def _tls(connection: socket.socket, where: str, host: str, authority: Path) -> ssl.SSLSocket:
     try:
         context = ssl.create_default_context(cafile=str(authority))
     except (OSError, ssl.SSLError):
@@ -120,6 +119,10 @@ def _tls(connection: socket.socket, host: str, authority: Path) -> ssl.SSLSocket
         return context.wrap_socket(connection, server_hostname=host)
     except ssl.SSLCertVerificationError as error:
         raise HandshakeError(f"{where}: {_why(error, host, authority)}") from None
+    except (ssl.SSLEOFError, ConnectionError, TimeoutError) as error:
+        # A server that is starting or stopping behind a forwarder, a link that was cut.
+        then = "said nothing" if isinstance(error, TimeoutError) else "cut it"
+        raise UnreachableError(f"{where} took the connection and {then}: is the server up?") from None
     except (ssl.SSLError, OSError) as error:
         if getattr(error, "reason", "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
             raise HandshakeError(

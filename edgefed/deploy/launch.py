@@ -5,25 +5,27 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefed.api.progress import shown
-from edgefed.api.single import check_same_settings
+from edgefed.api.single import check_same_settings, is_finished
 from edgefed.config import FederationConfig, read_settings
 from edgefed.deploy.control import Control
 from edgefed.deploy.folder import Deployment
 from edgefed.errors import SettingsError
 from edgefed.federation.federation import FederationError
-from edgefed.runs import Interrupted, Run, is_folder_of, new_folder, read_json
+from edgefed.runs import Interrupted, Run, new_folder
+from edgefed.terminal import note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at a run's folder."""
-AWAY = 10.0
-"""Seconds that a server may be away while a run is watched."""
+AWAY = 60.0
+"""Seconds that a server may be away while a run is watched; one that was started again is given the run again."""
 RUNS = "runs.jsonl"
 """Which runs a deployment has been given: a line each, in its server folder."""
 
@@ -70,7 +72,7 @@ def launch(
     if resume and out is not None and (out / "config.toml").is_file():
         home = out.resolve()
         config = config.replace(run_folder=str(home))
-        if is_folder_of(home, "run") and "summary" in read_json(home / "manifest.json"):
+        if is_finished(home):
             check_same_settings(home, _as_kept(home, config))
             return Run.read(home)
     else:
@@ -78,18 +80,18 @@ def launch(
         config = config.replace(run_folder=str(home))
     control = Control(deployment.port, None if insecure else deployment.server / "ca.crt")
     try:
+        run = _Submitted(control, deployment, home, config)
         try:
-            run = control.start(config.to_mapping())
+            run.submit()
         except (SettingsError, FederationError):
             if not resume:
                 home.rmdir()
             raise
-        _remember(deployment, run, home)
         try:
-            _watch(control, run, home, config, progress)
+            _watch(run, progress)
         except KeyboardInterrupt as stop:
             with suppress(SettingsError, FederationError):
-                control.stop(run)
+                control.stop(run.number)
             raise Interrupted(home) from stop
     finally:
         control.close()
@@ -122,9 +124,45 @@ def _as_kept(home: Path, config: FederationConfig) -> FederationConfig:
     return FederationConfig.from_mapping({**config.to_mapping(), **{key: kept[key] for key in found}})
 
 
-def _remember(deployment: Deployment, run: int, home: Path) -> None:
-    with (deployment.server / RUNS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"run": str(run), "folder": str(home)}) + "\n")
+@dataclass
+class _Submitted:
+    """A run that a server was given, and is given again where it was started anew and has forgotten it."""
+
+    control: Control
+    deployment: Deployment
+    home: Path
+    config: FederationConfig
+    number: int = 0
+
+    def submit(self) -> None:
+        """Give it to the server, and write down that it was."""
+        self.number = self.control.start(self.config.to_mapping())
+        with (self.deployment.server / RUNS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"run": str(self.number), "folder": str(self.home)}) + "\n")
+
+    def status(self) -> tuple[str, str, str]:
+        """Return its status, from a server that may be away for a while.
+
+        Raises
+        ------
+        KeyError
+            Where the server knows nothing of it.
+        FederationError
+            One line, where it stays away.
+        """
+        deadline, told = time.monotonic() + AWAY, False
+        while True:
+            try:
+                return self.control.status(self.number)
+            except (SettingsError, FederationError):
+                if time.monotonic() > deadline:
+                    raise FederationError(
+                        f"the server went away; once it serves again, --resume --out {self.home} goes on"
+                    ) from None
+                if not told:
+                    told = True
+                    note(f"edgefed: the server does not answer; waiting for it, {AWAY:g} s at most")
+                time.sleep(LOOK_EVERY)
 
 
 def last_run(deployment: Deployment) -> Path | None:
@@ -136,8 +174,8 @@ def last_run(deployment: Deployment) -> Path | None:
     return Path(json.loads(lines[-1])["folder"]) if lines else None
 
 
-def _watch(control: Control, run: int, home: Path, config: FederationConfig, progress: bool | None) -> None:
-    """Show each round as it comes, until the run ends.
+def _watch(run: _Submitted, progress: bool | None) -> None:
+    """Show each round as it comes, until the run ends; a server that has forgotten it is given it again.
 
     Raises
     ------
@@ -145,42 +183,34 @@ def _watch(control: Control, run: int, home: Path, config: FederationConfig, pro
         One line, where it did not end well.
     """
     seen: list[dict[str, Any]] = []
-    asked = 0.0
-    with shown(progress, config.num_server_rounds, "devices") as show:
+    asked, given_again = 0.0, -1
+    with shown(progress, run.config.num_server_rounds, "devices") as show:
         while True:
-            for row in _rows(home)[len(seen) :]:
+            for row in _rows(run.home)[len(seen) :]:
                 seen.append(row)
                 show(seen)
-            if time.monotonic() - asked > 5 * LOOK_EVERY or len(seen) == config.num_server_rounds:
+            if time.monotonic() - asked > 5 * LOOK_EVERY or len(seen) == run.config.num_server_rounds:
                 asked = time.monotonic()
-                status, ending, details = _status(control, run, home)
+                try:
+                    status, ending, details = run.status()
+                except KeyError:
+                    if is_finished(run.home):
+                        return
+                    if given_again == len(seen):
+                        raise FederationError(
+                            f"the server was started again twice and no round came between: see {run.deployment.server}"
+                            f"/logs; --resume --out {run.home} goes on"
+                        ) from None
+                    given_again = len(seen)
+                    note("edgefed: the server was started again: the run goes on from its last committed round")
+                    run.submit()
+                    continue
                 if status == "finished":
                     break
             time.sleep(LOOK_EVERY)
     if ending != "completed":
         reason = " ".join(details.removeprefix("ServerApp failed with exception: ").split()) or f"the run was {ending}"
         raise FederationError(reason)
-
-
-def _status(control: Control, run: int, home: Path) -> tuple[str, str, str]:
-    """Return a run's status, from a server that may be away for a moment.
-
-    Raises
-    ------
-    FederationError
-        One line, where it stays away or has forgotten the run.
-    """
-    deadline = time.monotonic() + AWAY
-    while True:
-        try:
-            return control.status(run)
-        except (SettingsError, FederationError, KeyError) as error:
-            if time.monotonic() > deadline:
-                why = "knows nothing of this run any more" if isinstance(error, KeyError) else "went away"
-                raise FederationError(
-                    f"the server {why}; once it serves again, --resume --out {home} goes on"
-                ) from None
-            time.sleep(LOOK_EVERY)
 
 
 def _rows(home: Path) -> list[dict[str, Any]]:

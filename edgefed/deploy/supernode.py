@@ -18,6 +18,7 @@ from edgefed.data.device_file import last_column
 from edgefed.deploy.certificates import make_device_key
 from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.handshake import HandshakeError, UnreachableError, shake_hands
+from edgefed.deploy.in_hand import InHand
 from edgefed.deploy.logs import keep_logs, keep_output
 from edgefed.errors import SettingsError, shown
 from edgefed.federation.federation import FederationError
@@ -34,7 +35,12 @@ log = logging.getLogger("edgefed")
 TRY_AGAIN = 2.0
 """Seconds until a server that did not answer is tried again."""
 JOIN_AGAIN, JOINED_BEFORE = 5.0, "EDGEFED_JOINED_BEFORE"
-"""Seconds until a device that is not taken at once joins again; the variable that tells it so."""
+"""Seconds until a device that is not taken at once joins again; the variable that tells it why it does."""
+FORGOTTEN = "the server was started again and has forgotten who is there"
+COUNTED = "the server counts it as connected from before, for another minute"
+BROKEN = "the connection to the server broke"
+LONGEST_BACKOFF = 4.0
+"""Seconds between two tries to reach a server that is away. Flower's 20 are many rounds of small models."""
 GRACE = 3.0
 """Seconds that a server which has just come up is given to register its keys."""
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
@@ -131,8 +137,7 @@ def run_device(start: Start) -> None:
     if authority is not None and not (start.folder / "device.key").is_file():
         make_device_key(start.folder)
         raise FederationError(_bring_key(start.folder, identity))
-    again = bool(os.environ.pop(JOINED_BEFORE, ""))
-    if again:
+    if (again := os.environ.pop(JOINED_BEFORE, "")) == COUNTED:
         time.sleep(JOIN_AGAIN)
     _wait_for_server(identity, authority, start.folder / "device.key")
     os.environ.update(QUIET)
@@ -150,22 +155,20 @@ def run_device(start: Start) -> None:
         arguments = _arguments(start, identity, data, label, authority, port, secret)
         try:
             _supernode(arguments, pace, dismissal, worker.start)
+            why = BROKEN  # Flower's node ends by an exit, but for this
         except SystemExit as stop:
             if stop.code and "activat" not in last_error.message.lower():
                 raise FederationError(_in_words(last_error.message, identity)) from None
             # Its key is known, so it counts as connected from before, until the server has missed its heartbeats.
-            dismissal.came |= bool(stop.code)
+            why = COUNTED if stop.code else FORGOTTEN if dismissal.came else ""
         finally:
             worker.stop()
             os.dup2(terminal.fileno(), 2)
             terminal.close()
-    if dismissal.came:
-        log.warning(
-            "the server has forgotten %s, or counts it as connected from before for another minute: joining again",
-            identity.name,
-        )
+    if why:
+        log.warning("%s: %s joins again", why, identity.name)
         # At once: Flower has begun to end this process, and does so within seconds.
-        os.environ[JOINED_BEFORE] = "1"
+        os.environ[JOINED_BEFORE] = why
         os.execv(sys.executable, [sys.executable, "-P", "-m", "edgefed", *_same_again(start)])
 
 
@@ -257,7 +260,11 @@ def _supernode(arguments: list[str], pace: Pace, dismissal: Dismissal, ready: Ca
     import flwr.supernode.start_client_internal as loop
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
+    hand = InHand()
     vars(loop)["time"] = pace
+    vars(loop)["_pull_and_store_message"] = hand.pulling(loop._pull_and_store_message)
+    vars(loop)["_push_messages"] = hand.pushing(loop._push_messages)
+    vars(retry)["MAX_RETRY_DELAY"] = LONGEST_BACKOFF
     vars(connection)["os"] = vars(retry)["os"] = dismissal
     sys.argv = ["flower-supernode", *arguments]
     ready()

@@ -19,6 +19,7 @@ from edgefed.federation.messages import (
     STEPS,
     Broadcast,
     CohortReplies,
+    read_counted,
     read_epochs,
     read_guidance,
     to_flat,
@@ -64,6 +65,7 @@ class _Asked(NamedTuple):
     @classmethod
     def of(cls, request: _Request) -> _Asked:
         clients, config = request.clients, request.content.config_records[CONFIG]
+        clients.take_back(request.nodes, read_counted(config, clients.shards.ids[request.nodes]))
         control = CONTROL in request.content.array_records
         return cls(
             request,

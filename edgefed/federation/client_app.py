@@ -26,6 +26,7 @@ from edgefed.federation.messages import (
     CONFIG,
     PARTITION_ID,
     STEPS,
+    read_counted,
     read_epochs,
     read_guidance,
     reply_content,
@@ -81,6 +82,7 @@ def make_client_app(clients_of: Callable[[Context], Clients], execution: Executi
             raise ValueError("empty shard: nothing to train on")
         alone, control = np.array([0]), _control(message, clients)
         clients.state.load(context.state)
+        clients.take_back(alone, read_counted(message.content.config_records[CONFIG], clients.shards.ids))
         cohort = replace(
             clients.cohort(guidance, alone, params, round_number),
             epochs=read_epochs(message.content.config_records[CONFIG], clients.shards.ids, clients.config.local_epochs),

@@ -65,11 +65,10 @@ class ClientState:
 
     # ---- a device's context
     def load(self, kept: RecordDict) -> None:
-        """Take the one client's arrays from what its node kept."""
-        if RECORD in kept.array_records:
-            self.arrays = {name: array.numpy()[None].copy() for name, array in kept.array_records[RECORD].items()}
-        if SEEN in kept.metric_records:
-            self.seen[:] = kept.metric_records[SEEN]["round"]
+        """Take the one client's arrays from what its node kept; where it kept none, those of another run are gone."""
+        found = kept.array_records.get(RECORD)
+        self.arrays = {name: array.numpy()[None].copy() for name, array in found.items()} if found is not None else {}
+        self.seen[:] = kept.metric_records[SEEN]["round"] if SEEN in kept.metric_records else 0
 
     def save(self, kept: RecordDict) -> None:
         """Give the one client's arrays to its node to keep."""

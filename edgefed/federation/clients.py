@@ -41,7 +41,7 @@ MOMENTS_BLOCK = 4096
 ROWS, SAY, START_LOSS, STATE_ROUND = "num-examples", "aggregation-weight", "start-loss", "state-round"
 
 #: The array record that carries SCAFFOLD's control variate to the clients, and a client's own between rounds.
-CONTROL = "control"
+CONTROL, BEFORE = "control", "control-before"
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -294,6 +294,17 @@ class Clients:
         )
 
     # ---- what is kept between rounds
+    def take_back(self, which: Ints, counted: Ints | None) -> None:
+        """Undo the last move of control variates whose update did not count: the server's did not move with them.
+
+        ``counted`` [which] is the round of each one's last update that counted; -1: all did. None: all of all.
+        """
+        if counted is None or CONTROL not in self.state.arrays:
+            return
+        ahead = (counted >= 0) & (self.state.seen[which] > counted)
+        self.state.put(CONTROL, which[ahead], self.state.rows(BEFORE, which[ahead], self.model.size, self.config.dtype))
+        self.state.seen[which[ahead]] = counted[ahead]
+
     def correction(self, which: Ints, control: torch.Tensor | None) -> torch.Tensor | None:
         """Return what SCAFFOLD adds to some clients' gradients, c - c_k [which, size]; None without it.
 
@@ -334,6 +345,7 @@ class Clients:
         moved = (own - c + (x - trained) / length[:, None]).astype(own.dtype)
         # A diverged round is forgotten: the server refuses it, and its variate would spoil every later one.
         whole = np.isfinite(moved).all(-1, keepdims=True)
+        self.state.put(BEFORE, which, own)
         self.state.put(CONTROL, which, np.where(whole, moved, own))
         self.state.seen[which] = round_number
 

@@ -161,6 +161,27 @@ def read_epochs(config: ConfigRecord, ids: NDArray[np.int64], usual: int) -> NDA
     return np.array([min(asked.get(identity, usual), usual) for identity in ids.tolist()], np.int64)
 
 
+COUNTED_IDS, COUNTED_ROUNDS = "counted-ids", "counted-rounds"
+"""A train message's config: partition ids with some update that did not count, and the last round of one that did."""
+
+
+def tell_counted(config: ConfigRecord, ids: NDArray[np.int64], rounds: NDArray[np.int64]) -> None:
+    """Write into a train message's config in which round clients' updates last counted [ids], if any is to know."""
+    for name in (COUNTED_IDS, COUNTED_ROUNDS):
+        if name in config:
+            del config[name]
+    if len(ids):
+        config[COUNTED_IDS], config[COUNTED_ROUNDS] = ids.tolist(), rounds.tolist()
+
+
+def read_counted(config: ConfigRecord, ids: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return the rounds in which clients' updates last counted [ids], -1 where all did; None where nobody is told."""
+    if COUNTED_IDS not in config:
+        return None
+    told = dict(zip(cast("list[int]", config[COUNTED_IDS]), cast("list[int]", config[COUNTED_ROUNDS]), strict=True))
+    return np.array([told.get(identity, -1) for identity in ids.tolist()], np.int64)
+
+
 def read_guidance(config: ConfigRecord) -> Guidance:
     """Return the guidance that a message's config carries."""
     counts = config.get("class-counts")

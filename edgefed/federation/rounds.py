@@ -16,7 +16,7 @@ from edgefed.federation.clipping import ClippedAverage
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out, by_sums
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
 from edgefed.federation.gathering import Gathered, gather
-from edgefed.federation.messages import PARTITION_ID, STEPS, ask_for, in_sequence, to_flat, with_metric
+from edgefed.federation.messages import PARTITION_ID, STEPS, ask_for, in_sequence, tell_counted, to_flat, with_metric
 from edgefed.federation.quorum import check_quorum, what_became
 from edgefed.federation.screening import Asked, Screened, answers_among, expected_of_evaluation, screen
 from edgefed.federation.traffic import Traffic, payload_of
@@ -51,6 +51,10 @@ def _advance(
         plan = federation.plan(federation.round + 1)
         cohort = plan.clients
         ask_for(federation._config, cohort, plan.epochs[plan.asked], federation.config.local_epochs)
+        if federation.config.strategy == "scaffold":
+            ledger = federation.ledger  # drawn once more, for this round, than counted: as it is where all went well
+            behind = cohort[ledger.asked[cohort] > ledger.counted[cohort] + 1]
+            tell_counted(federation._config, behind, ledger.last[behind])
         view = CohortView(federation.grid, federation.nodes[cohort], federation.holders)
         messages = (
             in_sequence(

@@ -34,6 +34,7 @@ from edgefed.federation.query import query
 from edgefed.federation.record import environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds
 from edgefed.federation.strategies import strategy_of
+from edgefed.lock import only_writer
 from edgefed.runs import RunWriter, clear_start, is_begun, new_folder, read_json
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
     from flwr.app import Context
     from flwr.serverapp import Grid
 
+    from edgefed.federation.federation import Exchange
+
+HANDED_OVER_WITHIN = 60.0
+"""Seconds that a run waits for another one to let go of its folder."""
 app = ServerApp()
 log = logging.getLogger("flwr")
 
@@ -75,6 +80,16 @@ def main(grid: Grid, context: Context) -> None:
     if told:
         opening |= _devices(federation, fleet, opening)
     folder = Path(config.run_folder) if config.run_folder else None
+    # An interrupted run's process may be at it for some seconds more.
+    with only_writer(folder, HANDED_OVER_WITHIN):
+        _rounds(federation, exchange, fleet, opening, folder)
+
+
+def _rounds(
+    federation: Federation, exchange: Exchange, fleet: Fleet, opening: dict[str, Any], folder: Path | None
+) -> None:
+    """Go through the rounds that are left, and keep what they came to."""
+    config = federation.config
     writer = _begun(federation, folder, opening)
 
     def after_round(federation: Federation) -> None:
@@ -93,7 +108,7 @@ def main(grid: Grid, context: Context) -> None:
     with writer or nullcontext():
         run_rounds([federation], exchange)
     seconds = time.perf_counter() - begun + (writer.earlier_seconds if writer is not None else 0.0)
-    if told:
+    if fleet.of_devices:
         opening |= _devices(federation, fleet, opening)  # those that came late as well
     if writer is not None and config.explain == "yes":  # before the run counts as finished: nothing would ask again
         keep(writer.writer.folder, collect(federation, exchange))

@@ -25,9 +25,9 @@ ATTACKS: dict[str, Callable[[Floats, Floats], Floats]] = {
 """name -> what attackers send [clients, size], of the weights that the round began with [size] and those trained."""
 
 
-def attackers_among(clients: int, share: float, seed: int) -> NDArray[np.int64]:
-    """Return the attackers' partition ids: so large a share of the clients, drawn by the seed."""
-    return np.sort(stream(seed, "cohort", 0, 1).choice(clients, round(share * clients), replace=False))
+def attackers_among(clients: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """Return the attackers' partition ids: so large a share of these clients, drawn by the seed."""
+    return np.sort(stream(seed, "cohort", 0, 1).choice(clients, round(share * len(clients)), replace=False))
 
 
 class Attacked:

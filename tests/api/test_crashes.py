@@ -160,30 +160,41 @@ def test_a_second_signal_ends_at_once(tmp_path):
     assert process.returncode == 130
 
 
+SHARED_OUT = """
+import os, sys, time
+from pathlib import Path
+from edgefed.api.lockstep import in_processes
+
+def block(home):
+    (Path(home) / f"at-work-{os.getpid()}").touch()
+    while True:
+        time.sleep(0.1)
+
+list(in_processes([(block, (sys.argv[1],))] * 2, 2))
+"""
+
+
 @pytest.mark.runtime
 def test_a_comparison_that_is_killed_leaves_no_process(tmp_path):
-    """Its processes are not told: they find themselves without a parent. (71 federations are two blocks.)"""
-    home = tmp_path / "comparison"
-    arguments = ["compare", "--strategies", "none", "--seeds", "71", "--no-tune", "--processes", "2"]
-    arguments += ["-s", "local-epochs=1", "--out", str(home), "--resume", "--format", "json"]
-    given = ["-s", "num-server-rounds=2000"]
+    """Processes that are at work on its blocks are not told: they find themselves without a parent."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgefed", *arguments, *given],
-        env=os.environ | {"EDGEFED_TEST_MARK": str(home)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", SHARED_OUT, str(tmp_path)], env=os.environ | {"EDGEFED_TEST_MARK": str(tmp_path)}
     )
-    marked = lambda: [pid for pid in processes_with(f"EDGEFED_TEST_MARK={home}") if pid != process.pid]  # noqa: E731
-    until(process, lambda: len(marked()) >= 2)
+    marked = lambda: processes_with(f"EDGEFED_TEST_MARK={tmp_path}")  # noqa: E731
+    until(process, lambda: len(list(tmp_path.glob("at-work-*"))) == 2)
+    at_work = {int(path.name.rpartition("-")[2]) for path in tmp_path.iterdir()}
+    assert at_work < set(marked())
     process.kill()
-    process.communicate()
-    deadline = 0
-    while marked() and deadline < 600:
-        deadline += 1
+    process.wait()
+    tries = 0
+    while marked() and tries < 300:
+        tries += 1
         signal.sigtimedwait([], 0.1)
 
-    assert marked() == []
+    left = marked()
+    for each in left:
+        os.kill(each, signal.SIGKILL)
+    assert left == []
 
 
 def processes_with(text):

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 import time
 from email.utils import formatdate
@@ -130,6 +131,34 @@ def test_nobody_there(authority, tmp_path):
         shake_hands("no-such-host.invalid", 1, authority / "ca.crt")
     with serving() as port, pytest.raises(HandshakeError, match=r"none.crt: not a certificate"):
         shake_hands(HOST, port, tmp_path / "none.crt")
+
+
+@pytest.mark.parametrize("linger", [None, struct.pack("ii", 1, 0)], ids=["closed", "reset"])
+def test_a_connection_that_is_cut_at_once_is_tried_again(authority, linger):
+    """As a forwarder does whose server is not up yet: no reason to give up."""
+    with socket.create_server((HOST, 0)) as listener:
+
+        def cut():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1)
+                if linger is not None:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+        thread = threading.Thread(target=cut)
+        thread.start()
+        with pytest.raises(UnreachableError, match=r"took the connection and cut it: is the server up\?"):
+            shake_hands(HOST, listener.getsockname()[1], authority / "ca.crt")
+        thread.join()
+
+
+def test_a_server_that_says_nothing_is_tried_again(authority, monkeypatch):
+    monkeypatch.setattr("edgefed.deploy.handshake.PATIENCE", 0.1)
+    with (
+        socket.create_server((HOST, 0)) as listener,
+        pytest.raises(UnreachableError, match=r"took the connection and said nothing"),
+    ):
+        shake_hands(HOST, listener.getsockname()[1], authority / "ca.crt")
 
 
 def test_a_name_that_is_none_cannot_be_resolved():

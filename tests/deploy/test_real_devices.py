@@ -14,6 +14,7 @@ import httpx
 import pytest
 from flwr.app import ConfigRecord
 from processes import free_port, stage
+from test_handshake import certified, serving
 
 import edgefed
 from edgefed.config import FederationConfig
@@ -165,8 +166,10 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
     shutil.copy(tmp_path / "ca" / "ca.crt", misled / "ca.crt")
     elsewhere = other_device(deployment, tmp_path / "elsewhere", server=f"127.0.0.2:{port}")
     clear = other_device(deployment, tmp_path / "clear")
+    expired = certified(deployment.folder / "ca", tmp_path / "expired", days=-3)
 
-    with stage(tmp_path) as here:
+    with serving(expired) as other_port, stage(tmp_path) as here:
+        overdue = other_device(deployment, tmp_path / "overdue", server=f"127.0.0.1:{other_port}")
         server = here.start("server", "launch-server", deployment.folder, "--host", "0.0.0.0")
         server.until(lambda: "3 devices may join" in server.said)
         for place in (0, 1):
@@ -179,6 +182,7 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
         refused = {
             "unregistered": here.start("u", "launch-device", unregistered, "--data", files.clients[2]),
             "misled": here.start("m", "launch-device", misled, "--data", files.clients[2]),
+            "overdue": here.start("o", "launch-device", overdue, "--data", files.clients[2]),
             "elsewhere": here.start("e", "launch-device", elsewhere, "--data", files.clients[2]),
             "clear": here.start("c", "launch-device", clear, "--data", files.clients[2], "--insecure"),
         }
@@ -213,6 +217,7 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
     assert codes == dict.fromkeys(refused, 1)
     assert "does not know the key of unregistered" in refused["unregistered"].said
     assert "signed by another authority than ca.crt" in refused["misled"].said
+    assert "certificate has expired; on the server: edgefed provision" in refused["overdue"].said
     assert "is for other names than 127.0.0.2" in refused["elsewhere"].said
     assert "it speaks TLS; leave out --insecure" in refused["clear"].said
     for device in refused.values():

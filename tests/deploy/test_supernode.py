@@ -11,6 +11,7 @@ from edgefed.cli import _exit_code
 from edgefed.config import FederationConfig
 from edgefed.data.device_file import last_column
 from edgefed.deploy import launch as launching
+from edgefed.deploy import supernode as node
 from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.provision import provision
 from edgefed.deploy.supernode import Dismissal, Pace, Start, _arguments, _in_words, _same_again
@@ -88,29 +89,56 @@ def test_launch_refuses_what_cannot_be_before_it_asks_the_server(tmp_path, monke
     assert not list((tmp_path / "runs").glob("*"))
 
 
-def test_a_server_that_goes_away_is_a_failed_run_and_one_that_is_back_in_time_is_not(tmp_path, monkeypatch):
+class Server:
+    """A server that answers from a moment on, and has forgotten its runs so many times."""
+
+    def __init__(self, now, *, back=0.0, forgets=0):
+        self.now, self.back, self.forgets, self.submitted = now, back, forgets, 0
+
+    def status(self, run):
+        if self.now.value < self.back:
+            raise SettingsError("no server")
+        if self.forgets:
+            self.forgets -= 1
+            raise KeyError(run)
+        return "finished", "completed", ""
+
+    def start(self, settings):
+        self.submitted += 1
+        return 7 + self.submitted
+
+
+@pytest.fixture
+def watched(tmp_path, monkeypatch):
+    """Watch a run that was submitted to a server, on a clock that passes as it is waited for."""
     now = SimpleNamespace(value=0.0)
 
     def later(seconds):
         now.value += seconds
 
     monkeypatch.setattr(launching, "time", SimpleNamespace(monotonic=lambda: now.value, sleep=later))
-
-    def away(error, until=float("inf")):
-        def status(run):
-            if now.value < until:
-                raise error
-            return "finished", "completed", ""
-
-        return SimpleNamespace(status=status)
-
+    deployment = provision(tmp_path / "lab", ["127.0.0.1"], 1, port=1)
     config = FederationConfig(dataset="devices", num_clients=1)
-    for error, says in ((SettingsError("no server"), "went away"), (KeyError(7), "knows nothing of this run any more")):
-        now.value = 0.0
-        with pytest.raises(FederationError, match=f"the server {says}; .* --resume --out {tmp_path} goes on"):
-            launching._watch(away(error), 7, tmp_path, config, False)
-        now.value = 0.0
-        launching._watch(away(error, until=launching.AWAY / 2), 7, tmp_path, config, False)
+
+    def watch(**how):
+        server = Server(now, **how)
+        launching._watch(launching._Submitted(server, deployment, tmp_path, config, 7), False)
+        return server.submitted
+
+    return watch
+
+
+def test_a_server_that_stays_away_is_a_failed_run_and_one_that_is_back_in_time_is_not(watched, tmp_path):
+    assert watched(back=launching.AWAY / 2) == 0
+    with pytest.raises(FederationError, match=f"the server went away; .* --resume --out {tmp_path} goes on"):
+        watched(back=float("inf"))
+
+
+def test_a_server_that_was_started_again_is_given_the_run_again_and_not_for_ever(watched, tmp_path, capsys):
+    assert watched(back=launching.AWAY / 2, forgets=1) == 1
+    assert "the run goes on from its last committed round" in capsys.readouterr().err
+    with pytest.raises(FederationError, match=f"twice and no round came between: .* --resume --out {tmp_path} goes on"):
+        watched(forgets=2)
 
 
 def test_the_longer_nothing_has_come_the_less_often_the_server_is_looked_at(monkeypatch):
@@ -199,3 +227,36 @@ def test_a_worker_runs_no_app_but_edgefeds(monkeypatch):
     reply, problem = worker._reply(message, None, "evil/app")
     assert reply.has_error()
     assert problem == "PermissionError: this device runs edgefed/edgefed alone, the server sent evil/app"
+
+
+@pytest.mark.parametrize(
+    ("ending", "said", "forgotten", "why"),
+    [
+        (None, "[Errno 104] Connection reset by peer", False, node.BROKEN),  # Flower's node returns, and does nothing
+        (SystemExit(0), "", True, node.FORGOTTEN),
+        (SystemExit(1), "The node could not be activated", False, node.COUNTED),
+        (SystemExit(0), "", False, None),  # stopped by a signal
+    ],
+    ids=["broken", "forgotten", "counted", "stopped"],
+)
+def test_a_device_joins_again_unless_it_was_stopped(device, tmp_path, monkeypatch, ending, said, forgotten, why):
+    begun = []
+
+    def flowers_node(arguments, pace, dismissal, ready):
+        dismissal.came = forgotten
+        if ending is not None:
+            raise ending
+
+    monkeypatch.setattr(node, "_wait_for_server", lambda *arguments: None)
+    monkeypatch.setattr(node, "_worker", lambda *arguments: SimpleNamespace(start=None, stop=lambda: None))
+    monkeypatch.setattr(node, "_supernode", flowers_node)
+    monkeypatch.setattr(node, "keep_logs", lambda folder, name: (folder, SimpleNamespace(message=said)))
+    monkeypatch.setattr(node, "keep_output", lambda folder, name: os.fdopen(os.dup(2), "w"))
+    monkeypatch.setattr(os, "execv", lambda program, words: begun.append((words[3:], os.environ[node.JOINED_BEFORE])))
+    monkeypatch.setenv(node.JOINED_BEFORE, node.BROKEN)
+    monkeypatch.setenv("FLWR_HOME", "")
+
+    node.run_device(Start(device, tmp_path / "rows.csv"))
+
+    words = ["edgefed", "launch-device", str(device), "--data", str(tmp_path / "rows.csv")]
+    assert begun == ([] if why is None else [(words, why)])

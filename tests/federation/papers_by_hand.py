@@ -13,7 +13,10 @@ from edgefed.engines import make_engine
 from edgefed.federation.rounds import run_rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
+
+    from flwr.app import Message
+    from flwr.serverapp import Grid
 
     from edgefed.config import FederationConfig
     from edgefed.federation.federation import Federation
@@ -75,10 +78,21 @@ def descended(
     return weights
 
 
-def trained_weights(config: FederationConfig, engine: str = "batched") -> tuple[Any, Federation]:
-    """Return the weights after each round, the initial ones first, and the federation."""
+def trained_weights(
+    config: FederationConfig, engine: str = "batched", lost: Collection[tuple[int, int]] = ()
+) -> tuple[Any, Federation]:
+    """Return the weights after each round, the initial ones first, and the federation.
+
+    ``lost`` holds the rounds and clients whose replies to train messages do not come.
+    """
     federation, trainer = queried(config, make_engine(engine))
     courses = [federation.weights.copy()]
     federation.on_round = lambda federation: courses.append(federation.weights.copy())
-    run_rounds([federation], trainer.exchange)
+
+    def exchange(items: Sequence[tuple[Grid, Sequence[Message]]]) -> list[Sequence[Message]]:
+        gone = {client for number, client in lost if number == federation.round + 1}
+        answers = trainer.exchange(items)
+        return [[reply for reply in replies if reply.metadata.src_node_id not in gone] for replies in answers]
+
+    run_rounds([federation], exchange if lost else trainer.exchange)
     return np.array(courses), federation

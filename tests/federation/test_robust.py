@@ -116,7 +116,7 @@ def accuracy(strategy, attack, share):
     )
     federation, engine = queried(config, make_engine("batched"))
     found = attacks()
-    attackers = found.attackers_among(20, share, config.seed)
+    attackers = found.attackers_among(np.arange(20), share, config.seed)
     assert len(attackers) == round(share * 20)
     run_rounds([federation], found.Attacked(engine, federation, attack, attackers).exchange)
     return federation.history[-1]["test"]["balanced_accuracy"]

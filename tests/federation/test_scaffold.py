@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
-from federations import ENGINES, apart, figures, settings, trained
+from federations import ENGINES, Recorder, apart, figures, queried, settings, trained
+from flwr.app import RecordDict
 from papers_by_hand import descended, plain, rows_of, trained_weights
 
 import edgefed
 from edgefed.config import SettingsError
+from edgefed.engines import make_engine
+from edgefed.federation.client_state import ClientState
+from edgefed.federation.rounds import run_rounds
 
 
 def papers(config, cohorts, start):
@@ -64,6 +68,50 @@ def test_the_servers_control_variate_is_the_mean_of_the_clients(compression, eng
     shares = federation.rows / federation.rows.sum()
     mean = shares @ federation.grid.clients.state.arrays["control"]
     np.testing.assert_allclose(federation.strategy.control, mean, rtol=0, atol=1e-12)
+
+
+LOST = [(2, 0), (3, 0), (3, 4), (5, 1)]
+"""Rounds and clients: once, twice in a row, and together with another's."""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_client_whose_reply_did_not_count_keeps_the_variate_that_the_server_knows(engine):
+    """It moved its own as it replied; asked again, it takes that back: the paper's rounds without it."""
+    config = plain(strategy="scaffold", num_server_rounds=7)
+
+    course, federation = trained_weights(config, engine, LOST)
+
+    cohorts = [
+        np.array([client for client in federation.cohort(number) if (number, client) not in LOST])
+        for number in range(1, 8)
+    ]
+    expected, c, own = papers(config, cohorts, course[0])
+    np.testing.assert_allclose(course, expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(federation.strategy.control, c, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(federation.grid.clients.state.arrays["control"], own, rtol=0, atol=1e-12)
+    verdicts = {verdict for entry in federation.clients for verdict in entry.verdicts}
+    assert verdicts == {"ok", "no reply"}
+
+
+def test_a_node_that_kept_nothing_of_this_run_begins_at_zero():
+    """A device's process outlives a run: what it holds of an earlier one is none of the next one's."""
+    state = ClientState(1)
+    state.put("control", np.array([0]), np.ones((1, 3)))
+    state.seen[:] = 4
+
+    state.load(RecordDict())
+
+    assert (state.arrays, state.seen.tolist()) == ({}, [0])
+
+
+def test_whoever_was_never_lost_is_told_nothing():
+    """The messages of an ordinary run are those of before."""
+    trainer = Recorder(make_engine("batched"))
+    federation, _ = queried(plain(strategy="scaffold", fraction_train=0.6), trainer)
+    run_rounds([federation], trainer.exchange)
+    sent = [messages[0].content.config_records["config"] for messages, _ in trainer.exchanges[1:] if len(messages)]
+    assert len(sent) >= 4
+    assert not [config for config in sent if "counted-ids" in config]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
