@@ -46,6 +46,12 @@ def _own(setting: str, value: str, config: FederationConfig) -> bool:
 
 
 _SMOTE = _under("imbalance", "smote", "borderline-smote", "smote-tomek")
+_NOISY = _under(
+    "imbalance",
+    "class-weights-balanced-noisy",
+    "class-weights-inverse-sqrt-noisy",
+    "class-weights-effective-noisy",
+)
 _CLIMB = _under("imbalance", "climb")
 
 #: setting -> where it has an effect; one that is not here always has.
@@ -67,11 +73,8 @@ ACTS: dict[str, Effect] = {
         "class-weights-effective-global",
         "class-weights-effective-noisy",
     ),
-    "histogram_epsilon": _under(
-        "imbalance",
-        "class-weights-balanced-noisy",
-        "class-weights-inverse-sqrt-noisy",
-        "class-weights-effective-noisy",
+    "histogram_epsilon": Effect(
+        lambda config: config.differentially_private or _NOISY.acts(config), f"{_NOISY.said} and differential privacy"
     ),
     "ldam_margin": _under("imbalance", "ldam"),
     "fedlc_tau": _under("imbalance", "fedlc"),

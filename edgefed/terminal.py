@@ -30,8 +30,17 @@ def note(text: str) -> None:
 
 
 def show(table: Table, width: int | None = None) -> None:
-    """Print a table to stdout. Names come from a person's file: brackets and colons in them are no mark-up."""
-    Console(width=width, markup=False, emoji=False).print(table)
+    """Print a table to stdout. Names come from a person's file: brackets and colons in them are no mark-up.
+
+    With a ``width`` of its own it is for a file or another program: lines end where their words do.
+    """
+    console = Console(width=width, markup=False, emoji=False)
+    if width is None:
+        console.print(table)
+        return
+    with console.capture() as lines:
+        console.print(table)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines.get().splitlines()))
 
 
 def show_run(run: Run) -> None:

@@ -531,6 +531,17 @@ def test_every_list_names_what_the_setting_takes(cli, what):
         expected = list(catalogue(LISTS[what]))
     # No terminal here: a line an entry, whatever its length, below the heads.
     assert [line.split(" ")[0] for line in out.splitlines()[1:]] == expected
+    assert all(line == line.rstrip() for line in out.splitlines())
+
+
+def test_a_grid_tells_of_settings_that_act_in_none_of_its_blocks(cli):
+    grid = ("compare", "--grid", "partition=iid,dirichlet", "--strategies", "focal", "--seeds", "2", "--no-tune")
+    code, _, err = cli(*grid, *QUICK, "-s", "alpha=1", "-s", "focal-gamma=1", "-s", "shards-per-client=3")
+
+    assert code == 0
+    assert [line for line in err.splitlines() if "no effect" in line] == [
+        "note: shards-per-client=3 has no effect here: it is for partition=shards"
+    ]
 
 
 # ---------------------------------------------------------------------------------------------- real processes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,13 +23,15 @@ from edgefed.cli.options import (
     settings_of,
 )
 from edgefed.config import SettingsError, read_settings
+from edgefed.effects import without_effect
 from edgefed.terminal import note, print_json, show_comparison, show_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from edgefed.api.grid import GridComparison
     from edgefed.api.plan import Plan
+    from edgefed.config import FederationConfig
 
 
 def compare(
@@ -96,6 +99,8 @@ def compare(
             processes=processes,
         )
         _show_grid(over, output)
+        for idle in _idle_everywhere(config, wanted, plan(config, arms, count, None).arms):
+            note(f"note: {' '.join(idle)}")
         return
     result = api.compare(
         config,
@@ -152,6 +157,15 @@ def _show_grid(found: GridComparison, output: Format) -> None:
     note(f"picture: {pictures[0]}" if pictures else "")
     note(f"page: {write_report(found.folder)}")
     note(f"each block is a comparison: edgefed plot {found.folder / 'blocks'}/… draws one")
+
+
+def _idle_everywhere(
+    config: FederationConfig, wanted: Mapping[str, Sequence[Any]], arms: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return the settings that have no effect in any block of a grid, and what is said of each."""
+    blocks = [dict(zip(wanted, values, strict=True)) for values in itertools.product(*wanted.values())]
+    found = [without_effect(config.from_mapping(config.to_mapping() | block), arms) for block in blocks]
+    return [idle for idle in found[0] if all(idle in other for other in found)]
 
 
 def _grid(texts: Sequence[str], overrides: Sequence[str], begun: Path | None) -> dict[str, Any]:

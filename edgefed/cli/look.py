@@ -134,10 +134,10 @@ def list_names(
     """List every name that a setting takes, with a line on each."""
     table = Table(box=None, pad_edge=False)
     if what == "settings":
-        for title in ("setting", "default", "range", "what it is"):
+        for title in ("setting", "default", "what it is", "range"):
             table.add_column(title, overflow="fold", no_wrap=title == "setting")
         for key, _, default, allowed, text in schema():
-            table.add_row(key, json.dumps(default), allowed, text)
+            table.add_row(key, json.dumps(default), text, allowed)
     elif what in LISTS or what in OTHER_LISTS:
         from edgefed.edge.profiles import PROFILES
         from edgefed.engines import ENGINES

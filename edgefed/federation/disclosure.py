@@ -159,7 +159,7 @@ class Disclosed:
         return [*(introduced if of_devices else []), *found]
 
     def state(self) -> Mapping[str, NDArray[Any]]:
-        """Return what was noted: ``fields`` uint8 [bytes], a line each, and ``seen`` [fields, 2], messages and bytes."""
+        """Return what was noted: ``fields`` uint8 [bytes], a line each; ``seen`` [fields, 2], messages and bytes."""
         lines = "\n".join(f"{message}/{field}" for message, field in self._seen)
         return {
             "fields": np.frombuffer(lines.encode(), np.uint8),

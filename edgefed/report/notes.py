@@ -65,8 +65,9 @@ def _memory(run: Run) -> list[str]:
     lines = []
     for name, clients, held in too_small(devices, needed):
         least, has = sizes_in_words([needed, held])
+        who = f"{clients} of {len(rows)} clients {'is' if clients == 1 else 'are'} a {name}"
         lines.append(
-            f"{clients} of {len(rows)} clients are a {name} with {has} of memory: model, gradient, optimiser and a "
-            f"batch alone take {least}, so their modelled time and energy are those of devices that could not do it"
+            f"{who} with {has} of memory: model, gradient, optimiser and a batch alone take {least}, so the modelled "
+            "time and energy there are those of a device that could not do it"
         )
     return lines

@@ -255,7 +255,7 @@ def test_rows_on_devices_cannot_be_audited(folder):
 
 def test_what_is_no_run_is_one_line(tmp_path):
     for what in (tmp_path / "nothing", tmp_path):
-        with pytest.raises(edgefed.SettingsError, match="no such file; is .* a run folder") as refusal:
+        with pytest.raises(edgefed.SettingsError, match=r"no such file; is .* a run folder") as refusal:
             edgefed.audit(what, progress=False)
         assert len(str(refusal.value).splitlines()) == 1
     with pytest.raises(edgefed.SettingsError, match="nothing to audit"):

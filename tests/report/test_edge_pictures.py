@@ -5,11 +5,12 @@ import pytest
 from matplotlib.image import imread
 
 import edgefed
-from edgefed.report import plot_comparison, plot_run
+from edgefed.report import plot_comparison, plot_run, write_report
 from edgefed.report.costs import COSTS, cost_figure, mean_at, scores, spent
+from edgefed.report.folder import ComparisonFolder
 from edgefed.report.page import words
 from edgefed.report.page.clients import taking_part
-from edgefed.report.page.moved import moved, raw_bytes
+from edgefed.report.page.moved import moved, moved_by_remedy, raw_bytes
 from edgefed.report.timeline import timeline_figure, timeline_of
 from edgefed.runs import Run
 
@@ -141,6 +142,50 @@ def test_the_page_says_how_often_each_classs_holders_counted(run):
     assert all(words in section.blocks[0].words for words in expected)
     lost = sum(row.count(",dropped out") + row.count(",late") for row in open_rows(run))
     assert sum(float(line.cells[-1].text) for line in section.blocks[1].lines) == lost > 0
+
+
+def test_the_page_has_each_clients_device_and_modelled_costs(run):
+    (table,) = [block for block in taking_part(run).blocks if block.kind == "table"]
+    edge = run.manifest["edge"]
+    place = {column.title: number for number, column in enumerate(table.columns)}
+
+    assert len(table.lines) == 12
+    for line in table.lines:
+        client = int(line.cells[0].text)
+        assert line.cells[place["Device"]].text == edge["devices"][edge["kind"][client]]
+        assert line.cells[place["At work"]].value == edge["busy_seconds"][client]
+        assert line.cells[place["Energy"]].value == edge["joules"][client]
+    assert sum(line.cells[place["Energy"]].value for line in table.lines) == pytest.approx(
+        run.summary["modelled"]["joules"]
+    )
+
+
+def test_a_folder_that_knows_no_costs_has_none_on_its_page(run):
+    bare = Run(run.config, {**run.manifest, "edge": None}, run.rounds, run.weights, run.folder)
+    (table,) = [block for block in taking_part(bare).blocks if block.kind == "table"]
+    assert "Energy" not in [column.title for column in table.columns]
+
+
+def test_a_comparisons_page_sets_what_each_remedy_moved_against_the_rows(tmp_path):
+    settings = edgefed.FederationConfig(long_tail=5.0, num_server_rounds=3, num_clients=3, compression="int8")
+    edgefed.compare(settings, strategies=["post-hoc", "climb"], seeds=2, tune=None, out=tmp_path / "c")
+    found = ComparisonFolder.read(tmp_path / "c")
+
+    (table,) = [block for block in moved_by_remedy(found).blocks if block.kind == "table"]
+    lines = {line.cells[0].text: line.cells[1:] for line in table.lines}
+    rows = np.mean([run.manifest["rows"]["train"] * 17 for run in found.runs["none"]])
+    for name, runs in found.runs.items():
+        total, query = (
+            np.mean([sum(run.summary["bytes"].values()) for run in runs]),
+            np.mean([sum(run.manifest["query_bytes"].values()) for run in runs]),
+        )
+        moved, asked, times, rounds, once = lines[name]
+        assert [moved.value, asked.value, times.value] == pytest.approx([total - query, query, total / rows])
+        assert "each client's update, to a 127th of its largest number" in rounds.text
+        assert ("class counts" in once.text) == (name == "post-hoc")
+        assert ("its say in the average" in rounds.text) == (name == "climb")
+    assert lines["Instead: every training row"][0].value == rows
+    assert "Moved data against raw data" in write_report(tmp_path / "c").read_text(encoding="utf-8")
 
 
 def open_rows(run):

@@ -120,11 +120,12 @@ def test_the_figures_are_those_of_the_json(page: Page, folder: Path) -> None:
     for arm in result["strategies"]:
         name, score, gap = arm["name"], arm["balanced_accuracy"], arm["difference"]
         row = page.row("differences", name)
-        assert row[1] == f"{percent(score['mean'])} {percent(score['low'])} to {percent(score['high'])}"
+        assert row[1] == arm["tier"].removesuffix(" than none").removesuffix(" from none")
+        assert row[2] == f"{percent(score['mean'])} {percent(score['low'])} to {percent(score['high'])}"
         if gap:
-            assert row[2] == f"{signed(gap['mean'])} {signed(gap['low'])} to {signed(gap['high'])}"
-            assert row[4] == str(gap["ties"])
-            assert row[5] == percent(gap["detectable"])
+            assert row[3] == f"{signed(gap['mean'])} {signed(gap['low'])} to {signed(gap['high'])}"
+            assert row[5] == str(gap["ties"])
+            assert row[6] == percent(gap["detectable"])
         recalls = page.row("recall-by-class", name)[1:]
         assert [cell.split()[0] for cell in recalls] == [percent(part["mean"]) for part in arm["recall"]]
         median = arm["cost"]["rounds"]["median"]

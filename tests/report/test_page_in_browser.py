@@ -127,17 +127,28 @@ def test_text_in_pictures_lies_inside_them(page: webdriver.Chrome) -> None:
     assert cut == []
 
 
+def test_what_was_found_is_seen_beside_each_remedy_without_scrolling(browser: webdriver.Chrome, address: str) -> None:
+    show(browser, address, width=1280)
+    table, cells = browser.execute_script(
+        "const box = one => { const b = one.getBoundingClientRect(); return [b.left, b.right]; };"
+        "return [box(document.querySelector('#differences-table .scroll')),"
+        " [...document.querySelectorAll('#differences-table td.tier .t')].map(box)]"
+    )
+    assert len(cells) == 4
+    assert all(table[0] <= left < right <= table[1] for left, right in cells)
+
+
 def test_a_click_sorts_a_table_and_says_so(page: webdriver.Chrome) -> None:
-    before = column(page, "differences", 1)
-    head = element(page, "#differences-table thead th:nth-child(2) .sort")
+    before = column(page, "differences", 2)
+    head = element(page, "#differences-table thead th:nth-child(3) .sort")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", head)
     head.click()
-    assert sorts(page, "differences")[1] == "descending"
-    assert [float(cell) for cell in column(page, "differences", 1)] == sorted(map(float, before), reverse=True)
+    assert sorts(page, "differences")[2] == "descending"
+    assert [float(cell) for cell in column(page, "differences", 2)] == sorted(map(float, before), reverse=True)
     head.click()
-    assert sorts(page, "differences") == [None, "ascending", *[None] * (len(sorts(page, "differences")) - 2)]
-    assert [float(cell) for cell in column(page, "differences", 1)] == sorted(map(float, before))
-    assert column(page, "differences", 1) != before
+    assert sorts(page, "differences") == [None, None, "ascending", *[None] * (len(sorts(page, "differences")) - 3)]
+    assert [float(cell) for cell in column(page, "differences", 2)] == sorted(map(float, before))
+    assert column(page, "differences", 2) != before
 
 
 def test_the_keyboard_reaches_a_head_and_sorts_names_by_the_alphabet(page: webdriver.Chrome) -> None:
@@ -157,9 +168,9 @@ def test_the_keyboard_reaches_a_head_and_sorts_names_by_the_alphabet(page: webdr
 
 def test_what_is_not_there_sorts_last_either_way(page: webdriver.Chrome) -> None:
     for direction in ("descending", "ascending"):
-        page.execute_script("document.querySelector('#differences-table thead th:nth-child(3) .sort').click()")
-        assert sorts(page, "differences")[2] == direction
-        assert column(page, "differences", 2)[-1] == "–"
+        page.execute_script("document.querySelector('#differences-table thead th:nth-child(4) .sort').click()")
+        assert sorts(page, "differences")[3] == direction
+        assert column(page, "differences", 3)[-1] == "–"
 
 
 def test_the_skip_link_comes_first(page: webdriver.Chrome) -> None:

@@ -103,5 +103,5 @@ def test_a_comparison_as_the_project_makes_it_has_every_section(grid: Path) -> N
     sections = {attributes["aria-labelledby"] for tag, attributes in page.elements if tag == "section"}
     assert {"tiers", "curves", "recall", "measures", "shards", "applied", "cost", "orders", "references"} <= sections
     for arm in read_json(block / "comparison.json")["strategies"]:
-        assert page.row("differences", arm["name"])[1].split()[0] == f"{100 * arm['balanced_accuracy']['mean']:.1f}"
+        assert page.row("differences", arm["name"])[2].split()[0] == f"{100 * arm['balanced_accuracy']['mean']:.1f}"
         assert page.row("measures", arm["name"])[7].split()[0] == f"{arm['brier']['mean']:.3f}"

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 LABEL_BYTES, FEATURE_BYTES = 1, 4
 """A row sent as it is: a float32 a feature, and a byte for its class."""
 TITLE = "Moved data against raw data"
-CAUTION = "Weights can give rows away: nothing here hides them from the server"
-CAUTION_OF_SUMS = "A sum can give rows away too, the fewer clients the more: it is not noised"
 EVERYTHING = "everything: each row and its label"
 COUNTED = (
     "Flower's deflated objects as counted, HTTP and TLS left out; those of the rows are "
@@ -52,7 +50,7 @@ def moved(run: Run) -> Section:
     caption = f"Bytes but for the last line's are {COUNTED}."
     times = total / raw if raw else float("nan")
     compared = (
-        f"Federated training moved {times:.3g} times what the rows themselves weigh"
+        f"Federated training moved {_times(times)} times what the rows themselves weigh"
         if times >= 1
         else f"Federated training moved {words.percent(times)} % of what the rows themselves weigh"
     )
@@ -83,7 +81,7 @@ def moved_by_remedy(found: ComparisonFolder) -> Section:
         cells = [
             number_cell(trained, words.size),
             number_cell(query, words.size),
-            number_cell(total / raw if raw else None, lambda value: f"{number(value):.3g}"),
+            number_cell(total / raw if raw else None, _times),
             Cell(_of_training(runs[0]), tone="words"),
             Cell(_of_query(runs[0]), tone="words"),
         ]
@@ -104,7 +102,11 @@ def moved_by_remedy(found: ComparisonFolder) -> Section:
         Column("and in the query round"),
     ]
     caption = f"What a run of each remedy moved, up and down, mean over seeds. Bytes are {COUNTED}."
-    return Section("moved", TITLE, [Text(f"{_caution(runs[0])}."), Table("moved-table", caption, columns, lines)])
+    return Section(
+        "moved",
+        TITLE,
+        [Text(f"{_caution(found.runs[found.arms[0]['name']][0])}."), Table("moved-table", caption, columns, lines)],
+    )
 
 
 def _known(run: Run) -> bool:
@@ -118,6 +120,10 @@ def _moved_by(run: Run) -> tuple[int, int, int]:
     return sum(run.summary["bytes"].values()) - query - explained, query, explained
 
 
+def _times(value: Any) -> str:
+    return words.count(value) if number(value) >= 1000 else f"{number(value):.3g}"
+
+
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
@@ -127,7 +133,13 @@ def _line(what: str, size: float, reveals: str) -> Line:
 
 
 def _caution(run: Run) -> str:
-    return CAUTION_OF_SUMS if run.config.privacy == "secagg" else CAUTION
+    if run.config.privacy == "secagg":
+        return "A sum can give rows away too, the fewer clients the more: it is not noised"
+    if run.config.privacy == "none":
+        return "Weights can give rows away: nothing here hides them from the server"
+    return (
+        f"Weights can give rows away: what privacy={run.config.privacy} hides is on a run's page, What left the clients"
+    )
 
 
 def _of_training(run: Run) -> str:
