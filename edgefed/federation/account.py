@@ -68,6 +68,8 @@ def _assumed(federation: Federation) -> list[str]:
 
 def _left_out(federation: Federation) -> list[str]:
     left = ["row counts and training losses, which the server is told as they are and keeps in the run's folder"]
+    if federation.told:
+        left.append("the names of classes and columns in devices' files, which all are told")
     if federation.held_out.any():
         left.append("what clients say of the rows that they test on")
     if federation.remedy.tells_noisy_counts:

@@ -178,7 +178,7 @@ class Disclosed:
             return
         if set(state) != {"fields", "seen"}:
             raise ValueError("no ledger of messages")
-        keys = [line.partition("/") for line in bytes(state["fields"]).decode("ascii").split("\n")]
+        keys = [line.partition("/") for line in bytes(state["fields"]).decode("ascii").splitlines()]
         if state["seen"].shape != (len(keys), 2) or not all(message in FIELDS for message, *_ in keys):
             raise ValueError("no ledger of messages")
         kept = {
