@@ -52,23 +52,34 @@ def public_bytes(private: ec.EllipticCurvePrivateKey) -> bytes:
     return public_key_to_bytes(private.public_key())
 
 
-def agreed(private: ec.EllipticCurvePrivateKey, public: bytes) -> bytes:
-    """Return the key that two agree on (ECDH, HKDF-SHA256): 32 bytes as Base64, which Fernet takes.
+def opened(public: bytes) -> ec.EllipticCurvePublicKey:
+    """Return a public key as it travels as one that can be used.
 
     Raises
     ------
     ValueError
-        For a public key that is none of P-384.
+        For bytes that are none of P-384.
     """
     if len(public) != PUBLIC:
-        raise ValueError(f"a public key of {len(public)} bytes")
+        raise ValueError(f"a public key of {len(public)} bytes, expected {PUBLIC}")
     try:
         key = bytes_to_public_key(public)
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError("a public key that cannot be read") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         raise ValueError("a public key that is not one of P-384")
-    return generate_shared_key(private, key)
+    return key
+
+
+def agreed(private: ec.EllipticCurvePrivateKey, public: bytes) -> bytes:
+    """Return the key that two agree on (ECDH, HKDF-SHA256): 32 bytes as Base64, which Fernet takes.
+
+    Raises
+    ------
+    ValueError
+        As :func:`opened` does.
+    """
+    return generate_shared_key(private, opened(public))
 
 
 def mask(key: bytes, length: int) -> NDArray[np.uint32]:

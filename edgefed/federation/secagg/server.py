@@ -252,6 +252,7 @@ class SecureRound:
             elif client not in found:
                 try:
                     found[client] = opened(client, reply.content)
+                    self._refused.pop(client, None)  # a second answer, a good one
                 except Exception as error:  # what a hostile payload does to whoever opens it
                     reason = str(error) if type(error) is ValueError else f"cannot be read ({type(error).__name__})"
                     self._refused[client] = f"{stage}: {' '.join(reason.split())[:200]}"

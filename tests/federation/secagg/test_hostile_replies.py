@@ -56,8 +56,9 @@ def pickled():
 
 FAULTS = {
     "no key": ("keys", field(mask_key=None), "keys: fields"),
-    "a key that is text": ("keys", field(mask_key="key"), "keys: a public key that is none"),
-    "a long key": ("keys", field(cipher_key=bytes(10**6)), "keys: a public key that is none"),
+    "a key that is text": ("keys", field(mask_key="key"), "keys: a public key that is no bytes"),
+    "a key of zeros": ("keys", field(mask_key=bytes(215)), "keys: a public key that cannot be read"),
+    "a long key": ("keys", field(cipher_key=bytes(10**6)), "keys: a public key of 1000000 bytes, expected 215"),
     "a further record": ("keys", more, "keys: records"),
     "shares for others": ("shares", field(clients=lambda ids: [*ids[:-1], 77]), "shares: clients: not the clients"),
     "too few shares": ("shares", field(closed=lambda closed: closed[:-1]), "shares: closed: expected 5 of them"),
