@@ -17,6 +17,7 @@ from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.query import query
 from edgefed.federation.updates import updates
 from edgefed.learning.training import torch_threads
+from edgefed.private import without_privacy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,7 +98,7 @@ class _Ready:
             )
         config, data = data_of(run, elsewhere)
         # What secure aggregation masks is looked at before it is masked.
-        clear = config.replace(privacy="none") if config.privacy == "secagg" else config
+        clear = without_privacy(config) if config.privacy == "secagg" else config
         federation = in_process(clear, data, trainer)
         query([federation], trainer.exchange, [range(config.num_clients)])
         clients = _clients(federation)

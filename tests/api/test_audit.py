@@ -99,6 +99,16 @@ def test_noise_on_the_sum_hides_members_from_who_sees_the_model_and_not_from_the
     assert any("the server sees updates as they are attacked here" in said for said in noisy["cautions"])
 
 
+def test_what_masks_hide_is_attacked_without_them():
+    masked = settings(privacy="secagg", secagg_bits=20, partition="iid")
+    found = edgefed.audit(edgefed.run(masked, progress=False), progress=False).result
+    plain = attacks(edgefed.run(settings(partition="iid"), progress=False))
+
+    first = found["strategies"][0]["attacks"]["first-update"]
+    assert first["auc"] == plain["first-update"]["auc"]  # it begins with the same weights
+    assert any("keeps from the server the updates that are attacked here" in said for said in found["cautions"])
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     home = tmp_path_factory.mktemp("audited") / "run"
