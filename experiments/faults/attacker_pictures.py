@@ -50,7 +50,7 @@ def table(results: Results) -> str:
 def draw(results: Results, picture: Path) -> None:
     """Draw what each case costs each strategy: a row a data set, a column a partition."""
     seeds = len(next(iter(next(iter(next(iter(results.values())).values()))["fedavg"].values())))
-    title = "What attackers cost: robust rules hold where clients are alike, and pay where their labels are skewed"
+    title = "What attackers cost: robust rules hold, and where labels are skewed they cost by themselves"
     figure = new_figure(WIDTH, 2.75 * len(results) + 1.1, title)
     grid = figure.subplots(len(results), len(PARTITIONS), sharex=True, sharey=True, squeeze=False)
     for axes_row, (dataset, by_partition) in zip(grid, results.items(), strict=True):
@@ -82,9 +82,9 @@ def draw(results: Results, picture: Path) -> None:
             axes.grid(visible=True, axis="x")
             axes.set_title(f"{dataset}: {name}", loc="left")
     for axes in grid[-1]:
-        axes.set_xlabel("balanced accuracy lost against FedAvg of honest clients")
+        axes.set_xlabel("balanced accuracy lost, against\nFedAvg of honest clients")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles[: len(cases)], labels[: len(cases)], loc="outside upper left", ncols=4)
+    grid[0, 0].legend(handles[: len(cases)], labels[: len(cases)], loc="lower right")  # where no robust rule has marks
     caption(
         figure,
         f"Mean over {seeds} seeds and its 95 % interval, paired by seed. 20 clients, 40 rounds, malicious-share=0.3. "
