@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 STYLES = {
     "fedavg": ("#000000", "-", "FedAvg, stragglers dropped"),
@@ -19,11 +23,12 @@ STYLES = {
 }
 
 
-def draw(results: Path, picture: Path) -> None:
-    """Draw the curves of a results file: the mean over seeds, and each seed as a thin line."""
-    kept = json.loads(results.read_text(encoding="utf-8"))
-    sets, rounds = kept["sets"], kept["rounds"]
-    shares = list(next(iter(sets.values())))
+def draw(results: Sequence[Path], picture: Path) -> None:
+    """Draw the curves of results files of the same rounds: the mean over seeds, and each seed as a thin line."""
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in results]
+    rounds = files[0]["rounds"]
+    sets = {name: (shares, len(kept["seeds"])) for kept in files for name, shares in kept["sets"].items()}
+    shares = list(next(iter(sets.values()))[0])
     figure, axes = plt.subplots(
         len(sets),
         len(shares),
@@ -32,7 +37,7 @@ def draw(results: Path, picture: Path) -> None:
         sharey=True,
         squeeze=False,
     )
-    for row, (name, by_share) in enumerate(sets.items()):
+    for row, (name, (by_share, seeds)) in enumerate(sets.items()):
         for column, share in enumerate(shares):
             axis = axes[row, column]
             for arm, (color, dash, label) in STYLES.items():
@@ -46,7 +51,7 @@ def draw(results: Path, picture: Path) -> None:
                 axis.set_xlabel("round")
             if column == 0:
                 title = f"Synthetic({name})" if name != "iid" else "Synthetic iid"
-                axis.set_ylabel(f"{title}\ntest accuracy")
+                axis.set_ylabel(f"{title}, {seeds} seeds\ntest accuracy", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=9)
     figure.tight_layout(rect=(0, 0.25 / figure.get_figheight(), 1, 1))
@@ -55,4 +60,4 @@ def draw(results: Path, picture: Path) -> None:
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]), Path(sys.argv[2]))
+    draw([Path(path) for path in sys.argv[1:-1]], Path(sys.argv[-1]))

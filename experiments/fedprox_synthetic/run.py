@@ -66,7 +66,7 @@ def main() -> int:
         write_json(asked.out, {"rounds": rounds, "seeds": list(range(seed + 1)), "sets": found})
     from pictures import draw
 
-    draw(asked.out, asked.out.with_suffix(".png") if asked.out != HERE / "results.json" else HERE / "curves.png")
+    draw([asked.out], asked.out.with_suffix(".png") if asked.out != HERE / "results.json" else HERE / "curves.png")
     for name, shares in found.items():
         for share, arms in shares.items():
             means = ", ".join(f"{arm} {entry['last_50_rounds']:.3f}" for arm, entry in arms.items())
