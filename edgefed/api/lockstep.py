@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ class Surroundings:
     @classmethod
     def of(cls, base: FederationConfig, engine: str, folder: Path | None) -> Surroundings:
         """Return those of this machine."""
-        return cls(base, engine, folder, environment())
+        return cls(base, engine, folder, environment(" ".join(sys.argv[1:])))
 
 
 def blocks_of(cells: Sequence[Cell]) -> list[Sequence[Cell]]:

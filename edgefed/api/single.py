@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -93,7 +94,7 @@ def run(
     federation = in_process(config, data, trainer)
     if not resume and (folder is not None or name is not None):
         folder = new_folder(folder, name or "")
-    opening = opening_manifest(config, data, engine, environment(), execution)
+    opening = opening_manifest(config, data, engine, environment(" ".join(sys.argv[1:])), execution)
     with only_writer(folder):
         # Looked at once more: another process may have been at it until now.
         if folder is not None and not continuing:

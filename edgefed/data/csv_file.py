@@ -81,7 +81,7 @@ def read_csv(
         found, what would do.
     """
     path = Path(path)
-    header, rows = _records(path, fewest_columns=2, fewest_rows=0 if partial else 1)
+    header, rows = _records(path, fewest_columns=2, fewest_rows=0 if partial else 1, strict=partial)
     columns = _columns(path, header, label, client, features, drop)
     values = _features(path, header, rows, columns.features, allow_missing, drop)
     for place, column in enumerate(columns.features):
@@ -144,7 +144,7 @@ def _refuse_shape(path: Path, line: str) -> NoReturn:
     _refuse(path, line, told=line)
 
 
-def _records(path: Path, fewest_columns: int, fewest_rows: int) -> tuple[list[str], list[Row]]:
+def _records(path: Path, fewest_columns: int, fewest_rows: int, strict: bool = False) -> tuple[list[str], list[Row]]:
     """Return the header and the rows, all of one width."""
     records = _parsed(path, read_utf8(path, "CSV text"))
     while records and not any(cell.strip() for cell in records[-1][1]):
@@ -152,7 +152,7 @@ def _records(path: Path, fewest_columns: int, fewest_rows: int) -> tuple[list[st
     if not records:
         _refuse_shape(path, "empty; expected a header line and rows")
     header = [name.strip() for name in records[0][1]]
-    _check_header(path, header, fewest_columns)
+    _check_header(path, header, fewest_columns, strict)
     rows = records[1:]
     if len(rows) < fewest_rows:
         _refuse_shape(path, "a header line but no rows")
@@ -175,7 +175,7 @@ def _parsed(path: Path, text: str) -> list[Row]:
     return records
 
 
-def _check_header(path: Path, header: list[str], fewest_columns: int) -> None:
+def _check_header(path: Path, header: list[str], fewest_columns: int, strict: bool) -> None:
     if len(header) > MAX_COLUMNS:
         _refuse_shape(path, f"{len(header)} columns; at most {MAX_COLUMNS} are read (is the table transposed?)")
     if len(header) < fewest_columns:
@@ -184,6 +184,11 @@ def _check_header(path: Path, header: list[str], fewest_columns: int) -> None:
         _refuse_shape(path, f"one column only, expected features and a label separated by commas{separated}")
     if all(as_number(name) is not None for name in header):
         _refuse_shape(path, "row 1 holds numbers only, expected a header line with column names")
+    number = next((name for name in header if as_number(name) is not None), None)
+    if strict and number is not None:
+        # What a device calls its columns leaves it: a file without a header line would give away its first row.
+        line = "row 1: a column's name is a number, expected a header line of names"
+        _refuse(path, f"{line}; '{shown(number)}' looks like a cell: add the header line, or rename the column", line)
     times = Counter(header)
     for position, name in enumerate(header):
         if not name:

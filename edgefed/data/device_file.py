@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 DEVICE_TEST_FRACTION = 0.2
 """Share of its rows that a device never trains on, where nobody says otherwise."""
 
+MOST_HELD_OUT = 0.5
+"""Largest such share that a device goes along with: sums over a row or two that are left would be those rows."""
+
 
 def read_device_file(path: str | Path, config: FederationConfig) -> Table:
     """Read one device's rows: a part of the data, so one class will do, and so will no row.
@@ -62,7 +65,15 @@ def device_shards(table: Table, config: FederationConfig, partition_id: int) -> 
     """Return a device's rows as shards of one client; classes by ``config.classes`` where it names them.
 
     Which rows it never trains on follows from the seed and its partition id, as in a simulation.
+
+    Raises
+    ------
+    SettingsError
+        Where the settings would leave the device less than half of its rows to train on.
     """
+    if config.client_test_fraction > MOST_HELD_OUT:
+        line = f"client-test-fraction={config.client_test_fraction:g}: a device holds out {MOST_HELD_OUT:g} at most"
+        raise SettingsError(line, line)
     if config.client_test_fraction < 0:
         config = config.replace(client_test_fraction=DEVICE_TEST_FRACTION)
     ids = np.array([partition_id])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import subprocess
-import sys
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -28,12 +27,15 @@ if TYPE_CHECKING:
 PACKAGES = ("edgefed", "flwr", "imbalanced-learn", "numpy", "scikit-learn", "torch")
 
 
-def environment() -> dict[str, Any]:
-    """Return what a result depends on beside its settings: versions and the machine's kind."""
+def environment(command: str = "") -> dict[str, Any]:
+    """Return what a result depends on beside its settings: versions, the machine's kind, the person's command.
+
+    Not this process's arguments: those that Flower starts a ServerApp with hold a token.
+    """
     return {
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "platform": {"system": platform.system(), "machine": platform.machine()},
-        "command": " ".join(sys.argv[1:]),
+        "command": command,
         "git": _git_state(),
     }
 

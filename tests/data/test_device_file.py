@@ -51,6 +51,31 @@ def test_a_device_holds_a_fifth_of_its_rows_out_where_nobody_says_otherwise(tmp_
     assert (shards.train.sizes.tolist(), shards.held_out.sizes.tolist()) == ([80], [20])
 
 
+def test_a_device_trains_on_half_of_its_rows_at_least(tmp_path):
+    # One row left to train on would be told to the server as the mean of each feature.
+    config = FederationConfig(dataset="devices", classes="a,b", client_test_fraction=0.99)
+    path = tmp_path / "rows.csv"
+    path.write_text("x,y\n" + "1,a\n2,b\n" * 50)
+    table = read_device_file(path, config)
+
+    with pytest.raises(SettingsError, match=r"client-test-fraction=0\.99: a device holds out 0\.5 at most") as refusal:
+        device_shards(table, config, 0)
+
+    assert refusal.value.told == str(refusal.value)
+    assert device_shards(table, config.replace(client_test_fraction=0.5), 0).train.sizes.tolist() == [50]
+
+
+@pytest.mark.parametrize("first", ["71.5,182,Anna Maier", "id,182,Anna Maier"])
+def test_a_device_takes_no_row_for_a_header_line_and_tells_no_cell_of_it(tmp_path, first):
+    path = tmp_path / "rows.csv"
+    path.write_text(f"{first}\n80,175,Bob Roth\n")
+
+    with pytest.raises(SettingsError, match="looks like a cell: add the header line") as refusal:
+        read_device_file(path, FederationConfig(dataset="devices"))
+
+    assert refusal.value.told == "row 1: a column's name is a number, expected a header line of names"
+
+
 def test_one_class_or_no_row_will_do_for_a_device_but_not_for_a_whole_dataset(tmp_path):
     config = FederationConfig(dataset="devices")
     one, none = tmp_path / "one.csv", tmp_path / "none.csv"
