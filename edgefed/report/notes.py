@@ -47,9 +47,9 @@ def _of_noise(result: Mapping[str, Any]) -> list[str]:
         return []
     worst = max(known, key=lambda account: float(account["epsilon"]))
     return [
-        f"privacy: epsilon {worst['epsilon']:.4g} at delta {worst['delta']:.3g} for a client, of each federation alone; "
-        "rates and remedies tried on the same clients cost as much again each, and federations of one seed share their "
-        "noise: compare on simulated clients, and deploy what was chosen",
+        f"privacy: epsilon {worst['epsilon']:.4g} at delta {worst['delta']:.3g} for a client, of each federation "
+        "alone: rates and remedies tried on the same clients cost as much again each, and federations of one seed "
+        "share their noise: compare on simulated clients, and deploy what was chosen",
         *([worst["says"]] if worst["says"] else []),
     ]
 
