@@ -206,7 +206,6 @@ def _warnings(result: dict[str, Any]) -> list[str]:
             swings.append(f"{entry['name']} ({100 * steadier['difference']['mean']:+.1f} points, {steadier['tier']})")
     if swings:
         lines.append(f"note: averaged over the last tenth of the rounds the finding is another: {', '.join(swings)}")
-    lines += _of_noise(result)
     lines += _other_answers(result, compared)
     lines += _own_mix(result)
     same = [entry["name"] for entry in compared if entry["difference"]["ties"] == len(result["seeds"])]
@@ -230,21 +229,6 @@ def _warnings(result: dict[str, Any]) -> list[str]:
     if result["empty_clients"]["mean"]:
         lines.append(f"note: clients without a training row, mean over seeds: {result['empty_clients']['mean']:.1f}")
     return lines
-
-
-def _of_noise(result: dict[str, Any]) -> list[str]:
-    """Return what a comparison under differential privacy promises, and what it does not."""
-    accounts = [entry.get("privacy") for entry in result["strategies"]]
-    known = [account for account in accounts if account is not None and account["epsilon"] is not None]
-    if not known:
-        return []
-    worst = max(known, key=lambda account: float(account["epsilon"]))
-    lines = [
-        f"privacy: epsilon {worst['epsilon']:.4g} at delta {worst['delta']:.3g} for a client, of each federation alone",
-        "note: rates and remedies tried on the same clients cost as much again each, and federations of one seed share "
-        "their noise: compare on simulated clients, and deploy what was chosen",
-    ]
-    return [*lines, f"warning: {worst['says']}"] if worst["says"] else lines
 
 
 def _other_answers(result: dict[str, Any], compared: Sequence[dict[str, Any]]) -> list[str]:

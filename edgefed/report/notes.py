@@ -27,7 +27,7 @@ def notes_of_run(run: Run) -> list[str]:
 
 
 def notes_of_comparison(result: Mapping[str, Any]) -> list[str]:
-    """Return classes that some seeds have no test row of."""
+    """Return classes that some seeds have no test row of, and what noise on the models promises."""
     first: dict[str, Any] = next(iter(result.get("strategies") or ()), {})
     said = []
     for row in first.get("recall") or ():
@@ -36,7 +36,22 @@ def notes_of_comparison(result: Mapping[str, Any]) -> list[str]:
         if without:
             seeds = "every seed" if without == len(values) else f"{without} of {len(values)} seeds"
             said.append(f"{_named([str(row['class'])])} under {seeds}: there, what averages over classes leaves it out")
-    return said
+    return said + _of_noise(result)
+
+
+def _of_noise(result: Mapping[str, Any]) -> list[str]:
+    """Return what a comparison under differential privacy promises, and what it does not."""
+    accounts: list[dict[str, Any]] = [arm.get("privacy") or {} for arm in result.get("strategies") or ()]
+    known = [account for account in accounts if account.get("epsilon") is not None]
+    if not known:
+        return []
+    worst = max(known, key=lambda account: float(account["epsilon"]))
+    return [
+        f"privacy: epsilon {worst['epsilon']:.4g} at delta {worst['delta']:.3g} for a client, of each federation "
+        "alone: rates and remedies tried on the same clients cost as much again each, and federations of one seed "
+        "share their noise: compare on simulated clients, and deploy what was chosen",
+        *([worst["says"]] if worst["says"] else []),
+    ]
 
 
 def idle_settings(result: Mapping[str, Any]) -> list[tuple[str, str]]:

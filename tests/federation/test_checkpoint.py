@@ -99,6 +99,8 @@ def test_the_names_in_a_checkpoint():
         *(f"model/{name}" for name in federation.model.shapes),
         "dual",
         *(f"ledger/{name}" for name in ("clock", "busy", "joules", "loss", "last", "counted", "asked")),
+        "disclosed/fields",
+        "disclosed/seen",
         "server/velocity",
     ]
     assert found["dual"].shape == (10,)
