@@ -5,6 +5,7 @@ from devices import DeviceGrid
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from edgefed.config import FederationConfig, SettingsError
+from edgefed.private import without_privacy
 
 CONTRADICTS = {
     **{
@@ -61,6 +62,13 @@ def test_as_many_clients_and_bits_as_fit(clients, bits):
     FederationConfig(privacy="secagg", num_clients=clients, secagg_bits=bits)
     with pytest.raises(SettingsError):
         FederationConfig(privacy="secagg", num_clients=clients, secagg_bits=bits + 1)
+
+
+def test_its_settings_are_refused_without_it_and_taken_out_with_it():
+    with pytest.raises(SettingsError, match="secagg-bits=20 contradicts privacy=none: it belongs to privacy=secagg"):
+        FederationConfig(secagg_bits=20)
+    secure = FederationConfig(privacy="secagg", secagg_bits=20, secagg_threshold=0.8, secagg_neighbors=4, seed=3)
+    assert without_privacy(secure) == FederationConfig(seed=3)
 
 
 def reply_to(config, message_type, content):
