@@ -136,14 +136,14 @@ def _of_remedies(found: AuditFolder) -> Table:
         columns += [
             Column("AUC", True, _named(kind)),
             Column("Against none", False, _named(kind)),
-            Column("Found, %", True, f"{_named(kind)}, at 1 % false positives"),
+            Column("Found, %", True, _named(kind)),
         ]
     columns.append(Column("Samples", True, "of one row, at most"))
     first = found.entries[0]["attacks"]
     chance = ", ".join(f"{words.percent(first[kind]['chance'])} % ({_named(kind)})" for kind in shown)
     caption = (
         "Membership inference by a threshold on the loss: mean and 95 % t interval over seeds; differences in AUC are "
-        f"paired by seed and adjusted together (Holm). Chance alone finds {chance}."
+        f"paired by seed and adjusted together (Holm). Found: at 1 % false positives, where chance alone finds {chance}."
     )
     return Table("audit", caption, columns, lines)
 
