@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from edgefed.report.notes import notes_of_comparison
 from page_reader import Page
 
 import edgefed
 from edgefed.config import FederationConfig
+from edgefed.notes import notes_of_comparison
 from edgefed.report import write_report
 from edgefed.runs import Run, read_json, write_json
 
