@@ -95,6 +95,8 @@ INTRODUCTION = {
 }
 """What a device says of itself before the run, whose bytes are none of the run's: fields and what they are."""
 
+BY_SEED = "whoever knows or guesses the run's seed takes the noise off"
+"""What is said of noise that the seed names: all of a simulation's, and class counts' everywhere."""
 EXACT, NOISED, CENTRAL, MASKED = "exact", "noised", "clipped and noised centrally", "masked"
 UPDATES = {"none": EXACT, "dp-fixed": CENTRAL, "dp-adaptive": CENTRAL, "secagg": EXACT}
 """privacy -> what protects weights that a client sends: secure aggregation asks for none, so they would be seen."""
@@ -134,10 +136,10 @@ class Disclosed:
             self._seen[key] = before[0] + messages, before[1] + size
 
     def rows(self, config: FederationConfig, *, of_devices: bool = False) -> list[dict[str, Any]]:
-        """Return a row a field: ``message``, ``field``, ``what`` it is, ``messages``, ``bytes`` and ``status``.
+        """Return a row a field: ``message``, ``field``, ``what``, ``messages``, ``bytes``, ``status`` and ``caveat``.
 
-        The bytes of all rows sum to what the run moved up; those of an introduction, which devices answer before the
-        run, are None.
+        A caveat is :data:`BY_SEED` where noise is no protection from who has the seed; else empty. The bytes of all
+        rows sum to what the run moved up; those of an introduction, which devices answer before the run, are None.
         """
         said = "names and headers of what is sent", "something that no row of this ledger names"
         found = [
@@ -147,11 +149,12 @@ class Disclosed:
                 "what": FIELDS[message].get(field, said[field == OTHER]),
                 "messages": messages,
                 "bytes": size,
-                "status": status_of(config, message, field),
+                "status": (status := status_of(config, message, field)),
+                "caveat": BY_SEED if status == NOISED or (status == CENTRAL and not of_devices) else "",
             }
             for (message, field), (messages, size) in self._seen.items()
         ]
-        unweighed: dict[str, Any] = {"messages": None, "bytes": None, "status": EXACT}
+        unweighed: dict[str, Any] = {"messages": None, "bytes": None, "status": EXACT, "caveat": ""}
         introduced = [
             {"message": "query.introduce", "field": name, "what": what} | unweighed
             for name, what in INTRODUCTION.items()

@@ -48,7 +48,7 @@ def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence
 
 
 def _expected(federation: Federation) -> Expected:
-    return expected_of_query(federation, moments=_needs_moments(federation), class_counts=_needs_counts(federation))
+    return expected_of_query(federation, moments=sends_moments(federation), class_counts=_needs_counts(federation))
 
 
 def admit(federation: Federation, exchange: Exchange, arrived: Asked) -> None:
@@ -74,7 +74,7 @@ def admit(federation: Federation, exchange: Exchange, arrived: Asked) -> None:
 
 def _question(federation: Federation, nodes: NDArray[np.uint64]) -> Broadcast:
     asked: dict[str, Any] = {
-        "moments": _needs_moments(federation),
+        "moments": sends_moments(federation),
         "class-counts": _needs_counts(federation),
         **federation.told,
     }
@@ -90,7 +90,8 @@ def _enter(federation: Federation, screened: Screened) -> None:
     federation.held_out[ids] = found["num-held-out"].astype(np.int64)
 
 
-def _needs_moments(federation: Federation) -> bool:
+def sends_moments(federation: Federation) -> bool:
+    """Return whether clients are asked for each feature's mean and deviation."""
     return federation.config.standardize in ("federated", "local") or federation.config.missing == "mean"
 
 
