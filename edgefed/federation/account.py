@@ -73,7 +73,8 @@ def _assumed(strategy: ClippedAverage) -> list[str]:
 
 def _left_out(federation: Federation) -> list[str]:
     left = [
-        "row counts, training losses and steps, which the server is told as they are and keeps in the run's folder",
+        "row counts, training losses and steps, which the server is told as they are and keeps in the run's folder, so "
+        "that neither folder nor page is fit to pass on",
         "who answered in which round, which the folder lists, and that a run stopped by min-replies",
     ]
     if federation.told:

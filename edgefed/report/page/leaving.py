@@ -58,7 +58,7 @@ def leaving(run: Run) -> Section:
     ]
     said = (
         f"All {words.size(total)} that left the clients, by field: {len(exact)} of {len(ledger)} fields leave as they "
-        "are. Rows never do; what a field gives away of them is another question, which no ledger answers."
+        "are. No field is a row; what a field gives away of rows is another question, which no ledger answers."
     )
     found = dict.fromkeys(row["status"] for row in ledger)
     means = "; ".join(f"{status}: {MEANINGS[status]}" for status in found if status in MEANINGS)
