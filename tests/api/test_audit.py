@@ -13,8 +13,9 @@ from federations import settings
 import edgefed
 from edgefed.analysis.membership import Attack
 from edgefed.analysis.statistics import t_interval
-from edgefed.api.audited_run import _Ready, took_part
+from edgefed.api.audited_run import _Ready
 from edgefed.api.influence import influence
+from edgefed.api.who_took_part import took_part
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.report.audit import plot_audit
