@@ -211,7 +211,7 @@ class Attack:
         Outsiders count by :attr:`weights`: they stand in the members' mix of classes.
         """
         falling = np.argsort(-self.scores, kind="stable")
-        ends = np.flatnonzero(np.append(np.diff(self.scores[falling]), -np.inf))
+        ends = np.flatnonzero(np.append(np.diff(self.scores[falling]), -np.inf)[: len(falling)])
         weights, member = self.weights[falling], self.member[falling]
         rates = [np.append(0.0, np.cumsum(np.where(side, weights, 0.0))[ends]) for side in (~member, member)]
         return rates[0], rates[1]

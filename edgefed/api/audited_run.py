@@ -145,7 +145,9 @@ class _Ready:
         federation = in_process(clear, data, trainer)
         query([federation], trainer.exchange, [range(config.num_clients)])
         clients = _clients(federation)
-        rows = clients.trained_on(federation.guidance)
+        rows, took = clients.trained_on(federation.guidance), took_part(run, federation.rows)
+        if not took:
+            raise SettingsError(f"{run.folder or 'the run'}: no client's update counted in any round: nothing to audit")
         everything = HeldOut(data.dataset.features, data.dataset.labels)
         return cls(
             config=config,
@@ -153,7 +155,7 @@ class _Ready:
             federation=federation,
             final=federation.model.flat(run.weights).astype(config.dtype),
             initial=federation.weights,
-            trained={client: rows.rows(client) for client in took_part(run, federation.rows) if rows.sizes[client]},
+            trained={client: rows.rows(client) for client in took if rows.sizes[client]},
             # As the server would scale them, who does not know a client's own scale.
             features=torch.from_numpy(everything.ready(federation.guidance, config.standardize)),
             first=first_round(run, config, federation),
