@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -55,6 +57,36 @@ def asked_of(message: Message) -> dict[str, Any]:
     return cast("dict[str, Any]", dict(message.content.config_records[SECAGG]))
 
 
+def told_alike(content: RecordDict, asked: Mapping[str, Any]) -> bytes:
+    """Return SHA-256 of what a train message must tell all clients of a round alike [32].
+
+    The round, what weights are relative to, and every record beside the stage's: weights, settings, who is to do fewer
+    epochs. What a stage tells each client of its neighbours is not in it.
+
+    Parameters
+    ----------
+    content : RecordDict
+        The message's.
+    asked : mapping
+        Its stage's fields: ``round``, ``most-weight`` and ``most-rows``.
+    """
+    found = hashlib.sha256()
+    for name, record in sorted(content.items()):
+        if name == SECAGG:
+            continue
+        found.update(json.dumps([name, sorted(record)]).encode())
+        for key in sorted(record):
+            value: Any = record[key]
+            if isinstance(value, Array):
+                form, data = [value.dtype, value.shape, value.stype], value.data
+            else:
+                form, data = [type(value).__name__], json.dumps(value, default=bytes.hex).encode()
+            found.update(json.dumps([*form, len(data)]).encode() + data)
+    scales = [int(asked["round"]), float(asked["most-weight"]), float(asked["most-rows"])]
+    found.update(json.dumps(scales).encode())
+    return found.digest()
+
+
 # ---------------------------------------------------------------------------------------------- a client's replies
 def keys_reply(participant: Participant) -> RecordDict:
     """Return the reply to the first stage: the client's public keys of this round."""
@@ -71,6 +103,7 @@ def shares_reply(participant: Participant, asked: Mapping[str, Any]) -> RecordDi
 def masked_reply(
     participant: Participant,
     asked: Mapping[str, Any],
+    told: bytes,
     config: FederationConfig,
     update: NDArray[np.float64],
     metrics: Mapping[str, Any],
@@ -81,6 +114,8 @@ def masked_reply(
     ----------
     participant : Participant
     asked : mapping
+    told : bytes
+        Of :func:`told_alike`.
     config : FederationConfig
     update : float64 ndarray [size]
         theta_k - theta.
@@ -96,7 +131,7 @@ def masked_reply(
         int(metrics[STEPS]),
         roundings(config, asked["round"], participant.identity, len(update)),
     )
-    masked = participant.masked(asked["round"], asked["clients"], asked["closed"], vector)
+    masked = participant.masked(asked["round"], asked["clients"], asked["closed"], told, vector)
     return _masked_content(participant.identity, masked)
 
 
