@@ -91,7 +91,7 @@ def masked_replies(
     def answer(message: Message) -> RecordDict:
         place = places[id(message)]
         participant, asked = _kept(clients, message.metadata.dst_node_id), asked_of(message)
-        told = told_alike(message.content, asked)
+        told = told_alike(message.content, asked, clients.config)
         update = stack[place].astype(np.float64) - start
         metrics = {name: values[place] for name, values in columns.items()}
         return masked_reply(participant, asked, told, clients.config, update, metrics)

@@ -57,11 +57,15 @@ def asked_of(message: Message) -> dict[str, Any]:
     return cast("dict[str, Any]", dict(message.content.config_records[SECAGG]))
 
 
-def told_alike(content: RecordDict, asked: Mapping[str, Any]) -> bytes:
-    """Return SHA-256 of what a train message must tell all clients of a round alike [32].
+OWN = ("dataset", "data-path", "test-path", "label-column", "classes", "feature-columns", "num-clients", "run-folder")
+"""Settings that need not be the same on the server and on each device, or that are told with each message."""
 
-    The round, what weights are relative to, and every record beside the stage's: weights, settings, who is to do fewer
-    epochs. What a stage tells each client of its neighbours is not in it.
+
+def told_alike(content: RecordDict, asked: Mapping[str, Any], config: FederationConfig) -> bytes:
+    """Return SHA-256 of what all clients of a round must be told alike [32].
+
+    The round, what weights are relative to, the run's settings, and every record of the train message beside the
+    stage's: weights, guidance, who is to do fewer epochs. What a stage tells each client of its neighbours is left out.
 
     Parameters
     ----------
@@ -69,6 +73,7 @@ def told_alike(content: RecordDict, asked: Mapping[str, Any]) -> bytes:
         The message's.
     asked : mapping
         Its stage's fields: ``round``, ``most-weight`` and ``most-rows``.
+    config : FederationConfig
     """
     found = hashlib.sha256()
     for name, record in sorted(content.items()):
@@ -83,7 +88,8 @@ def told_alike(content: RecordDict, asked: Mapping[str, Any]) -> bytes:
                 form, data = [type(value).__name__], json.dumps(value, default=bytes.hex).encode()
             found.update(json.dumps([*form, len(data)]).encode() + data)
     scales = [int(asked["round"]), float(asked["most-weight"]), float(asked["most-rows"])]
-    found.update(json.dumps(scales).encode())
+    settings = {key: value for key, value in config.to_mapping().items() if key not in OWN}
+    found.update(json.dumps([scales, settings], sort_keys=True).encode())
     return found.digest()
 
 

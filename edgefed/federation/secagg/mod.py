@@ -71,7 +71,7 @@ def secagg_mod(message: Message, context: Context, call_next: ClientAppCallable)
     if not secure and SECAGG not in message.content.config_records:
         return call_next(message, context)
     asked, config, participant = asked_of(message), _settings(context), in_hand(Participant.load(context.state))
-    told = told_alike(message.content, asked)  # before anybody may write into it
+    told = told_alike(message.content, asked, config)  # before anybody may write into it
     reply = call_next(message, context)
     if reply.has_error():
         return reply

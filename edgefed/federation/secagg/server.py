@@ -113,6 +113,7 @@ class SecureRound:
         told = told_alike(
             self.content,
             {"round": self.number, "most-weight": quantizer.most_weight, "most-rows": quantizer.most_rows},
+            self.config,
         )
         vectors = yield from self._vectors(graph, shares, quantizer)
         gone = sorted(set(shares) - set(vectors))

@@ -98,24 +98,33 @@ def content(**changes):
 def test_server_and_device_hash_the_same_and_anything_else_another():
     sent = content()
     got = recorddict_from_proto(recorddict_to_proto(sent))
-    reference = told_alike(sent, STAGE)
+    reference = told_alike(sent, STAGE, CONFIG)
 
-    assert told_alike(got, dict(got["secagg"])) == reference
+    assert told_alike(got, dict(got["secagg"]), CONFIG) == reference
     others = [
-        told_alike(content(**changes), STAGE)
+        told_alike(content(**changes), STAGE, CONFIG)
         for changes in ({"mean": [0.1, 1e-16]}, {"flag": 1}, {"names": ["b"]}, {"raw": b"\x01"}, {"more": 1})
     ]
-    others += [
-        told_alike(sent, STAGE | change) for change in ({"round": 4}, {"most-weight": 12.5}, {"most-rows": 13.0})
-    ]
+    for stage in ({"round": 4}, {"most-weight": 12.5}, {"most-rows": 13.0}):
+        others.append(told_alike(sent, STAGE | stage, CONFIG))
+    for settings in ({"learning_rate": 0.2}, {"seed": 1}):
+        others.append(told_alike(sent, STAGE, CONFIG.replace(**settings)))
     moved(got)
-    others.append(told_alike(got, STAGE))
-    assert len({reference, *others}) == 10
+    others.append(told_alike(got, STAGE, CONFIG))
+    assert len({reference, *others}) == 12
 
 
 def test_what_a_stage_tells_each_client_alone_is_not_in_it():
     sent = content()
-    reference = told_alike(sent, STAGE)
+    reference = told_alike(sent, STAGE, CONFIG)
     sent["secagg"]["clients"] = [1, 2]
 
-    assert told_alike(sent, dict(sent["secagg"])) == reference
+    assert told_alike(sent, dict(sent["secagg"]), CONFIG) == reference
+
+
+def test_what_is_a_devices_own_is_not_in_it():
+    """Where its rows are, and what it is told with each message: names of columns and classes."""
+    sent = content()
+    own = CONFIG.replace(dataset="devices", label_column="kind", classes="a,b", run_folder="elsewhere")
+
+    assert told_alike(sent, STAGE, own) == told_alike(sent, STAGE, CONFIG)
