@@ -213,8 +213,9 @@ def counts_figure(counts: dict[str, list[dict[str, Any]]], seeds: int) -> Figure
     axes.legend(loc="lower right")
     caption(
         figure,
-        "Class weights from all clients' counts, each under Laplace noise of scale 1/epsilon (2 epsilon for a row whose "
-        f"class is replaced); weights leave without noise. Exact: from the counts themselves. Bars: 95 % t intervals over {seeds} seeds.",
+        "Class weights from all clients' counts, each under Laplace noise of scale 1/epsilon (2 epsilon for a row "
+        "whose class is replaced); weights leave without noise. Exact: from the counts themselves. Bars: 95 % t "
+        f"intervals over {seeds} seeds.",
     )
     settle(figure)
     return figure
