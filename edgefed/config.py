@@ -221,10 +221,10 @@ class FederationConfig:
         open_low=True,
     )
     secagg_neighbors: int = setting(
-        24, "clients that each shares its secrets with: even, or all others where there are fewer", low=2, high=1000
+        24, "clients that each shares its secrets with: even, or all others where there are fewer", low=6, high=1000
     )
     secagg_clipping_range: float = positive(8.0, "numbers of an update beyond this are clipped", high=1e6)
-    secagg_bits: int = setting(22, "of the whole numbers that updates are rounded to", low=8, high=30)
+    secagg_bits: int = setting(22, "of the whole numbers that updates are rounded to", low=16, high=30)
     # -- the rounds
     num_server_rounds: int = count(50, "rounds of federated training", high=100_000)
     fraction_train: float = positive(1.0, "share of the clients drawn for a round", high=1)

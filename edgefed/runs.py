@@ -61,6 +61,8 @@ _STRICT = json.JSONEncoder(allow_nan=False)
 CLIENT_COLUMNS = ("round", "client", "rows", "steps", "train_loss", "verdict")
 
 
+OPENED = "opened.jsonl"
+"""While a run under secure aggregation is not finished: the clients of each round whose masks were taken off."""
 EXPLANATION_HOME = "explanation"
 """The folder within a run's or comparison's in which its explanation is kept."""
 EXPLANATION, COLLECTED, SELECTION = "explanation.json", "collected.npz", "selection.json"
@@ -430,6 +432,34 @@ class RunWriter:
         for old in sorted(home.glob("round-*.npz"))[:-2]:
             old.unlink()
 
+    def note_opened(self, round_number: int, clients: Sequence[int]) -> None:
+        """Write, durably, that a masked round's sum over these clients is about to be looked at."""
+        path = self.folder / OPENED
+        new = not path.exists()
+        append(path, history_lines([{"round": round_number, "clients": list(clients)}]))
+        if new:
+            settle(self.folder)
+
+    def opened(self, since: int) -> dict[int, list[int]]:
+        """Return the clients of each masked round after one that was, or was about to be, looked at.
+
+        Raises
+        ------
+        SettingsError
+            When the file was edited.
+        """
+        path = self.folder / OPENED
+        if not path.exists():
+            return {}
+        found = {}
+        for row in (_object(path, line) for line in _whole_lines(path)):
+            number, clients = row.get("round"), row.get("clients")
+            if type(number) is not int or not isinstance(clients, list):
+                raise SettingsError(f"{path}: no round and its clients; the file was edited")
+            found[number] = clients
+        write_atomically(path, history_lines({"round": n, "clients": c} for n, c in found.items()).encode())
+        return {number: clients for number, clients in found.items() if number > since}
+
     def last_checkpoint(self) -> tuple[int, dict[str, NDArray[Any]]] | None:
         """Return the newest checkpoint that is what was written: its round and arrays; None where there is none at all.
 
@@ -462,6 +492,7 @@ class RunWriter:
         """Write the model and the final manifest: only now is the run finished."""
         write_arrays(self.folder / "model.npz", weights, durable=self.durable)
         write_json(self.folder / "manifest.json", manifest, durable=self.durable)
+        (self.folder / OPENED).unlink(missing_ok=True)
 
 
 def _round_of(table: Path, line: str) -> int:

@@ -16,9 +16,10 @@ from edgefed.federation.secagg.messages import (
     keys_reply,
     masked_reply,
     shares_reply,
+    told_alike,
     unmask_reply,
 )
-from edgefed.federation.secagg.participant import Participant
+from edgefed.federation.secagg.participant import Participant, in_hand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,14 +40,19 @@ def is_secure(messages: Sequence[Message]) -> bool:
 
 def _keys(clients: Clients, position: int, asked: Mapping[str, Any]) -> RecordDict:
     identity = int(clients.shards.ids[position])
-    clients.participants[position] = Participant(identity, asked["round"], clients.config.secagg_threshold)
+    before, share = clients.participants.get(position), clients.config.secagg_threshold
+    clients.participants[position] = Participant.begin(identity, asked["round"], share, before)
     return keys_reply(clients.participants[position])
+
+
+def _kept(clients: Clients, position: int) -> Participant:
+    return in_hand(clients.participants.get(position))
 
 
 STAGES: dict[str, Callable[[Clients, int, Mapping[str, Any]], RecordDict]] = {
     f"query.{KEYS}": _keys,
-    f"query.{SHARES}": lambda clients, position, asked: shares_reply(clients.participants[position], asked),
-    f"query.{UNMASK}": lambda clients, position, asked: unmask_reply(clients.participants[position], asked),
+    f"query.{SHARES}": lambda clients, position, asked: shares_reply(_kept(clients, position), asked),
+    f"query.{UNMASK}": lambda clients, position, asked: unmask_reply(_kept(clients, position), asked),
 }
 """Message type -> a client's reply, for the stages beside training."""
 
@@ -84,10 +90,11 @@ def masked_replies(
 
     def answer(message: Message) -> RecordDict:
         place = places[id(message)]
-        participant = clients.participants[message.metadata.dst_node_id]
+        participant, asked = _kept(clients, message.metadata.dst_node_id), asked_of(message)
+        told = told_alike(message.content, asked, clients.config)
         update = stack[place].astype(np.float64) - start
         metrics = {name: values[place] for name, values in columns.items()}
-        return masked_reply(participant, asked_of(message), clients.config, update, metrics)
+        return masked_reply(participant, asked, told, clients.config, update, metrics)
 
     return [_reply(message, answer) for message in messages]
 

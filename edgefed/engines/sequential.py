@@ -9,7 +9,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from edgefed.federation.client_app import make_client_app
 from edgefed.federation.client_state import ClientState
 from edgefed.federation.clients import Clients
-from edgefed.federation.secagg.participant import KEPT, Participant
+from edgefed.federation.secagg.participant import Participant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +62,7 @@ class SequentialEngine:
         alone = ClientState(1)
         alone.load(context.state)
         everyone.state.take_back(node, alone)
-        if KEPT in context.state.config_records:
-            everyone.participants[node] = Participant.load(context.state)
+        kept = Participant.load(context.state)
+        if kept is not None:
+            everyone.participants[node] = kept
         return reply

@@ -24,7 +24,7 @@ from edgefed.federation.record import listed_clients
 from edgefed.runs import csv_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -158,6 +158,9 @@ class RunLog:
         self._finished: tuple[int, Mapping[str, NDArray[Any]]] | None = None
         self._behind: WriteBehind | None = None
         self._text = ClientText()
+        self._opened: dict[int, list[int]] = {}
+        if federation.config.privacy == "secagg":
+            federation.opening = self._may_open
 
     def __enter__(self) -> RunLog:
         return self
@@ -166,6 +169,17 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _may_open(self, number: int, clients: Collection[int]) -> bool:
+        """Return whether a masked round may be summed over these clients, and put it on the disk that it is.
+
+        One that was summed before the run was stopped may be summed again over the very same: the sum is the same.
+        """
+        among = sorted(clients)
+        if number not in self._opened:
+            self._said(lambda: self.writer.note_opened(number, among))
+            self._opened[number] = among
+        return self._opened[number] == among
 
     def write(self) -> None:
         """Take a finished round; it is committed where a checkpoint is due.
@@ -251,6 +265,7 @@ class RunLog:
             except (KeyError, ValueError) as error:
                 raise SettingsError(f"{folder / 'checkpoint'}: not this federation's ({error})") from None
         federation.history = self.writer.truncate(rounds)
+        self._opened = self.writer.opened(rounds)
         if len(federation.history) < rounds or federation.round != rounds:
             raise SettingsError(
                 f"{folder / 'history.jsonl'}: {len(federation.history)} rounds, the checkpoint has {rounds}"

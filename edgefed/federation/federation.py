@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -142,6 +142,9 @@ class Federation:
         theirs). A strategy that is :class:`Stateful` is ``server``.
     before_round : callable, optional
         Called before each round with the federation: devices come and go.
+    opening : callable, optional
+        Under secure aggregation, called with a round's number and the clients whose vectors it would sum before any
+        mask is taken off; returns whether it may. Neutral: it may.
     told : dict of str to str
         Settings that every client is told with each message. Neutral: none, as clients know the run's.
     """
@@ -157,6 +160,7 @@ class Federation:
     on_round: Callable[[Federation], None] | None = None
     carried: dict[str, Stateful] = field(default_factory=dict)
     before_round: Callable[[Federation], None] | None = None
+    opening: Callable[[int, Collection[int]], bool] | None = None
     told: dict[str, str] = field(default_factory=dict)
 
     round: int = 0

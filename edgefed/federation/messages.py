@@ -154,9 +154,17 @@ def ask_for(config: ConfigRecord, ids: NDArray[np.int64], epochs: NDArray[np.int
 
 
 def read_epochs(config: ConfigRecord, ids: NDArray[np.int64], usual: int) -> NDArray[np.int64] | None:
-    """Return how many local epochs clients are asked for [ids]; None where all do the usual number."""
+    """Return how many local epochs clients are asked for [ids]; None where all do the usual number.
+
+    Raises
+    ------
+    ValueError
+        For fewer than one of any of them.
+    """
     if WORK_IDS not in config:
         return None
+    if min(cast("list[int]", config[WORK_EPOCHS]), default=1) < 1:  # all but one would send what they were sent
+        raise ValueError(f"{WORK_EPOCHS}: a client asked for less than one local epoch")
     asked = dict(zip(cast("list[int]", config[WORK_IDS]), cast("list[int]", config[WORK_EPOCHS]), strict=True))
     return np.array([min(asked.get(identity, usual), usual) for identity in ids.tolist()], np.int64)
 

@@ -14,6 +14,7 @@ from edgefed.federation.messages import CONFIG, PARTITION_ID, Broadcast, guidanc
 from edgefed.federation.replies import Expected, senders
 from edgefed.federation.screening import Asked, Screened, expected_of_query, screen
 from edgefed.federation.traffic import Traffic
+from edgefed.names import FEWEST_IN_A_SUM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,6 +120,12 @@ def _learn(federation: Federation, screened: Screened) -> None:
     federation.dual = np.zeros(expected)
     if not federation.rows.sum():
         raise FederationError("no client has a row to train on")
+    may_hold = int((federation.rows > 0).sum()) + expected - len(ids)  # devices that may still come
+    if federation.config.privacy == "secagg" and may_hold < FEWEST_IN_A_SUM:
+        raise FederationError(
+            f"privacy=secagg: {may_hold} of {expected} clients hold rows to train on, at least {FEWEST_IN_A_SUM} "
+            "make a sum"
+        )
     features = federation.model.inputs
     mean, scale = np.zeros(features), np.ones(features)
     if "feature-mean" in found:

@@ -28,6 +28,7 @@ def check_quorum(federation: Federation, cohort: NDArray[np.int64], found: Scree
     kinds = [failure.kind for failure in found.failed]
     counts = {kind: kinds.count(kind) for kind in ("failed", "late", "refused")}
     counts["refused"] += len(found.refused)
+    counts["answered in vain"] = len(found.in_vain)
     counts["silent"] = len(cohort) - found.counted - sum(counts.values())
     others = ", ".join(f"{count} {what}" for what, count in counts.items() if count > 0)
     raise FederationError(

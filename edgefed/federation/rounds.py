@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from edgefed.federation.participation import Round
 
 
+IN_VAIN = "answered; the round could not be unmasked"
+"""Verdict of a client of a masked round that was lost by others."""
+
+
 def run_rounds(federations: Sequence[Federation], exchange: Exchange) -> None:
     """Advance federations, that have been queried, in lockstep until all are done."""
     evaluations = _Evaluations()
@@ -199,9 +203,10 @@ def _verdicts(federation: Federation, plan: Round, silent: NDArray[np.int64], fo
     nameless = next(iter(reasons.values())) if reasons else "no reply"
     planned = [plan.lost[place] for place in np.searchsorted(plan.cohort, silent)]
     refused = [found.refused.get(client) for client in silent.tolist()]
+    other = [IN_VAIN if client in found.in_vain else nameless for client in silent.tolist()]
     return [
-        lost or (f"refused: {why}" if why else reason or nameless)
-        for lost, why, reason in zip(planned, refused, own, strict=True)
+        lost or (f"refused: {why}" if why else reason or rest)
+        for lost, why, reason, rest in zip(planned, refused, own, other, strict=True)
     ]
 
 

@@ -49,6 +49,8 @@ class Screened:
         Errors in place of replies, and replies of nodes that were not asked.
     why : str
         Why there is nothing to average, where that is neither silence nor refusal.
+    in_vain : frozenset of int
+        Partition ids of clients that answered all that they were asked, in a masked round that came to nothing.
     """
 
     kept: Sequence[Message]
@@ -56,6 +58,7 @@ class Screened:
     refused: dict[int, str]
     failed: list[Failure]
     why: str = ""
+    in_vain: frozenset[int] = frozenset()
 
     @property
     def counted(self) -> int:

@@ -31,7 +31,8 @@ def drawn_neighbours(clients: Sequence[int], count: int) -> dict[int, list[int]]
 def threshold_of(share: float, neighbours: int) -> int:
     """Return how many of a client's neighbours bring its secrets back: the share asked for, always more than half.
 
-    Two disjoint sets of neighbours can then not both bring one back: a server that tells half of them that a client is
-    gone and the others that it is there gets one of its two secrets at most.
+    Two disjoint sets of neighbours can then not both bring the same secret back. That does not stop a server that lies
+    about who dropped out: it can get a client's seed from some, and the keys of all of that client's neighbours from
+    others, whose own seeds it then does without (``docs/secure_aggregation.md``).
     """
     return max(2, neighbours // 2 + 1, math.ceil(share * neighbours - 1e-9))

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.fernet import InvalidToken
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flwr.common.secure_aggregation.crypto.shamir import combine_shares, create_shares
 from flwr.common.secure_aggregation.crypto.symmetric_encryption import decrypt, encrypt, generate_shared_key
 from flwr.common.secure_aggregation.secaggplus_utils import share_keys_plaintext_concat, share_keys_plaintext_separate
@@ -68,6 +70,8 @@ def opened(public: bytes) -> ec.EllipticCurvePublicKey:
         raise ValueError("a public key that cannot be read") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         raise ValueError("a public key that is not one of P-384")
+    if public_key_to_bytes(key) != public:  # one key in two spellings would pass for two
+        raise ValueError("a public key that is not spelt as it should be")
     return key
 
 
@@ -88,15 +92,19 @@ def mask(key: bytes, length: int) -> NDArray[np.uint32]:
     return np.frombuffer(stream.update(bytes(4 * length)), "<u4")
 
 
-def pair_mask(private: ec.EllipticCurvePrivateKey, public: bytes, length: int) -> NDArray[np.uint32]:
+def pair_mask(private: ec.EllipticCurvePrivateKey, public: bytes, told: bytes, length: int) -> NDArray[np.uint32]:
     """Return the mask that two clients have in common [length]: either one's private key and the other's public one.
+
+    Its key is derived once more (HKDF-SHA256) with ``told``, a hash of what both were told: of two that were told
+    different things the masks do not cancel, and the sum is noise.
 
     Raises
     ------
     ValueError
         As :func:`agreed` does.
     """
-    return mask(base64.urlsafe_b64decode(agreed(private, public)), length)
+    derived = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=told)
+    return mask(derived.derive(base64.urlsafe_b64decode(agreed(private, public))), length)
 
 
 def split_seed(seed: bytes, threshold: int, count: int) -> Shares:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -55,6 +57,42 @@ def asked_of(message: Message) -> dict[str, Any]:
     return cast("dict[str, Any]", dict(message.content.config_records[SECAGG]))
 
 
+OWN = ("dataset", "data-path", "test-path", "label-column", "classes", "feature-columns", "num-clients", "run-folder")
+"""Settings that need not be the same on the server and on each device, or that are told with each message."""
+
+
+def told_alike(content: RecordDict, asked: Mapping[str, Any], config: FederationConfig) -> bytes:
+    """Return SHA-256 of what all clients of a round must be told alike [32].
+
+    The round, what weights are relative to, the run's settings, and every record of the train message beside the
+    stage's: weights, guidance, who is to do fewer epochs. What a stage tells each client of its neighbours is left out.
+
+    Parameters
+    ----------
+    content : RecordDict
+        The message's.
+    asked : mapping
+        Its stage's fields: ``round``, ``most-weight`` and ``most-rows``.
+    config : FederationConfig
+    """
+    found = hashlib.sha256()
+    for name, record in sorted(content.items()):
+        if name == SECAGG:
+            continue
+        found.update(json.dumps([name, sorted(record)]).encode())
+        for key in sorted(record):
+            value: Any = record[key]
+            if isinstance(value, Array):
+                form, data = [value.dtype, value.shape, value.stype], value.data
+            else:
+                form, data = [type(value).__name__], json.dumps(value, default=bytes.hex).encode()
+            found.update(json.dumps([*form, len(data)]).encode() + data)
+    scales = [int(asked["round"]), float(asked["most-weight"]), float(asked["most-rows"])]
+    settings = {key: value for key, value in config.to_mapping().items() if key not in OWN}
+    found.update(json.dumps([scales, settings], sort_keys=True).encode())
+    return found.digest()
+
+
 # ---------------------------------------------------------------------------------------------- a client's replies
 def keys_reply(participant: Participant) -> RecordDict:
     """Return the reply to the first stage: the client's public keys of this round."""
@@ -71,6 +109,7 @@ def shares_reply(participant: Participant, asked: Mapping[str, Any]) -> RecordDi
 def masked_reply(
     participant: Participant,
     asked: Mapping[str, Any],
+    told: bytes,
     config: FederationConfig,
     update: NDArray[np.float64],
     metrics: Mapping[str, Any],
@@ -81,6 +120,8 @@ def masked_reply(
     ----------
     participant : Participant
     asked : mapping
+    told : bytes
+        Of :func:`told_alike`.
     config : FederationConfig
     update : float64 ndarray [size]
         theta_k - theta.
@@ -96,7 +137,7 @@ def masked_reply(
         int(metrics[STEPS]),
         roundings(config, asked["round"], participant.identity, len(update)),
     )
-    masked = participant.masked(asked["round"], asked["clients"], asked["closed"], vector)
+    masked = participant.masked(asked["round"], asked["clients"], asked["closed"], told, vector)
     return _masked_content(participant.identity, masked)
 
 

@@ -21,10 +21,11 @@ from edgefed.federation.secagg.messages import (
     keys_reply,
     masked_reply,
     shares_reply,
+    told_alike,
     unmask_reply,
     update_between,
 )
-from edgefed.federation.secagg.participant import Participant
+from edgefed.federation.secagg.participant import Participant, in_hand
 
 if TYPE_CHECKING:
     from flwr.clientapp import ClientApp
@@ -38,20 +39,21 @@ def add_stages(app: ClientApp) -> None:
     def keys(message: Message, context: Context) -> Message:
         config = _settings(context)
         identity = int(context.node_config["partition-id"])
-        participant = Participant(identity, asked_of(message)["round"], config.secagg_threshold)
+        before, number = Participant.load(context.state), asked_of(message)["round"]
+        participant = Participant.begin(identity, number, config.secagg_threshold, before)
         participant.save(context.state)
         return Message(keys_reply(participant), reply_to=message)
 
     @app.query(SHARES)
     def shares(message: Message, context: Context) -> Message:
-        participant = Participant.load(context.state)
+        participant = in_hand(Participant.load(context.state))
         reply = Message(shares_reply(participant, asked_of(message)), reply_to=message)
         participant.save(context.state)
         return reply
 
     @app.query(UNMASK)
     def unmask(message: Message, context: Context) -> Message:
-        participant = Participant.load(context.state)
+        participant = in_hand(Participant.load(context.state))
         reply = Message(unmask_reply(participant, asked_of(message)), reply_to=message)
         participant.save(context.state)
         return reply
@@ -68,12 +70,13 @@ def secagg_mod(message: Message, context: Context, call_next: ClientAppCallable)
     secure = context.run_config.get("privacy") == "secagg"
     if not secure and SECAGG not in message.content.config_records:
         return call_next(message, context)
-    asked, config, participant = asked_of(message), _settings(context), Participant.load(context.state)
+    asked, config, participant = asked_of(message), _settings(context), in_hand(Participant.load(context.state))
+    told = told_alike(message.content, asked, config)  # before anybody may write into it
     reply = call_next(message, context)
     if reply.has_error():
         return reply
     update = update_between(message.content.array_records[ARRAYS], reply.content.array_records[ARRAYS])
-    content = masked_reply(participant, asked, config, update, reply.content.metric_records[METRICS])
+    content = masked_reply(participant, asked, told, config, update, reply.content.metric_records[METRICS])
     participant.save(context.state)
     return Message(content, reply_to=message)
 

@@ -38,13 +38,26 @@ KEPT = "secagg"
 STAGES = ("keys", "shares", "masked", "unmasked")
 """What a client has last given away; it goes from one to the next and never back."""
 
+NO_KEYS = "no keys of this round: none were given, or the device was started again since"
+"""What a client says that is asked for a later stage and has kept nothing."""
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What a client alone knows of a round: the operating system's randomness, made anew for each."""
+
+    mask_key: ec.EllipticCurvePrivateKey = field(default_factory=new_key)
+    cipher_key: ec.EllipticCurvePrivateKey = field(default_factory=new_key)
+    seed: bytes = field(default_factory=lambda: os.urandom(SEED_BYTES))
+
 
 @dataclass
 class Participant:
     """A client in one round.
 
-    All of its secrets are the operating system's randomness, made anew for each round: a named stream's would be known
-    to whoever knows the seed. The sum does not depend on them, so a run still repeats to the bit.
+    Its secrets are no named stream's, which would be known to whoever knows the seed. The sum does not depend on them,
+    so a run still repeats to the bit. Each is forgotten once it has served: its own after masking, others' shares after
+    giving them back.
 
     Parameters
     ----------
@@ -59,25 +72,44 @@ class Participant:
     round_number: int
     share: float
     stage: str = "keys"
-    mask_key: ec.EllipticCurvePrivateKey = field(default_factory=new_key, repr=False)
-    cipher_key: ec.EllipticCurvePrivateKey = field(default_factory=new_key, repr=False)
-    seed: bytes = field(default_factory=lambda: os.urandom(SEED_BYTES), repr=False)
+    shared: int = 0
+    """The last round of this run in which it has shared its secrets; no such round begins again."""
+    threshold: int = 0
+    """How many neighbours bring this client's secrets back; known once it has shared them."""
+    secrets: Secrets | None = field(default_factory=Secrets, repr=False)
+    """None once it has masked."""
     mask_keys: dict[int, bytes] = field(default_factory=dict)
     """Neighbours' public keys for masks."""
     channels: dict[int, bytes] = field(default_factory=dict, repr=False)
     """The key under which it and a neighbour send each other shares."""
     seed_shares: dict[int, bytes] = field(default_factory=dict, repr=False)
-    """Shares of neighbours' seeds; of those that have sent any."""
+    """Shares of neighbours' seeds; empty where what a neighbour has sent cannot be opened."""
     key_shares: dict[int, bytes] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def begin(cls, identity: int, round_number: int, share: float, before: Participant | None) -> Participant:
+        """Return the client in a new round, after what it was in before.
+
+        Raises
+        ------
+        ValueError
+            For a round no later than the last in which it shared its secrets: its batches and roundings would be the
+            same again, and of two sums that differ by a client the difference is that client.
+        """
+        last = 0 if before is None else before.shared
+        if round_number <= last:
+            raise ValueError(f"asked for keys of round {round_number}: secrets of round {last} are shared already")
+        return cls(identity, round_number, share, shared=last)
 
     def public_keys(self) -> tuple[bytes, bytes]:
         """Return the public keys that others make masks and encrypt shares with."""
-        return public_bytes(self.mask_key), public_bytes(self.cipher_key)
+        own = self._own()
+        return public_bytes(own.mask_key), public_bytes(own.cipher_key)
 
-    @property
-    def threshold(self) -> int:
-        """How many neighbours bring this client's secrets back."""
-        return threshold_of(self.share, len(self.mask_keys))
+    def _own(self) -> Secrets:
+        if self.secrets is None:
+            raise ValueError(f"the secrets of round {self.round_number} are forgotten: its vector is masked")
+        return self.secrets
 
     def share_keys(
         self, round_number: int, ids: Sequence[int], mask_keys: Sequence[bytes], cipher_keys: Sequence[bytes]
@@ -95,23 +127,32 @@ class Participant:
         keys = [*mask_keys, *cipher_keys, *self.public_keys()]
         if len({*keys}) != len(keys):
             raise ValueError("a public key that stands there twice")
-        self.mask_keys = dict(zip(ids, mask_keys, strict=True))
+        own, self.threshold = self._own(), threshold_of(self.share, len(ids))
         self._check_enough(ids, "neighbours")
-        self.channels = {other: agreed(self.cipher_key, key) for other, key in zip(ids, cipher_keys, strict=True)}
-        self.stage = "shares"
-        of_seed = split_seed(self.seed, self.threshold, len(ids))
-        of_key = split_key(self.mask_key, self.threshold, len(ids))
+        self.channels = {other: agreed(own.cipher_key, key) for other, key in zip(ids, cipher_keys, strict=True)}
+        self.mask_keys = dict(zip(ids, mask_keys, strict=True))
+        self.stage, self.shared = "shares", round_number
+        of_seed = split_seed(own.seed, self.threshold, len(ids))
+        of_key = split_key(own.mask_key, self.threshold, len(ids))
         return [
             sealed(self.channels[other], self.identity, other, of_seed[place], of_key[place])
             for place, other in enumerate(ids)
         ]
 
     def masked(
-        self, round_number: int, sources: Sequence[int], closed: Sequence[bytes], vector: NDArray[np.uint32]
+        self,
+        round_number: int,
+        sources: Sequence[int],
+        closed: Sequence[bytes],
+        told: bytes,
+        vector: NDArray[np.uint32],
     ) -> NDArray[np.uint32]:
         """Return a vector under the private mask and one for each neighbour that has sent its shares.
 
             y_u = x_u + PRG(b_u) + sum_{v < u} PRG(s_uv) - sum_{v > u} PRG(s_uv)    modulo 2^32
+
+        Shares that cannot be opened are a neighbour's fault or the server's: this client masks with that neighbour all
+        the same, and has none to give back.
 
         Parameters
         ----------
@@ -120,6 +161,8 @@ class Participant:
             The neighbours.
         closed : sequence of bytes
             What each has sent.
+        told : bytes
+            A hash of what all clients of the round must be told alike.
         vector : uint32 ndarray [length]
 
         Raises
@@ -131,25 +174,31 @@ class Participant:
         if len({*sources}) != len(sources) or not {*sources} <= {*self.mask_keys} or len(sources) != len(closed):
             raise ValueError("shares that are not of this client's neighbours")
         self._check_enough(sources, "neighbours that have sent shares")
+        own = self._own()
         for source, ciphertext in zip(sources, closed, strict=True):
-            found = unsealed(self.channels[source], source, self.identity, ciphertext)
+            try:
+                found = unsealed(self.channels[source], source, self.identity, ciphertext)
+            except ValueError:
+                found = b"", b""
             self.seed_shares[source], self.key_shares[source] = found
-        self.stage = "masked"
-        total = vector + mask(self.seed, len(vector))
+        total = vector + mask(own.seed, len(vector))
         for source in sources:
-            common = pair_mask(self.mask_key, self.mask_keys[source], len(vector))
+            common = pair_mask(own.mask_key, self.mask_keys[source], told, len(vector))
             total = total + common if self.identity > source else total - common
+        self.stage = "masked"
+        self.secrets, self.mask_keys, self.channels = None, {}, {}
         return total
 
     def unmask(self, round_number: int, there: Sequence[int], gone: Sequence[int]) -> tuple[list[bytes], list[bytes]]:
         """Return shares of the seeds of neighbours whose vectors are in the sum, of the keys of those that are gone.
 
-        Never both of one neighbour, and once a round: with both, the vector that it had sent could be unmasked.
+        Never both of one neighbour, and once a round: with both, the vector that it had sent could be unmasked. That is
+        what one client can see to; it cannot know what the others were asked.
 
         Raises
         ------
         ValueError
-            For a request that would let more than a sum be seen.
+            For both of one, for strangers' shares, or for too few neighbours in the sum.
         """
         self._check_next("unmasked", round_number)
         if both := {*there} & {*gone}:
@@ -180,38 +229,58 @@ class Participant:
             "round": self.round_number,
             "share": self.share,
             "stage": self.stage,
-            "mask-key": private_key_to_bytes(self.mask_key),
-            "cipher-key": private_key_to_bytes(self.cipher_key),
-            "seed": self.seed,
+            "shared": self.shared,
+            "threshold": self.threshold,
         }
+        if self.secrets is not None:
+            record |= {
+                "mask-key": private_key_to_bytes(self.secrets.mask_key),
+                "cipher-key": private_key_to_bytes(self.secrets.cipher_key),
+                "seed": self.secrets.seed,
+            }
         for name in _LISTS:
             found: dict[int, bytes] = getattr(self, name)
-            record |= {f"{name}:of": list(found), name: list(found.values())}
+            if found:
+                record |= {f"{name}:of": list(found), name: list(found.values())}
         put_record(kept, KEPT, ConfigRecord(record))
 
     @classmethod
-    def load(cls, kept: RecordDict) -> Participant:
-        """Take it back from a node.
-
-        Raises
-        ------
-        ValueError
-            Where the node has kept nothing: it has not given keys, or was started again since.
-        """
+    def load(cls, kept: RecordDict) -> Participant | None:
+        """Take it back from a node; None where it has kept nothing."""
         if KEPT not in kept.config_records:
-            raise ValueError("no keys of this round: none were given, or the device was started again since")
+            return None
         record = cast("dict[str, Any]", kept.config_records[KEPT])
-        lists = {name: dict(zip(record[f"{name}:of"], record[name], strict=True)) for name in _LISTS}
+        own = None
+        if "seed" in record:
+            own = Secrets(
+                bytes_to_private_key(record["mask-key"]), bytes_to_private_key(record["cipher-key"]), record["seed"]
+            )
+        lists: dict[str, Any] = {
+            name: dict(zip(record[f"{name}:of"], record[name], strict=True)) for name in _LISTS if name in record
+        }
         return cls(
             record["identity"],
             record["round"],
             record["share"],
             record["stage"],
-            bytes_to_private_key(record["mask-key"]),
-            bytes_to_private_key(record["cipher-key"]),
-            record["seed"],
+            record["shared"],
+            record["threshold"],
+            own,
             **lists,
         )
+
+
+def in_hand(participant: Participant | None) -> Participant:
+    """Return what a client has kept of a round.
+
+    Raises
+    ------
+    ValueError
+        Where it has kept nothing: it has not given keys, or was started again since.
+    """
+    if participant is None:
+        raise ValueError(NO_KEYS)
+    return participant
 
 
 _LISTS = ("mask_keys", "channels", "seed_shares", "key_shares")

@@ -17,7 +17,7 @@ from edgefed.federation.replies import Failure, failure_of
 from edgefed.federation.screening import Asked, Screened
 from edgefed.federation.secagg.graph import drawn_neighbours, threshold_of
 from edgefed.federation.secagg.keys import joined_key, joined_seed, mask, pair_mask
-from edgefed.federation.secagg.messages import KIND_OF, content_of, with_stage
+from edgefed.federation.secagg.messages import KIND_OF, content_of, told_alike, with_stage
 from edgefed.federation.secagg.replies import keys_in, shares_in, unmasking_in, vector_in
 from edgefed.federation.secagg.vectors import HEADER, Average, Quantizer
 from edgefed.federation.traffic import payload_bytes
@@ -70,9 +70,10 @@ class SecureRound:
         self.left: Left = []
         self.payload = {"up": 0, "down": 0}
         self.row: dict[str, Any] = {}
-        self._said: dict[str, int] = {}
+        self._said: dict[str, float] = {}
         self._failed: list[Failure] = []
         self._refused: dict[int, str] = {}
+        self._answered: frozenset[int] = frozenset()
         self._length = HEADER + federation.model.size
 
     def run(self) -> Asking:
@@ -81,7 +82,7 @@ class SecureRound:
             found, vectors = yield from self._average()
         except TooFewError as error:
             why = f"secure aggregation: {error}"
-            return Screened([], {}, self._refused, self._failed, why)
+            return Screened([], {}, self._refused, self._failed, why, self._answered - {*self._refused})
         counted = np.array(sorted(vectors), np.int64)
         metrics = {
             PARTITION_ID: counted,
@@ -91,7 +92,10 @@ class SecureRound:
         }
         if found is None:
             return Screened([], metrics, self._refused, self._failed, "no client had any say")
-        self.row = {"train_loss": found.loss, "steps": found.steps, "secagg": self._said | {"clipped": found.clipped}}
+        self._said["clipped"] = found.clipped
+        self.row = {"train_loss": found.loss, "steps": found.steps, "secagg": self._said}
+        if found.told < 1:
+            self._said["rows_with_a_loss"] = found.told
         model, dtype = self.federation.model, self.config.dtype
         weights = (self.federation.weights + found.update).astype(dtype)[None]
         asked = [Message(self.content, next(iter(self.node.values())), MessageType.TRAIN)]
@@ -107,9 +111,15 @@ class SecureRound:
         self._said = {"neighbors": len(next(iter(graph.values()))), "threshold": max(needed.values())}
         shares = self._with_enough((yield from self._shares(graph, keys)), graph, needed)
         quantizer = self._quantizer()
+        told = told_alike(
+            self.content,
+            {"round": self.number, "most-weight": quantizer.most_weight, "most-rows": quantizer.most_rows},
+            self.config,
+        )
         vectors = yield from self._vectors(graph, shares, quantizer)
         gone = sorted(set(shares) - set(vectors))
         self._check_can_be_unmasked(vectors, gone, graph, needed, "sent a masked vector")
+        self._open(vectors)
         seeds, private = yield from self._unmasking(graph, vectors, gone)
         total: NDArray[np.uint32] = np.sum(list(vectors.values()), axis=0, dtype=np.uint32)
         try:
@@ -121,9 +131,10 @@ class SecureRound:
                     continue  # no vector in the sum has a mask of this client's
                 key = joined_key(self._enough(private[client], client, needed), keys[client][0])
                 for other in others:
-                    common = pair_mask(key, keys[other][0], self._length)
+                    common = pair_mask(key, keys[other][0], told, self._length)
                     total = total - common if other > client else total + common
-            return quantizer.decode(total, len(vectors)), vectors
+            rows: list[int] = self.federation.rows[list(vectors)].tolist()
+            return quantizer.decode(total, rows, self._say), vectors
         except ValueError as error:
             raise TooFewError(str(error)) from None
 
@@ -256,7 +267,22 @@ class SecureRound:
                 except Exception as error:  # what a hostile payload does to whoever opens it
                     reason = str(error) if type(error) is ValueError else f"cannot be read ({type(error).__name__})"
                     self._refused[client] = f"{stage}: {' '.join(reason.split())[:200]}"
+        self._answered = frozenset(found)
         return dict(sorted(found.items()))
+
+    def _open(self, vectors: Collection[int]) -> None:
+        """Make sure that the sum may be looked at, before any share of a mask is asked for.
+
+        A round that a stopped run redoes has the same batches and roundings: with another client more or less in it,
+        the two sums would differ by that client's vector.
+        """
+        if len(vectors) < self.config.min_replies:
+            raise TooFewError(f"{_clients(len(vectors))} sent a masked vector")
+        if self.federation.opening is not None and not self.federation.opening(self.number, vectors):
+            raise TooFewError(
+                "before the run was stopped this round was summed over other clients, and the two sums would differ by "
+                "single updates"
+            )
 
     def _check_can_be_unmasked(
         self, there: Collection[int], gone: Collection[int], graph: Graph, needed: Mapping[int, int], what: str
@@ -276,10 +302,15 @@ class SecureRound:
             raise TooFewError(f"{len(shares)} shares of a secret of client {client}, {needed[client]} are needed")
         return shares[: needed[client]]
 
+    @property
+    def _say(self) -> tuple[float, float] | None:
+        """The least and the largest weight that a client may have; None where it is its rows."""
+        remedy = self.federation.remedy
+        return remedy.say_range(self.federation.model.classes) if remedy.reweighs else None
+
     def _quantizer(self) -> Quantizer:
-        remedy, rows = self.federation.remedy, float(self.federation.rows[self.asked.ids].max())
-        most = remedy.say_range(self.federation.model.classes)[1] if remedy.reweighs else rows
-        return Quantizer.of(self.config, most, rows)
+        rows = float(self.federation.rows[self.asked.ids].max())
+        return Quantizer.of(self.config, self._say[1] if self._say else rows, rows)
 
 
 def _count(neighbours: Sequence[int], among: Collection[int]) -> int:

@@ -11,6 +11,8 @@ import numpy as np
 from edgefed.rng import counter_keys, uniforms
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from edgefed.config import FederationConfig
@@ -18,8 +20,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Vector = NDArray[np.uint32]
 
-HEADER = 5
-"""Entries before the update's: the weight, the rows, the loss by rows, the steps, the numbers that were clipped."""
+HEADER = 6
+"""Entries before the update's: weight, rows, rows with a loss, the loss by those, steps, numbers that were clipped."""
+
+LARGEST_LOSS = 128.0
+"""Training losses of 0 to this are told; one beyond, or that is no number, counts as none."""
 
 RING = 32
 """Bits of an entry: sums are modulo 2^32."""
@@ -34,13 +39,16 @@ class Average:
     update : float64 ndarray [size]
         sum_k p_k (theta_k - theta) / sum_k p_k.
     loss : float
-        Training loss, averaged by rows.
+        Training loss, averaged by the rows of the clients that have one; nan where none has.
+    told : float
+        Share of the rows whose clients have one.
     steps, clipped : int
         Summed over clients: steps, and numbers of updates that lay beyond the range.
     """
 
     update: Floats
     loss: float
+    told: float
     steps: int
     clipped: int
 
@@ -53,8 +61,9 @@ class Quantizer:
 
         q_k = floor((w_k clip(theta_k - theta) + clip) L / (2 clip) + u),    u ~ U(0, 1)
 
-    so that E[q_k] is right and |q_k step - clip - w_k (theta_k - theta)| < step = 2 clip / L. An average of K clients
-    is off by less than K step / sum_k w_k. Every entry is at most L, so a sum of fewer than 2^(32 - bits) clients
+    so that E[q_k] is right and |q_k step - clip - w_k (theta_k - theta)| < step = 2 clip / L. A weight that would be
+    rounded to nothing is 1 / L. An average of K clients is off by less than K step / sum_k w_k. Every entry is at most
+    L, so a sum of fewer than 2^(32 - bits) clients
     never wraps.
 
     The roundings u come from the run's named stream, so that a run repeats to the bit. They protect nothing and need
@@ -107,7 +116,7 @@ class Quantizer:
             p_k.
         rows : int
         loss : float
-            Training loss; one that is not a number counts as 0.
+            Training loss; one that is not a number of 0 to ``LARGEST_LOSS`` is left out, with its rows.
         steps : int
         draws : float64 ndarray [1 + size]
             Roundings, in (0, 1).
@@ -119,34 +128,58 @@ class Quantizer:
         """
         if not np.isfinite(update).all():
             raise ValueError("weights that are not finite")
-        say, part = self._whole(weight / self.most_weight), self._whole(rows / self.most_rows)
+        say, part = self._whole(weight, self.most_weight), self._whole(rows, self.most_rows)
         clipped = int((np.abs(update) > self.clip).sum())
-        factors = np.full(1 + len(update), say / self.levels)
-        factors[0] = part / self.levels
-        values = np.clip(np.concatenate([[np.nan_to_num(loss, nan=0.0)], update]), -self.clip, self.clip)
-        numbers = np.minimum(np.floor((values * factors + self.clip) / self.step + draws), self.levels)
+        told = part if 0 <= loss <= LARGEST_LOSS else 0
+        summed = told * (loss / LARGEST_LOSS) if told else 0.0
+        values = np.clip(update, -self.clip, self.clip) * (say / self.levels)
+        numbers = np.concatenate([[summed], (values + self.clip) / self.step])
+        numbers = np.minimum(np.floor(numbers + draws), self.levels)
         counts = np.minimum([max(steps, 0), clipped], self.levels)
-        return np.concatenate([[say, part], numbers[:1], counts, numbers[1:]]).astype(np.uint32)
+        return np.concatenate([[say, part, told], numbers[:1], counts, numbers[1:]]).astype(np.uint32)
 
-    def _whole(self, share: float) -> int:
-        return round(min(max(share, 0.0), 1.0) * self.levels)
+    def _whole(self, part: float, most: float) -> int:
+        """Return a weight as a whole number: 1 at least where there is any, or small clients would have no say."""
+        if part <= 0:
+            return 0
+        return max(1, round(min(part / most, 1.0) * self.levels))
 
-    def decode(self, total: Vector, clients: int) -> Average | None:
+    def decode(self, total: Vector, rows: Sequence[int], say: tuple[float, float] | None = None) -> Average | None:
         """Return what a sum of vectors [HEADER + size] stands for; None where no client had any weight.
+
+        Parameters
+        ----------
+        total : uint32 ndarray [HEADER + size]
+        rows : sequence of int
+            Those of each client in the sum, as it said in the query.
+        say : (float, float), optional
+            The least and the largest weight that a client may have. Neutral: it is its rows, known to the server.
 
         Raises
         ------
         ValueError
-            For a sum that no so many clients' vectors have.
+            For a sum that no vectors of these clients have. Whose fault it is, a sum does not tell.
         """
-        if (total > clients * self.levels).any():
-            raise ValueError("the sum is none of vectors that clients may send")
-        weight, rows = int(total[0]) / self.levels, int(total[1]) / self.levels
+        clients = len(rows)
+        weight, part, told = (int(total[place]) for place in range(3))
+        held = sum(self._whole(count, self.most_rows) for count in rows)
+        if say is None:
+            least = most = sum(self._whole(count, self.most_weight) for count in rows)
+        else:
+            least, most = (clients * self._whole(bound, self.most_weight) for bound in say)
+        known = part == held and least <= weight <= most and told <= part and total[3] <= told + clients
+        if not known or (total > clients * self.levels).any():
+            raise ValueError(NONE_OF_THESE)
         if not weight:
             return None
-        sums = np.concatenate([total[2:3], total[HEADER:]]).astype(np.float64) * self.step - clients * self.clip
-        loss = float(sums[0]) / rows if rows else math.nan
-        return Average(sums[1:] / weight, loss, int(total[3]), int(total[4]))
+        average = (total[HEADER:].astype(np.float64) * self.step - clients * self.clip) / (weight / self.levels)
+        if np.abs(average).max() > self.clip + clients * self.step / (weight / self.levels):
+            raise ValueError(NONE_OF_THESE)
+        loss = LARGEST_LOSS * int(total[3]) / told if told else math.nan
+        return Average(average, loss, told / part, int(total[4]), int(total[5]))
+
+
+NONE_OF_THESE = "the sum is none of vectors that these clients may send, and a sum does not tell whose is false"
 
 
 def roundings(config: FederationConfig, round_number: int, client: int, size: int) -> Floats:

@@ -5,9 +5,12 @@ import io
 import numpy as np
 import pytest
 from drop_outs import Changing, one_round, updates_in_the_clear
+from federations import queried
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord
 
 from edgefed.config import FederationConfig
+from edgefed.engines import make_engine
+from edgefed.federation.rounds import run_rounds
 
 CONFIG = FederationConfig(privacy="secagg", partition="iid", dtype="float64", local_epochs=1, num_clients=6)
 BAD = 4
@@ -63,9 +66,9 @@ FAULTS = {
     "shares for others": ("shares", field(clients=lambda ids: [*ids[:-1], 77]), "shares: clients: not the clients"),
     "too few shares": ("shares", field(closed=lambda closed: closed[:-1]), "shares: closed: expected 5 of them"),
     "shares that are long": ("shares", field(closed=lambda closed: [bytes(10**6), *closed[1:]]), "shares: closed: exp"),
-    "a short vector": ("masked", vector(lambda found: found[:-1]), "masked: vector: uint32 (135,), expected"),
+    "a short vector": ("masked", vector(lambda found: found[:-1]), "masked: vector: uint32 (136,), expected"),
     "a vector of floats": ("masked", vector(lambda found: found.astype(np.float32)), "masked: vector: float32"),
-    "a long vector": ("masked", vector(lambda found: np.tile(found, 9)), "masked: vector: 5024 bytes"),
+    "a long vector": ("masked", vector(lambda found: np.tile(found, 9)), "masked: vector: 5060 bytes"),
     "a pickled vector": (
         "masked",
         vector(lambda found: Array("object", (1,), "numpy.ndarray", pickled())),
@@ -121,13 +124,64 @@ def test_whoever_repeats_anothers_key_is_not_let_in():
     assert federation.history[0]["clients"] == 5
 
 
-def test_a_vector_that_is_no_masked_one_is_seen_in_the_sum_and_changes_nothing():
-    """Masks that do not come off leave a sum that no clients have: nearly all entries are far too large."""
-    federation, _ = one_round(CONFIG, lambda engine: Changing(engine, "masked", BAD, vector(lambda found: found * 0)))
+def added(place, number):
+    """Return a fault that adds to an entry of the vector, as a client may before it masks: adding is the same after."""
+
+    def change(found):
+        found[place : place + 1 or None] += np.array([number % 2**32], np.uint32)
+        return found
+
+    return vector(change)
+
+
+LEVELS = 2**22
+FALSE = {
+    "noise": vector(lambda found: found * 0),
+    "a weight that is nearly taken away from all": added(0, 1 - 6 * LEVELS),
+    "a little less weight than its rows": added(0, -1000),
+    "more rows": added(1, 1000),
+    "numbers beyond what all could have together": added(-1, int(3.01 * LEVELS)),
+}
+
+
+@pytest.mark.parametrize("fault", FALSE)
+def test_a_vector_that_is_none_is_seen_in_the_sum_and_changes_nothing(fault):
+    """One client could else make the average whatever it likes, without anybody's being able to tell who it was."""
+    federation, _ = queried(CONFIG.replace(num_server_rounds=1))
+    before = federation.weights.copy()
+
+    run_rounds([federation], Changing(make_engine("batched"), "masked", BAD, FALSE[fault]).exchange)
 
     assert federation.history[0]["note"] == (
-        "secure aggregation: the sum is none of vectors that clients may send: the round changed nothing"
+        "secure aggregation: the sum is none of vectors that these clients may send, and a sum does not tell whose is "
+        "false: the round changed nothing"
     )
+    assert np.array_equal(federation.weights, before)
+    assert set(federation.clients[0].verdicts) == {"answered; the round could not be unmasked"}
+
+
+def test_shares_that_some_cannot_open_cost_nothing(plain):
+    """Garbage for one neighbour of five: the other four bring its seed back, and its vector counts."""
+    start, updates, rows = plain
+    garbage = field(closed=lambda closed: [b"x" * 248, *closed[1:]])
+
+    federation, _ = one_round(CONFIG, lambda engine: Changing(engine, "shares", BAD, garbage))
+
+    assert federation.history[0]["clients"] == 6
+    assert "refused" not in federation.history[0]
+    assert np.abs(federation.weights - start - rows @ updates / rows.sum()).max() < 1e-4
+
+
+def test_shares_that_nobody_can_open_cost_the_round_and_name_their_sender_alone():
+    garbage = field(closed=lambda closed: [b"x" * 248 for _ in closed])
+
+    federation, _ = one_round(CONFIG, lambda engine: Changing(engine, "shares", BAD, garbage))
+
+    assert federation.history[0]["note"] == (
+        f"secure aggregation: 0 shares of a secret of client {BAD}, 4 are needed: the round changed nothing"
+    )
+    assert "refused" not in federation.history[0]
+    assert "failed" not in federation.history[0]
 
 
 def test_shares_that_are_false_change_nothing():

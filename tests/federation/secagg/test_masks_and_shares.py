@@ -19,6 +19,7 @@ from edgefed.federation.secagg.keys import (
     joined_seed,
     mask,
     new_key,
+    opened,
     pair_mask,
     public_bytes,
     sealed,
@@ -83,10 +84,31 @@ def test_a_private_key_comes_back_and_is_held_against_the_public_one():
 
 def test_two_agree_on_a_mask_that_a_third_does_not_have():
     one, two, three = new_key(), new_key(), new_key()
+    told = bytes(32)
 
     assert len(public_bytes(one)) == PUBLIC
-    assert np.array_equal(pair_mask(one, public_bytes(two), 20), pair_mask(two, public_bytes(one), 20))
-    assert not np.array_equal(pair_mask(one, public_bytes(two), 20), pair_mask(three, public_bytes(two), 20))
+    assert np.array_equal(pair_mask(one, public_bytes(two), told, 20), pair_mask(two, public_bytes(one), told, 20))
+    assert not np.array_equal(
+        pair_mask(one, public_bytes(two), told, 20), pair_mask(three, public_bytes(two), told, 20)
+    )
+
+
+def test_two_that_were_told_different_things_have_different_masks():
+    one, two = new_key(), new_key()
+
+    masks = pair_mask(one, public_bytes(two), bytes(32), 20), pair_mask(two, public_bytes(one), bytes(31) + b"1", 20)
+
+    assert not np.isin(*masks).any()
+
+
+def test_a_key_in_another_spelling_is_refused():
+    """The same key, with other white space in its text: it would pass for another client's."""
+    public = public_bytes(new_key())
+
+    for spelling in (public[:-1] + b" ", public.replace(b"\n", b"\r", 1)):
+        assert spelling != public
+        with pytest.raises(ValueError, match="public key"):
+            opened(spelling)
 
 
 def test_a_key_of_another_curve_is_refused():

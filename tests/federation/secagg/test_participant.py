@@ -6,7 +6,9 @@ from flwr.app import RecordDict
 
 from edgefed.federation.secagg.graph import drawn_neighbours, threshold_of
 from edgefed.federation.secagg.keys import mask
-from edgefed.federation.secagg.participant import KEPT, Participant
+from edgefed.federation.secagg.participant import KEPT, Participant, in_hand
+
+TOLD = bytes(32)
 
 
 def cohort(count=5):
@@ -31,16 +33,17 @@ def shared(count=5):
 
 def mask_of(everyone, closed, client, vector, round_number=7):
     others = [other for other in everyone if other != client]
-    return everyone[client].masked(round_number, others, [closed[other][client] for other in others], vector)
+    return everyone[client].masked(round_number, others, [closed[other][client] for other in others], TOLD, vector)
 
 
 def test_masks_of_pairs_cancel_and_private_ones_come_off_with_the_seeds():
     everyone, closed = shared()
     vectors = np.random.default_rng(0).integers(0, 2**32, (5, 40), dtype=np.uint32)
 
+    private = sum(mask(one.secrets.seed, 40).astype(np.uint64) for one in everyone.values())
+
     masked = [mask_of(everyone, closed, client, vectors[client]) for client in everyone]
 
-    private = sum(mask(one.seed, 40).astype(np.uint64) for one in everyone.values())
     total = sum(vector.astype(np.uint64) for vector in masked) - private
     assert np.array_equal(total % 2**32, vectors.astype(np.uint64).sum(0) % 2**32)
     assert not any(np.array_equal(vector, own) for vector, own in zip(masked, vectors, strict=True))
@@ -106,15 +109,65 @@ def test_no_secrets_for_a_key_that_stands_there_twice_or_is_its_own():
         asked_to_share(everyone[1], keys | {2: (keys[2][0], keys[1][1])}, [0, 2, 3])
 
 
-def test_shares_that_were_closed_for_another_or_by_another_are_refused():
+def test_shares_that_cannot_be_opened_leave_the_client_without_any_of_that_neighbour():
+    """Its mask is the same, so the sum holds; what it cannot give back others may."""
     everyone, closed = shared()
+    again = RecordDict()
+    everyone[0].save(again)
+    whole = mask_of(everyone, closed, 0, np.zeros(3, np.uint32))
+    everyone[0] = Participant.load(again)
     swapped = {**closed, 1: {**closed[1], 0: closed[1][2]}}
-    with pytest.raises(ValueError, match="shares of client 1 that cannot be opened"):
-        mask_of(everyone, swapped, 0, np.zeros(3, np.uint32))
 
+    assert np.array_equal(mask_of(everyone, swapped, 0, np.zeros(3, np.uint32)), whole)
+    seeds, _ = everyone[0].unmask(7, [1, 2, 3, 4], [])
+    assert seeds[0] == b""
+    assert all(seeds[1:])
+
+
+def test_shares_of_too_few_neighbours_are_refused():
     everyone, closed = shared()
     with pytest.raises(ValueError, match="1 neighbours that have sent shares, at least 3"):
-        everyone[0].masked(7, [1], [closed[1][0]], np.zeros(3, np.uint32))
+        everyone[0].masked(7, [1], [closed[1][0]], TOLD, np.zeros(3, np.uint32))
+
+
+@pytest.mark.parametrize("again", [7, 6, 1])
+def test_a_round_in_which_secrets_were_shared_does_not_begin_again(again):
+    everyone, closed = shared()
+    assert Participant.begin(0, 8, 0.66, everyone[0]).stage == "keys"
+    mask_of(everyone, closed, 0, np.zeros(3, np.uint32))
+    everyone[0].unmask(7, [1, 2, 3, 4], [])
+    kept = RecordDict()
+    everyone[0].save(kept)
+    later = Participant.begin(0, 9, 0.66, Participant.load(kept))
+
+    for before in (everyone[0], Participant.load(kept), later):
+        with pytest.raises(ValueError, match=f"asked for keys of round {again}: secrets of round 7 are shared already"):
+            Participant.begin(0, again, 0.66, before)
+
+
+def test_keys_that_nobody_has_used_are_made_anew():
+    fresh = Participant.begin(0, 7, 0.66, None)
+
+    assert Participant.begin(0, 7, 0.66, fresh).public_keys() != fresh.public_keys()
+
+
+def test_a_node_keeps_no_secret_longer_than_it_serves():
+    """Once masked nothing of its own, once it has given shares back nothing of others': a number of a round is left."""
+    everyone, closed = shared()
+    kept = RecordDict()
+    everyone[0].save(kept)
+    assert {"seed", "mask-key", "cipher-key", "channels", "mask_keys"} <= set(kept[KEPT])
+
+    mask_of(everyone, closed, 0, np.zeros(3, np.uint32))
+    everyone[0].save(kept)
+    about = {"identity", "round", "share", "stage", "shared", "threshold"}
+    assert set(kept[KEPT]) == about | {"seed_shares:of", "seed_shares", "key_shares:of", "key_shares"}
+    assert everyone[0].secrets is None
+
+    everyone[0].unmask(7, [1, 2, 3, 4], [])
+    everyone[0].save(kept)
+    assert set(kept[KEPT]) == about
+    assert not any(isinstance(value, bytes | list) for value in kept[KEPT].values())
 
 
 def test_stages_come_in_their_order_and_in_their_round():
@@ -123,7 +176,7 @@ def test_stages_come_in_their_order_and_in_their_round():
         mask_of(everyone, closed, 0, np.zeros(3, np.uint32), round_number=8)
     fresh = Participant(0, 7, 0.66)
     with pytest.raises(ValueError, match="asked for masked of round 7 after keys"):
-        fresh.masked(7, [], [], np.zeros(3, np.uint32))
+        fresh.masked(7, [], [], TOLD, np.zeros(3, np.uint32))
     mask_of(everyone, closed, 1, np.zeros(3, np.uint32))
     with pytest.raises(ValueError, match="asked for masked of round 7 after masked"):  # two vectors under one mask
         mask_of(everyone, closed, 1, np.ones(3, np.uint32))
@@ -143,7 +196,7 @@ def test_a_node_keeps_it_from_message_to_message():
     assert Participant.load(kept).unmask(7, [1, 2, 3], [4]) == everyone[0].unmask(7, [1, 2, 3], [4])
     del kept[KEPT]
     with pytest.raises(ValueError, match="no keys of this round"):
-        Participant.load(kept)
+        in_hand(Participant.load(kept))
 
 
 def test_nothing_secret_is_in_what_it_prints_as():

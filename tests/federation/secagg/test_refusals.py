@@ -2,9 +2,11 @@
 
 import pytest
 from devices import DeviceGrid
+from federations import queried
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from edgefed.config import FederationConfig, SettingsError
+from edgefed.federation.federation import FederationError
 from edgefed.private import without_privacy
 
 CONTRADICTS = {
@@ -46,6 +48,8 @@ def test_what_looks_at_one_client_is_refused_by_name(named):
         ({"fraction_train": 0.2}, "a round asks 2 of num-clients=10, expected at least 3"),
         ({"num_clients": 1024}, "secagg-bits=22: expected at most 21, as the sum over a round's 1024 clients"),
         ({"secagg_neighbors": 7}, "secagg-neighbors=7: expected an even number"),
+        ({"secagg_neighbors": 4}, "secagg-neighbors=4: expected"),
+        ({"secagg_bits": 15}, "secagg-bits=15: expected"),
         ({"secagg_threshold": 0.5}, "secagg-threshold=0.5: expected"),
     ],
 )
@@ -54,6 +58,13 @@ def test_settings_under_which_no_sum_would_be_safe_or_right(changes, line):
         FederationConfig(privacy="secagg", **changes)
 
     assert line in str(refused.value)
+
+
+def test_a_run_in_which_two_alone_hold_rows_is_refused_before_it_trains():
+    with pytest.raises(FederationError) as refused:
+        queried(FederationConfig(privacy="secagg", num_clients=3, alpha=0.05))
+
+    assert str(refused.value) == "privacy=secagg: 2 of 3 clients hold rows to train on, at least 3 make a sum"
 
 
 @pytest.mark.parametrize(("clients", "bits"), [(1023, 22), (3, 30), (255, 24)])
@@ -67,7 +78,7 @@ def test_as_many_clients_and_bits_as_fit(clients, bits):
 def test_its_settings_are_refused_without_it_and_taken_out_with_it():
     with pytest.raises(SettingsError, match="secagg-bits=20 contradicts privacy=none: it belongs to privacy=secagg"):
         FederationConfig(secagg_bits=20)
-    secure = FederationConfig(privacy="secagg", secagg_bits=20, secagg_threshold=0.8, secagg_neighbors=4, seed=3)
+    secure = FederationConfig(privacy="secagg", secagg_bits=20, secagg_threshold=0.8, secagg_neighbors=8, seed=3)
     assert without_privacy(secure) == FederationConfig(seed=3)
 
 

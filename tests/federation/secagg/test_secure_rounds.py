@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from devices import DeviceGrid, carried, launch, node_configs
 from drop_outs import TYPES, Dropping, bound, one_round, updates_in_the_clear
-from federations import ENGINES, apart, queried, settings, together, trained
+from federations import ENGINES, Recorder, apart, queried, settings, together, trained
+from flwr.app import ConfigRecord, Message, RecordDict
 
 from edgefed.config import FederationConfig
 from edgefed.engines import make_engine
@@ -79,7 +80,12 @@ def test_below_the_threshold_a_round_changes_nothing_and_says_so(stage):
     assert " 6 " in f" {note} "
     assert federation.history[0]["clients"] == 0
     assert federation.client_updates == 0
-    assert "ok" not in federation.clients[0].verdicts
+    verdicts = dict(zip(federation.clients[0].ids.tolist(), federation.clients[0].verdicts, strict=True))
+    lost = {client: verdict for client, verdict in verdicts.items() if client in (0, 2, 5, 8)}
+    assert set(lost.values()) == {f"failed: {stage}: the node is gone"}
+    assert {verdict for client, verdict in verdicts.items() if client not in lost} == {
+        "answered; the round could not be unmasked"
+    }
 
 
 def test_below_the_threshold_a_run_that_needs_replies_stops():
@@ -87,9 +93,36 @@ def test_below_the_threshold_a_run_that_needs_replies_stops():
     engine = Dropping(make_engine("batched"), {"masked": [0, 2, 5, 8]})
 
     with pytest.raises(
-        FederationError, match=r"0 of 10 clients .* min-replies=6; secure aggregation: 6 clients sent a"
+        FederationError,
+        match=r"0 of 10 clients gave a good reply \(4 failed, 6 answered in vain\), min-replies=6; "
+        "secure aggregation: 6 clients sent a masked vector, and 5 neighbours",
     ):
         run_rounds([federation], engine.exchange)
+
+
+def test_with_fewer_than_min_replies_no_mask_is_taken_off_and_no_round_is_asked_twice():
+    """Nine of ten would do for a sum: but the run stops on it, and goes on with the tenth, whose update would show."""
+    federation, engine = queried(SECURE.replace(min_replies=10))
+    recorder = Recorder(Dropping(engine, {"masked": [7]}))
+
+    with pytest.raises(FederationError, match=r"9 answered in vain\), min-replies=10; .* 9 clients sent a masked"):
+        run_rounds([federation], recorder.exchange)
+
+    kinds = [messages[0].metadata.message_type for messages, _ in recorder.exchanges]
+    assert kinds == [TYPES[stage] for stage in ("keys", "shares", "masked")]
+    with pytest.raises(FederationError, match="10 failed"):  # the same clients: they have shared in this round
+        run_rounds([federation], engine.exchange)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_client_that_is_asked_out_of_the_blue_says_that_it_has_no_keys(engine):
+    federation, engine = queried(SECURE.replace(num_clients=3), make_engine(engine))
+    for kind in (TYPES["shares"], TYPES["unmask"]):
+        content = RecordDict({"secagg": ConfigRecord({"round": 1})})
+        (replies,) = engine.exchange([(federation.grid, [Message(content, 1, kind)])])
+        assert next(iter(replies)).error.reason == (
+            "ValueError: no keys of this round: none were given, or the device was started again since"
+        )
 
 
 def test_fewer_than_three_make_no_sum():
@@ -123,7 +156,7 @@ def test_a_run_says_how_many_rounds_were_summed_and_what_was_clipped():
         {},
         {"imbalance": "class-balanced", "partition": "dirichlet"},
         {"imbalance": "uniform", "strategy": "fedadam"},
-        {"dtype": "float64", "strategy": "fedavgm", "num_clients": 14, "secagg_neighbors": 4, "fraction_train": 0.8},
+        {"dtype": "float64", "strategy": "fedavgm", "num_clients": 14, "secagg_neighbors": 6, "fraction_train": 0.8},
         {"client_test_fraction": 0.2, "stragglers": 0.5, "partial_work": "accept", "strategy": "fedprox"},
     ],
     ids=lambda changes: changes.get("imbalance") or changes.get("strategy") or "plain",
