@@ -84,8 +84,9 @@ def promised(run: Run) -> Section:
         told = account["histogram"]
         lines.append(_line("a row", f"{told['epsilon']:g}", "0", "class counts, told once: one row's class replaced"))
     columns = [Column("Of whom"), Column("Epsilon", True), Column("Delta", True), Column("What it covers")]
-    caption = "Differential privacy: with or without one client (or with another class for one row), no outcome is "
-    caption += "more than e^epsilon times as likely, but for a probability of delta. The two units are never added."
+    caption = "Differential privacy: with or without one client (or with another class for one row), nothing that is "
+    caption += "covered is more than e^epsilon times as likely, but for a probability of delta. The two units are "
+    caption += "never added."
     blocks: list[Any] = []
     if account["says"] and account["epsilon"] is not None:
         blocks.append(Text(f"{account['says'][0].upper()}{account['says'][1:]}."))
