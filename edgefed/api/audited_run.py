@@ -11,6 +11,7 @@ import torch
 
 from edgefed.analysis.membership import Attack, View, confidence, given_threshold
 from edgefed.api.assembly import data_of, in_process
+from edgefed.api.influence import influence
 from edgefed.config import SettingsError
 from edgefed.engines.grid import InProcessGrid
 from edgefed.federation.evaluation import HeldOut
@@ -59,7 +60,7 @@ def audited(run: Run, trainer: Engine) -> dict[str, Any]:
     names = found.data.dataset.class_names
     return {
         "attacks": {kind: _figures(attack, names) for kind, attack in attacks.items()},
-        "influence": influence(found.clients, found.federation),
+        "influence": influence(found.clients, found.federation.guidance),
         "cautions": found.cautions(attacks),
     }
 
@@ -210,30 +211,6 @@ def took_part(run: Run, rows: Ints) -> list[int]:
     with table.open(encoding="utf-8", newline="") as lines:
         counted = {int(row["client"]) for row in csv.DictReader(lines) if row["verdict"].startswith("ok")}
     return sorted(counted & set(holders.tolist()))
-
-
-def influence(clients: Clients, federation: Federation) -> dict[str, float]:
-    """Return how much more than once a row counts under the remedy, at the client and class where it is most.
-
-    ``samples``: training rows, made ones among them, for each row that is held (1: as it is). ``share``: a row's part
-    in a pass over the client's samples, times its class weight, over 1 / n_k, its part without a remedy.
-    """
-    cohort = clients.everyone(federation.guidance)
-    train, classes = clients.shards.train, clients.shards.num_classes
-    held = train.class_counts(clients.shards.labels, classes)
-    owner = np.repeat(np.arange(len(held)), cohort.drawn_rows)
-    place = np.arange(len(owner)) - np.repeat(np.cumsum(cohort.drawn_rows) - cohort.drawn_rows, cohort.drawn_rows)
-    labels = cohort.targets.argmax(1).cpu().numpy()[cohort.starts[owner] + place]
-    drawn = np.bincount(owner * classes + labels, minlength=held.size).reshape(held.shape).astype(float)
-    samples = drawn / np.maximum(held, 1)
-    mix = drawn
-    if cohort.balance is not None:  # a step draws classes alike, whatever there is of each
-        level = cohort.balance > 0
-        mix = np.where(level.any(1, keepdims=True), level, drawn)
-    weight = cohort.hyper.class_weights[:, 0].double().cpu().numpy()
-    part = mix / np.maximum(mix.sum(1, keepdims=True), 1) / np.maximum(held, 1) * held.sum(1, keepdims=True)
-    there = held > 0
-    return {"samples": float(samples[there].max(initial=1.0)), "share": float((part * weight)[there].max(initial=1.0))}
 
 
 def _figures(attack: Attack, names: tuple[str, ...] | list[str]) -> dict[str, Any]:

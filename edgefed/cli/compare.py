@@ -114,8 +114,8 @@ def compare(
         progress=True,
         processes=processes,
     )
+    from edgefed.notes import idle_settings, notes_of_comparison
     from edgefed.report import plot_comparison, write_report
-    from edgefed.report.notes import idle_settings, notes_of_comparison
 
     folder = result.folder
     assert folder is not None

@@ -35,7 +35,7 @@ def run(
     """Train one federation on simulated clients."""
     from edgefed import api
     from edgefed.config import FederationConfig
-    from edgefed.report.notes import notes_of_run
+    from edgefed.notes import notes_of_run
 
     given = settings_of(source, settings, label, client)
     if resume and out is not None and not given and (out / "config.toml").is_file():

@@ -164,7 +164,7 @@ def remedies_figure(found: AuditFolder) -> Figure:
     right.set_xlabel("found at 1 % false positives (%)")
     right.set_xlim(left=0)
     for axes in (left, right):
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     handles = [
         left.plot([], [], color=LOOKS[kind][0], marker=LOOKS[kind][2], markersize=4.5, label=HEADS[kind])[0]
         for kind in shown

@@ -1,6 +1,7 @@
 """What client-level differential privacy costs: accuracy against epsilon, for three remedies and three sizes.
 
     python experiments/privacy/run.py [--seeds 10] [--out DIR]
+    python experiments/privacy/run.py --pictures [--out DIR]      # again, from results.json
 
 Writes results.json and pictures to results/ beside this file, or to DIR. README.md says what is asked and what was
 seen. Needs the extra edgefed[privacy].
@@ -41,7 +42,7 @@ from edgefed.report.style import (
     save,
     settle,
 )
-from edgefed.runs import write_json
+from edgefed.runs import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,20 +69,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="DIR")
+    parser.add_argument("--pictures", action="store_true", help="draw what is in DIR again")
     asked = parser.parse_args()
+    if asked.pictures:
+        draw(read_json(asked.out / "results.json"), asked.out)
+        return 0
     if (asked.out / "results.json").exists():
         raise SettingsError(f"--out {asked.out}: exists already; give another folder")
     study = Study(FederationConfig.from_mapping(read_settings(HERE / "base.toml")), range(asked.seeds))
     found: dict[str, Any] = {"seeds": list(range(asked.seeds)), "models": {}, "uniform": {}, "counts": {}}
     for size in SIZES:
-        found["models"][size] = {remedy: by_epsilon(study, size, remedy) for remedy in REMEDIES}
+        found["models"][str(size)] = {remedy: by_epsilon(study, size, remedy) for remedy in REMEDIES}
         # Under differential privacy all clients have the same say, which alone changes what is learned.
-        found["uniform"][size] = scores(study(num_clients=size, imbalance="uniform"))
-        found["counts"][size] = by_histogram(study, size)
+        found["uniform"][str(size)] = scores(study(num_clients=size, imbalance="uniform"))
+        found["counts"][str(size)] = by_histogram(study, size)
     asked.out.mkdir(parents=True, exist_ok=True)
     write_json(asked.out / "results.json", found)
-    save(accuracy_figure(found["models"], asked.seeds), asked.out / "accuracy.png")
-    save(counts_figure(found["counts"], asked.seeds), asked.out / "counts.png")
+    draw(found, asked.out)
     return 0
 
 
@@ -162,21 +166,28 @@ def interval(values: Sequence[float]) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------- pictures
+def draw(found: dict[str, Any], folder: Path) -> None:
+    """Draw both pictures into a folder."""
+    seeds = len(found["seeds"])
+    save(accuracy_figure(found["models"], seeds), folder / "accuracy.png")
+    save(counts_figure(found["counts"], seeds), folder / "counts.png")
+
+
 @house_style()
-def accuracy_figure(models: dict[int, dict[str, list[dict[str, Any]]]], seeds: int) -> Figure:
+def accuracy_figure(models: dict[str, dict[str, list[dict[str, Any]]]], seeds: int) -> Figure:
     """Return balanced accuracy against epsilon, a panel a number of clients, a line a remedy."""
     figure = new_figure(WIDTH, 3.1, "What a client's epsilon costs: balanced accuracy by number of clients")
     panels = figure.subplots(1, len(models), sharey=True)
     for axes, (size, remedies) in zip(panels, models.items(), strict=True):
         axes.axvspan(10, 100, color="#F0F0F0", linewidth=0)
         for place, (remedy, rows) in enumerate(remedies.items()):
-            drawn(axes, rows, REMEDIES[remedy], remedy, 1.06 ** (place - 1))
+            drawn(axes, rows, REMEDIES[remedy], remedy, 1.06 ** (place - 1), "no\nprivacy")
         axes.set_xlim(0.7, 400)
-        axes.set_title(f"{size:,} clients")
+        axes.set_title(f"{int(size):,} clients")
         axes.set_xlabel("epsilon of a client")
     panels[0].set_ylabel("balanced accuracy (%)")
     panels[0].set_ylim(0, 100)
-    panels[-1].legend(loc="lower right", fontsize=7)
+    panels[-1].legend(loc="lower right", fontsize=7, frameon=True, framealpha=1, edgecolor="none")
     caption(
         figure,
         f"FedProx's synthetic rows, 20 rounds of all clients, clipping norm {NORM:g}, delta a tenth of one over the "
@@ -188,13 +199,13 @@ def accuracy_figure(models: dict[int, dict[str, list[dict[str, Any]]]], seeds: i
 
 
 @house_style()
-def counts_figure(counts: dict[int, list[dict[str, Any]]], seeds: int) -> Figure:
+def counts_figure(counts: dict[str, list[dict[str, Any]]], seeds: int) -> Figure:
     """Return balanced accuracy against a row's epsilon of the class counts, a line a number of clients."""
     figure = new_figure(WIDTH * 0.62, 3.1, "What noise on class counts costs")
     axes = figure.subplots()
     looks = ((VERMILLION, "o", "-"), (GREEN, "^", ":"), (BLUE, "s", "--"))
     for place, ((size, rows), look) in enumerate(zip(counts.items(), looks, strict=True)):
-        drawn(axes, rows, look, f"{size:,} clients", 1.06 ** (place - 1))
+        drawn(axes, rows, look, f"{int(size):,} clients", 1.06 ** (place - 1), "exact")
     axes.set_xlim(0.007, 9)
     axes.set_xlabel("epsilon of a row, for the class counts alone")
     axes.set_ylabel("balanced accuracy (%)")
@@ -209,7 +220,9 @@ def counts_figure(counts: dict[int, list[dict[str, Any]]], seeds: int) -> Figure
     return figure
 
 
-def drawn(axes: Axes, rows: list[dict[str, Any]], look: tuple[str, str, str], label: str, shift: float) -> None:
+def drawn(
+    axes: Axes, rows: list[dict[str, Any]], look: tuple[str, str, str], label: str, shift: float, end_label: str
+) -> None:
     """Draw a line of means with their intervals; what has no epsilon stands apart at the right end."""
     colour, marker, line = look
     known = [row for row in rows if row["epsilon"] is not None]
@@ -231,7 +244,7 @@ def drawn(axes: Axes, rows: list[dict[str, Any]], look: tuple[str, str, str], la
         )
     axes.set_xscale("log")
     ticks = [row["epsilon"] for row in known]
-    axes.set_xticks([*ticks, end], [*(f"{tick:.3g}" for tick in ticks), "exact" if end < 10 else "none"])
+    axes.set_xticks([*ticks, end], [*(f"{tick:.3g}" for tick in ticks), end_label])
     axes.minorticks_off()
     axes.axvline(end / 2, color=GREY, linewidth=0.7, linestyle=(0, (2, 2)))
     light_grid(axes, "y")

@@ -13,7 +13,8 @@ from federations import settings
 import edgefed
 from edgefed.analysis.membership import Attack
 from edgefed.analysis.statistics import t_interval
-from edgefed.api.audited_run import _Ready, influence, took_part
+from edgefed.api.audited_run import _Ready, took_part
+from edgefed.api.influence import influence
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.report.audit import plot_audit
@@ -190,7 +191,7 @@ def test_a_rows_part_under_a_remedy(remedy):
     """Level classes: of C present classes each has a part 1 / C, a row 1 / (C n_c), where it had 1 / n."""
     config, data = federate(settings(imbalance=remedy))
     ready = _Ready.of(edgefed.run(config, progress=False), make_engine("batched"))
-    found = influence(ready.clients, ready.federation)
+    found = influence(ready.clients, ready.federation.guidance)
     held = data.class_counts
     several = (held > 0).sum(1) > 1
     made = np.where(held > 0, held.max(1, keepdims=True) / np.maximum(held, 1), 0)[several]

@@ -6,7 +6,7 @@ from federations import trained
 from edgefed.config import FederationConfig
 from edgefed.edge.memory import least_memory, sizes_in_words, too_small
 from edgefed.edge.profiles import PROFILES, fleet
-from edgefed.report.notes import notes_of_run
+from edgefed.notes import notes_of_run
 
 #: 4-16-3: 5 x 16 + 17 x 3 = 131 parameters; ten rows of 4 + 16 + 3 numbers.
 PARAMETERS, BATCH = 131, 230

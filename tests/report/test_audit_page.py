@@ -90,6 +90,7 @@ def test_a_comparisons_table_says_what_differs_from_none(tmp_path: Path) -> None
     found = page(tmp_path / "compared")
     assert found.row("audit", "smote")[2] == "gives away more than none +0.020 (−0.010 to +0.050)"
     assert found.row("audit", "none")[2] == "–"
+    assert found.row("audit-update", "smote")[1::4] == ["0.600 0.500 to 0.700", "14.0"]
     assert "Under smote a row stands in up to 14 of its client's samples" in found.text
     assert "Under weights a row has up to 7.5 times its plain part" in found.text
 

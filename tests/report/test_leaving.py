@@ -7,8 +7,8 @@ from page_reader import Page
 
 import edgefed
 from edgefed.config import FederationConfig
+from edgefed.notes import notes_of_comparison
 from edgefed.report import write_report
-from edgefed.report.notes import notes_of_comparison
 from edgefed.runs import Run, read_json, write_json
 
 SETTINGS = {"num_server_rounds": 2, "local_epochs": 1, "privacy": "dp-fixed", "standardize": "server"}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TITLE = "What the models give away"
 IN_COMPARISON = ("global", "update")
-"""Attacks that a comparison's table shows; the others are in the file."""
+"""Attacks that a comparison has a table of; the others are in the file."""
 
 
 def audited(folder: Path | None) -> Section:
@@ -23,7 +23,8 @@ def audited(folder: Path | None) -> Section:
     if folder is None or not (folder / AUDIT_HOME / AUDIT).is_file():
         return Section("audit", TITLE, [])
     found = AuditFolder.read(folder)
-    table = _of_remedies(found) if len(found.entries) > 1 else _of_run(found)
+    shown = [kind for kind in IN_COMPARISON if kind in found.kinds]
+    tables = [_of_remedies(found, kind) for kind in shown] if len(found.entries) > 1 else [_of_run(found)]
     files = [
         (f"{AUDIT_HOME}/plots/{path.name}", f"{path.stem}, PNG; SVG beside it")
         for path in sorted((folder / AUDIT_HOME / "plots").glob("*.png"))
@@ -35,7 +36,7 @@ def audited(folder: Path | None) -> Section:
             "certainty. What is found at 1 % false positives is what an accusation would rest on. It is a lower bound: "
             "stronger attacks exist."
         ),
-        table,
+        *tables,
         Terms([(_named(kind).capitalize(), f"{ATTACKS[kind]}.") for kind in found.kinds], "compact"),
         Terms(record_level(found), "warnings"),
         Links([*files, (f"{AUDIT_HOME}/{AUDIT}", "All figures of the audit, JSON")]),
@@ -116,36 +117,36 @@ def _of_run(found: AuditFolder) -> Table:
     return Table("audit", caption, columns, lines)
 
 
-def _of_remedies(found: AuditFolder) -> Table:
-    shown = [kind for kind in IN_COMPARISON if kind in found.kinds]
+def _of_remedies(found: AuditFolder, kind: str) -> Table:
     lines = []
     for entry in found.entries:
-        cells = [Cell(entry["name"], tone="name")]
-        for kind in shown:
-            attack = entry["attacks"][kind]
-            difference = attack["auc"].get("difference") or {}
-            cells += [
-                figure_cell(attack["auc"], _auc),
-                Cell(str(difference.get("tier", words.NOTHING)), _difference(difference)),
-                figure_cell(attack["tpr"], words.percent),
-            ]
-        cells.append(number_cell(entry["influence"]["samples"], lambda value: words.plain(value, 1)))
-        lines.append(Line(cells))
-    columns = [Column("Remedy")]
-    for kind in shown:
-        columns += [
-            Column("AUC", True, _named(kind)),
-            Column("Against none", False, _named(kind)),
-            Column("Found, %", True, f"{_named(kind)}, at 1 % false positives"),
-        ]
-    columns.append(Column("Samples", True, "of one row, at most"))
-    first = found.entries[0]["attacks"]
-    chance = ", ".join(f"{words.percent(first[kind]['chance'])} % ({_named(kind)})" for kind in shown)
+        attack = entry["attacks"][kind]
+        difference = attack["auc"].get("difference") or {}
+        lines.append(
+            Line(
+                [
+                    Cell(entry["name"], tone="name"),
+                    figure_cell(attack["auc"], _auc),
+                    Cell(str(difference.get("tier", words.NOTHING)), _difference(difference)),
+                    figure_cell(attack["tpr"], words.percent),
+                    number_cell(attack["chance"], words.percent),
+                    number_cell(entry["influence"]["samples"], lambda value: words.plain(value, 1)),
+                ]
+            )
+        )
+    columns = [
+        Column("Remedy"),
+        Column("AUC", True, "within a class"),
+        Column("Against none", False, "difference in AUC"),
+        Column("Found, %", True, "at 1 % false positives"),
+        Column("By chance, %", True),
+        Column("Samples", True, "of one row, at most"),
+    ]
     caption = (
-        "Membership inference by a threshold on the loss: mean and 95 % t interval over seeds; differences in AUC are "
-        f"paired by seed and adjusted together (Holm). Chance alone finds {chance}."
+        f"{_named(kind).capitalize()}: mean and 95 % t interval over seeds; differences in AUC are paired by seed and "
+        "adjusted together (Holm)."
     )
-    return Table("audit", caption, columns, lines)
+    return Table("audit" if kind == "global" else f"audit-{kind}", caption, columns, lines)
 
 
 def _difference(found: dict[str, Any]) -> str:

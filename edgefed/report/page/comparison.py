@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from edgefed.report.notes import idle_settings, notes_of_comparison
+from edgefed.notes import idle_settings, notes_of_comparison
 from edgefed.report.page import words
 from edgefed.report.page.answer import lead, needs, notes, warnings
 from edgefed.report.page.applied import applied

@@ -9,8 +9,8 @@ import numpy as np
 from markupsafe import Markup
 
 from edgefed.effects import without_effect
+from edgefed.notes import notes_of_run
 from edgefed.report.folder import RANKED, number
-from edgefed.report.notes import notes_of_run
 from edgefed.report.page import words
 from edgefed.report.page.applied import applied_in_run
 from edgefed.report.page.audited import audited

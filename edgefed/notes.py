@@ -9,7 +9,6 @@ from edgefed.config import FederationConfig, SettingsError
 from edgefed.edge.memory import least_memory, sizes_in_words, too_small
 from edgefed.edge.profiles import fleet
 from edgefed.effects import without_effect
-from edgefed.report.folder import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +19,9 @@ if TYPE_CHECKING:
 def notes_of_run(run: Run) -> list[str]:
     """Return what is known once a run is finished: classes without a test row, devices that are too small."""
     recall = (run.summary.get("test") or {}).get("recall") or []
-    named = zip(run.manifest.get("classes", ()), map(number, recall), strict=False)
-    missing = [str(name) for name, value in named if math.isnan(value)]
+    missing = [
+        str(name) for name, value in zip(run.manifest.get("classes", ()), recall, strict=False) if _unknown(value)
+    ]
     said = [f"{_named(missing)}: what averages over classes leaves it out"] if missing else []
     return said + _memory(run)
 
@@ -32,7 +32,7 @@ def notes_of_comparison(result: Mapping[str, Any]) -> list[str]:
     said = []
     for row in first.get("recall") or ():
         values = row.get("values") or ()
-        without = sum(math.isnan(number(value)) for value in values)
+        without = sum(map(_unknown, values))
         if without:
             seeds = "every seed" if without == len(values) else f"{without} of {len(values)} seeds"
             said.append(f"{_named([str(row['class'])])} under {seeds}: there, what averages over classes leaves it out")
@@ -61,6 +61,11 @@ def idle_settings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         return without_effect(config, [str(arm["name"]) for arm in result.get("strategies") or ()])
     except SettingsError:  # a folder of another version, or with a plug-in that is not here
         return []
+
+
+def _unknown(value: float | None) -> bool:
+    """Return whether there is no such figure: nan, which is null in a folder."""
+    return value is None or math.isnan(value)
 
 
 def _named(classes: Sequence[str]) -> str:
