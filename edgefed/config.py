@@ -113,7 +113,7 @@ class FederationConfig:
     client_test_fraction: float = setting(
         -1.0,
         "share of each client's own rows that it never trains on (-1: 0.2 on devices and where a CSV's column names "
-        "clients, else 0)",
+        "clients, else and under differential privacy 0)",
         low=-1,
         high=1,
         open_high=True,
@@ -204,11 +204,13 @@ class FederationConfig:
     top_k_share: float = setting(0.1, "share of an update that top-k sends", low=0, high=1, open_low=True)
     # -- privacy
     privacy: str = setting("none", "what protects a client's update (docs/privacy.md)", choices=PRIVACY)
-    noise_multiplier: float = positive(
-        1.0, "of dp-fixed and dp-adaptive: SD of the noise on the sum of updates, in clipping norms", high=1e3
+    noise_multiplier: float = setting(
+        1.0, "of dp-fixed and dp-adaptive: SD of the noise on the sum of updates, in clipping norms", low=1e-3, high=1e3
     )
-    clipping_norm: float = positive(
-        1.0, "of dp-fixed: largest L2 norm of an update, longer ones are shortened; of dp-adaptive: the first round's"
+    clipping_norm: float = setting(
+        1.0,
+        "of dp-fixed: largest L2 norm of an update, longer ones are shortened; of dp-adaptive: the first round's",
+        low=1e-6,
     )
     privacy_delta: float = share(0.0, "delta at which epsilon is stated (0: a tenth of one over num-clients)")
     secagg_threshold: float = setting(

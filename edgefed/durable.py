@@ -35,12 +35,14 @@ NUMBERS = r"[<>|](b1|[iu][1248]|f[248])"
 
 
 # ---------------------------------------------------------------------------------------------- files
-def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write a file so that it is there whole or not at all: temporary file, fsync (if durable), rename."""
-    # Not tempfile.mkstemp: its files are for the owner's eyes alone, results are for whom the umask says.
+def write_atomically(path: Path, content: bytes, *, durable: bool = True, own: bool = False) -> None:
+    """Write a file so that it is there whole or not at all: temporary file, fsync (if durable), rename.
+
+    ``own``: for its owner's eyes alone (mode 600). Neutral: for whom the umask says, as results are.
+    """
     temporary = path.parent / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}"
     try:
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=_own if own else None) as file:
             file.write(content)
             if durable:
                 file.flush()
@@ -51,6 +53,10 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
         raise
     if durable:
         settle(path.parent)
+
+
+def _own(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def append(path: Path, text: str, *, durable: bool = True) -> None:
@@ -74,11 +80,11 @@ def settle(folder: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- arrays
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, durable: bool = True) -> None:
-    """Write named arrays as an .npz file, atomically."""
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, durable: bool = True, own: bool = False) -> None:
+    """Write named arrays as an .npz file, atomically (``own``: see :func:`write_atomically`)."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomically(path, buffer.getvalue(), durable=durable)
+    write_atomically(path, buffer.getvalue(), durable=durable, own=own)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -168,10 +174,10 @@ def model_hash(weights: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def write_sealed(path: Path, arrays: Mapping[str, NDArray[Any]], *, durable: bool = True) -> None:
-    """Write named arrays with the hash that :func:`read_sealed` checks, atomically."""
+def write_sealed(path: Path, arrays: Mapping[str, NDArray[Any]], *, durable: bool = True, own: bool = False) -> None:
+    """Write named arrays with the hash that :func:`read_sealed` checks, atomically (``own``: mode 600)."""
     seal = np.frombuffer(bytes.fromhex(model_hash(arrays)), np.uint8)
-    write_arrays(path, {**arrays, SEAL: seal}, durable=durable)
+    write_arrays(path, {**arrays, SEAL: seal}, durable=durable, own=own)
 
 
 def read_sealed(path: Path) -> dict[str, NDArray[Any]]:

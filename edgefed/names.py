@@ -70,7 +70,8 @@ EXPLAIN = {
 ATTACKS = {
     "global": "the global model: rows that some client trained on, against rows that none did",
     "update": "a client's update in a round after the last: its own rows, against rows that no client trained on",
-    "first-update": "a client's update in the first round: its own rows, against rows that no client trained on",
+    "first-update": "a client's update that counted in the first round: its own rows, against rows that no client "
+    "trained on",
     "whose": "a client's update in a round after the last, by how much surer it is than the weights it began with: the "
     "client's own rows, against other clients'",
 }

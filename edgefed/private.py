@@ -23,15 +23,21 @@ OWN_SETTINGS: dict[tuple[str, ...], dict[str, float]] = {
 }
 """Values of ``privacy`` -> the settings that only these look at, with their defaults."""
 
-ONLY = {
+ONLY: dict[str, tuple[tuple[object, ...], str]] = {
     "strategy": (("fedavg",), "its noise and its account are those of a plain average: set strategy=fedavg"),
     "standardize": (
         ("server", "none"),
-        "every client's exact means and deviations would leave it: set standardize=server or none",
+        "every client's exact means and deviations would leave it: set standardize=server or none (none on devices)",
     ),
     "missing": (("refuse",), "the clients' exact means would leave them: set missing=refuse"),
     "selection": (("uniform",), "whom a round asks would depend on what clients hold: set selection=uniform"),
     "availability": (("",), "whom a round asks would depend on how long clients train: leave availability unset"),
+    "client_test_fraction": (
+        (0.0, -1.0),
+        "clients would tell how they fare on rows of their own, exactly: set client-test-fraction=0 (on devices the "
+        "server then tests: give test-path)",
+    ),
+    "checkpoint_every": ((1,), "a run that goes on would release rounds twice: set checkpoint-every=1"),
     "explain": (("no",), "clients would be asked for exact figures of their rows: set explain=no"),
 }
 """setting -> the values that differential privacy bears, and why not the others."""
@@ -64,7 +70,7 @@ def check_privacy(config: FederationConfig) -> None:
     mode = f"privacy={config.privacy}"
     for name, (borne, why) in ONLY.items():
         if getattr(config, name) not in borne:
-            raise SettingsError(f"{mode} contradicts {key_of(name)}={getattr(config, name)}: {why}")
+            raise SettingsError(f"{mode} contradicts {key_of(name)}={_as_text(getattr(config, name))}: {why}")
     if registry("edgefed.imbalance:REMEDIES")[config.imbalance].reweighs:
         raise SettingsError(
             f"{mode} contradicts imbalance={config.imbalance}: the remedy is each client's say in the average, and "
@@ -80,6 +86,10 @@ def check_privacy(config: FederationConfig) -> None:
             f"privacy=dp-adaptive with noise-multiplier={config.noise_multiplier:g}: expected less than a tenth of the "
             f"{config.cohort_size} clients of a round, as a share of the noise goes to the count of clipped updates"
         )
+
+
+def _as_text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _check_secagg(config: FederationConfig) -> None:

@@ -419,13 +419,16 @@ class RunWriter:
             write_atomically(table, "".join(f"{line}\n" for line in [",".join(CLIENT_COLUMNS), *lines]).encode())
         return kept
 
-    def checkpoint(self, round_number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Write what a federation carries from a round to the next, durably and sealed; the last two are kept."""
+    def checkpoint(self, round_number: int, arrays: Mapping[str, NDArray[Any]], *, own: bool = False) -> None:
+        """Write what a federation carries from a round to the next, durably and sealed; the last two are kept.
+
+        ``own``: for its owner's eyes alone.
+        """
         home = self.folder / "checkpoint"
         if not home.exists():
             home.mkdir()
             settle(self.folder)
-        write_sealed(home / f"round-{round_number:06d}.npz", arrays)
+        write_sealed(home / f"round-{round_number:06d}.npz", arrays, own=own)
         for old in sorted(home.glob("round-*.npz"))[:-2]:
             old.unlink()
 

@@ -105,7 +105,9 @@ def privacy_lines(account: dict[str, Any] | None) -> list[str]:
             f"{account['clipping_norm']:g}, {account['cohort']} clients a round)"
         )
     if account["histogram"]:
-        lines.append(f"privacy: epsilon {account['histogram']['epsilon']:g} for a row, of the class counts alone")
+        lines.append(
+            f"privacy: epsilon {account['histogram']['epsilon']:g} for a row's class, of the class counts alone"
+        )
     lines += [f"warning: {account['says']}"] if account["says"] else []
     lines += [f"assumes: {line}" for line in account["assumes"]]
     return lines + [f"not covered: {line}" for line in account["leaves_out"]]

@@ -69,6 +69,8 @@ PRIVATE = [
     ("selection", "oort", "whom a round asks", (*_PRIVATE, "selection=oort")),
     ("availability", "there.json", "leave availability unset", (*_PRIVATE, "availability=there.json")),
     ("explain", "yes", "set explain=no", (*_PRIVATE, "explain=yes")),
+    ("client-test-fraction", "0.2", r"exactly: set client-test-fraction=0", (*_PRIVATE, "client-test-fraction=0.2")),
+    ("checkpoint-every", "5", "release rounds twice: set checkpoint-every=1", (*_PRIVATE, "checkpoint-every=5")),
     ("imbalance", "climb", "all have the same", (*_PRIVATE, "imbalance=climb")),
 ]
 """Settings that differential privacy refuses: key, value, why, and the texts."""

@@ -119,6 +119,19 @@ class Attack:
         """Number of distinct rows that they are compared with."""
         return len(np.unique(self.rows[~self.member]))
 
+    @property
+    def member_rows(self) -> Ints:
+        """Rows that are compared as members [members]: each is one once."""
+        return np.asarray(self.rows[self.member])
+
+    def among(self, members: Ints) -> Attack:
+        """Return the attack on these of its members alone [rows], beside the same outsiders."""
+        kept = ~self.member | np.isin(self.rows, members)
+        places = [np.flatnonzero(kept & (self.stratum == place)) for place in np.unique(self.stratum)]
+        return Attack(
+            [View(self.rows[place], self.labels[place], self.scores[place], self.member[place]) for place in places]
+        )
+
     @cached_property
     def weights(self) -> Floats:
         """Weight of each row [rows]: 1 / M of a member; an outsider's gives its class, in its view, its members' share.
@@ -198,7 +211,7 @@ class Attack:
         Outsiders count by :attr:`weights`: they stand in the members' mix of classes.
         """
         falling = np.argsort(-self.scores, kind="stable")
-        ends = np.flatnonzero(np.append(np.diff(self.scores[falling]), -np.inf))
+        ends = np.flatnonzero(np.append(np.diff(self.scores[falling]), -np.inf)[: len(falling)])
         weights, member = self.weights[falling], self.member[falling]
         rates = [np.append(0.0, np.cumsum(np.where(side, weights, 0.0))[ends]) for side in (~member, member)]
         return rates[0], rates[1]

@@ -86,7 +86,8 @@ def explain(
     Raises
     ------
     SettingsError
-        In one line: the folder is none, the model diverged, or the rows are not those it was trained on.
+        In one line: the folder is none, the model diverged, the rows are not those it was trained on, or it was
+        trained under differential privacy.
 
     Examples
     --------
@@ -98,6 +99,12 @@ def explain(
     """
     begun = time.perf_counter()
     home, name, runs = _runs(what, strategy)
+    for run in runs:
+        if run.config.differentially_private:
+            raise SettingsError(
+                f"{run.folder or 'the run'}: privacy={run.config.privacy}: clients would be asked for exact figures of "
+                "their rows, which its account does not cover: explain a run of privacy=none on data that bear it"
+            )
     trainer = make_engine(engine)
     collected: list[Arrays] = []
     datas: list[FederatedData | None] = []
@@ -113,6 +120,7 @@ def explain(
         shown = server_rows(runs, datas, [row["feature"] for row in ranked])
     result = {
         "explained": name,
+        "masked": any(run.config.privacy == "secagg" for run in runs),
         **figures(runs, collected, ranked),
         **shown,
         "seconds": round(time.perf_counter() - begun, 3),

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgefed.analysis.membership import FALSE_POSITIVES
+import numpy as np
+
+from edgefed.analysis.paired_attacks import COMPARED, against
 from edgefed.analysis.statistics import HELPS, HURTS, SAME, UNDECIDED, contrasts
+from edgefed.api.audit_figures import figures, left_out, over, unresolved
 from edgefed.api.audited_run import audited
-from edgefed.api.over_seeds import over_seeds
 from edgefed.api.progress import asking
 from edgefed.config import SettingsError
 from edgefed.engines import make_engine
@@ -20,6 +22,8 @@ from edgefed.runs import AUDIT, AUDIT_HOME, Run, is_folder_of, made_folder, plai
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgefed.api.audited_run import Audited
+
 TIERS = {
     HELPS: "gives away more than none",
     HURTS: "gives away less than none",
@@ -27,9 +31,6 @@ TIERS = {
     UNDECIDED: UNDECIDED,
 }
 """What a difference in AUC is called: higher is worse here."""
-MEASURES = ("auc", "rarest_auc", "pooled_auc", "tpr")
-COMPARED = ("auc", "rarest_auc", "tpr")
-"""Measures that are paired with none's: AUC over all classes and in that of the fewest members, what is found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,31 +84,37 @@ def audit(
     True
     """
     begun = time.perf_counter()
-    home, name, arms = _arms(what)
+    home, name, arms, tuned = _arms(what)
     trainer = make_engine(engine)
-    total = sum(map(len, arms.values()))
-    found: dict[str, list[dict[str, Any]]] = {}
-    with asking(progress, f"auditing {name}", total) as show:
-        done = 0
-        for arm, runs in arms.items():
-            found[arm] = []
-            for run in runs:
-                found[arm].append(audited(run, trainer))
-                show(done, 1, 1)
-                done += 1
     first = next(iter(arms.values()))
+    order = sorted(arms, key=lambda arm: arm != CONTROL)  # what others are paired with comes first
+    found: dict[str, list[_Part]] = {arm: [] for arm in arms}
+    rarest: list[str] = []
+    with asking(progress, f"auditing {name}", len(arms) * len(first)) as show:
+        for place in range(len(first)):
+            control = None
+            for number, arm in enumerate(order):
+                seen = audited(arms[arm][place], trainer, tuned=tuned)
+                control = seen if arm == CONTROL else control
+                found[arm].append(_Part.of(seen, None if arm == CONTROL else control))
+                show(place * len(order) + number, 1, 1)
+            rarest.append(seen.classes[seen.rarest])
     strata = [tuple(run.manifest["long_tail_order"]) for run in first]
+    entries = [_entry(arm, arms[arm], parts, strata) for arm, parts in found.items()]
+    said = (caution for parts in found.values() for part in parts for caution in part.cautions)
     result: dict[str, Any] = {
         "audited": name,
         "seeds": [run.config.seed for run in first],
         "interval_over": "seeds" if len(first) > 1 else "rows",
-        "strategies": [_entry(arm, arms[arm], parts, strata) for arm, parts in found.items()],
-        "cautions": [],
+        "rarest": rarest,
+        "strategies": entries,
+        "cautions": [
+            *unresolved(entries),
+            *left_out({arm: [part.attacks for part in parts] for arm, parts in found.items()}),
+            *dict.fromkeys(said),
+        ],
     }
-    said = (caution for parts in found.values() for part in parts for caution in part["cautions"])
-    result["cautions"] = list(dict.fromkeys([*_unresolved(result["strategies"][0]["attacks"]["global"]), *said]))
-    if CONTROL in found and len(found) > 1:
-        _compare(result["strategies"], strata)
+    _compare(entries, found, strata)
     result["seconds"] = round(time.perf_counter() - begun, 3)
     result = plain(result)
     if home is not None:
@@ -115,13 +122,33 @@ def audit(
     return Audit(result, home)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One run's figures: by attack, and by attack how much more it finds than on none under the same seed."""
+
+    attacks: dict[str, dict[str, Any]]
+    differences: dict[str, dict[str, float]]
+    influence: dict[str, float]
+    cautions: list[str]
+
+    @classmethod
+    def of(cls, seen: Audited, control: Audited | None) -> _Part:
+        paired = control.attacks if control is not None else {}
+        return cls(
+            {kind: figures(attack, seen.classes, seen.rarest) for kind, attack in seen.attacks.items()},
+            {kind: against(seen.attacks[kind], attack, seen.rarest) for kind, attack in paired.items()},
+            seen.influence,
+            seen.cautions,
+        )
+
+
 def _arms(
     what: Run | str | Path | Sequence[Run | str | Path],
-) -> tuple[Path | None, str, dict[str, list[Run]]]:
-    """Return the folder that the audit belongs to, its name, and the runs of each remedy."""
+) -> tuple[Path | None, str, dict[str, list[Run]], bool]:
+    """Return the audit's folder and name, the runs of each remedy, and whether validation rows chose them."""
     if isinstance(what, str | Path) and is_folder_of(Path(what), "comparison"):
         compared = ComparisonFolder.read(Path(what))
-        return Path(what), compared.dataset, compared.runs
+        return Path(what), compared.dataset, compared.runs, bool(compared.result.get("tuned"))
     several = not isinstance(what, Run | str | Path)
     each: Any = what if several else [what]
     runs = [one if isinstance(one, Run) else Run.read(one) for one in each]
@@ -129,50 +156,36 @@ def _arms(
         raise SettingsError("nothing to audit: give at least one run")
     config = runs[0].config
     name = config.data_name if several else f"{config.data_name}, seed {config.seed}"
-    return (None if several else runs[0].folder), name, {config.imbalance: runs}
+    return (None if several else runs[0].folder), name, {config.imbalance: runs}, False
 
 
-def _entry(
-    arm: str, runs: Sequence[Run], parts: Sequence[Mapping[str, Any]], strata: Sequence[tuple[str, ...]]
-) -> dict[str, Any]:
+def _entry(arm: str, runs: Sequence[Run], parts: Sequence[_Part], strata: Sequence[tuple[str, ...]]) -> dict[str, Any]:
     """Return one remedy's figures over its runs."""
     return {
         "name": arm,
         "privacy": runs[0].config.privacy,
-        "attacks": {kind: _over([part["attacks"][kind] for part in parts], strata) for kind in parts[0]["attacks"]},
-        "influence": {key: max(part["influence"][key] for part in parts) for key in parts[0]["influence"]},
+        "attacks": {kind: over([part.attacks[kind] for part in parts], strata) for kind in parts[0].attacks},
+        "influence": {key: max(part.influence[key] for part in parts) for key in parts[0].influence},
     }
 
 
-def _over(attacks: Sequence[Mapping[str, Any]], strata: Sequence[tuple[str, ...]]) -> dict[str, Any]:
-    """Return an attack's figures over seeds; those of a single run as they are."""
-    first = dict(attacks[0])
-    for measure in MEASURES:
-        values = [attack[measure]["mean"] for attack in attacks]
-        first[measure] = over_seeds(values, strata) if len(attacks) > 1 else first[measure] | {"values": values}
-    for name in ("chance", "false_positives", "resolution"):
-        known = [attack[name] for attack in attacks if attack[name] == attack[name]]
-        first[name] = sum(known) / len(known) if known else float("nan")
-    return first
-
-
-def _unresolved(attack: Mapping[str, Any]) -> list[str]:
-    """Return that too few outsiders tell 1 % from none, where it is so."""
-    if not attack["resolution"] > FALSE_POSITIVES:
-        return []
-    return [
-        f"The rows that nobody trained on resolve no false-positive rate below {100 * attack['resolution']:.2g} %: "
-        "what is found at 1 % is to be read against chance, not against 1 %."
-    ]
-
-
-def _compare(entries: Sequence[dict[str, Any]], strata: Sequence[tuple[str, ...]]) -> None:
-    """Write each remedy's difference to none into its attacks, paired by seed."""
+def _compare(
+    entries: Sequence[dict[str, Any]], found: Mapping[str, Sequence[_Part]], strata: Sequence[tuple[str, ...]]
+) -> None:
+    """Write each remedy's difference to none into its attacks, paired by seed; none where a seed's is undefined."""
     for kind in entries[0]["attacks"]:
         for measure in COMPARED:
-            values = {entry["name"]: entry["attacks"][kind][measure]["values"] for entry in entries}
-            if any(value != value for sample in values.values() for value in sample):
-                continue
-            for arm, difference in contrasts(values, CONTROL, strata).items():
+            values = {
+                arm: [part.differences[kind][measure] for part in parts]
+                for arm, parts in found.items()
+                if all(kind in part.differences for part in parts)
+            }
+            values = {arm: sample for arm, sample in values.items() if np.isfinite(sample).all()}
+            paired = {CONTROL: np.zeros(len(strata)).tolist()} | values
+            for arm, difference in contrasts(paired, CONTROL, strata).items():
                 entry = next(entry for entry in entries if entry["name"] == arm)
-                entry["attacks"][kind][measure]["difference"] = asdict(difference) | {"tier": TIERS[difference.tier]}
+                entry["attacks"][kind][measure]["difference"] = asdict(difference) | {
+                    "tier": TIERS[difference.tier],
+                    "members": found[arm][0].differences[kind]["members"],
+                    "values": values[arm],
+                }

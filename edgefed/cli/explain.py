@@ -81,6 +81,8 @@ def _show(found: Explanation) -> None:
             f"note: {clients['under_ten_rows']} clients hold fewer than ten of those rows "
             f"({clients['share_of_rows_there']:.0%} of them): their own figures say little"
         )
+    if result["masked"]:
+        note("note: privacy=secagg masks updates: what clients are asked for here is exact, one by one")
     if result["rows"] == "training":
         note("note: clients hold no rows out (client-test-fraction=0): these are rows that the model was trained on")
 

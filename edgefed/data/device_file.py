@@ -75,7 +75,8 @@ def device_shards(table: Table, config: FederationConfig, partition_id: int) -> 
         line = f"client-test-fraction={config.client_test_fraction:g}: a device holds out {MOST_HELD_OUT:g} at most"
         raise SettingsError(line, line)
     if config.client_test_fraction < 0:
-        config = config.replace(client_test_fraction=DEVICE_TEST_FRACTION)
+        own_rows = 0.0 if config.differentially_private else DEVICE_TEST_FRACTION
+        config = config.replace(client_test_fraction=own_rows)
     ids = np.array([partition_id])
     everything = Partition(np.array([0, len(table.labels)]), np.arange(len(table.labels)))
     train, held_out = hold_out(everything, table.labels, ids, config)

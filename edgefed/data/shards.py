@@ -113,7 +113,7 @@ def _natural_settings(config: FederationConfig, dataset: Dataset) -> FederationC
     if config.num_clients != type(config).num_clients:
         check_clients(config, dataset)
     # A person's own clients are judged on rows of their own; a benchmark's rows are shared out as its paper says.
-    own_rows = 0.2 if config.dataset == "csv" else 0.0
+    own_rows = 0.2 if config.dataset == "csv" and not config.differentially_private else 0.0
     asked = config.client_test_fraction
     return config.replace(num_clients=len(dataset.client_names), client_test_fraction=own_rows if asked < 0 else asked)
 

@@ -140,7 +140,7 @@ Dials {deployment.address}. {key}
     edgefed launch-device . --data data.csv
 
 `data.csv` holds this device's rows: a header line, feature columns, and the label in the last column (else
-`--label COL`). Its rows never leave this device; what does is in `docs/devices.md` of edgefed, by name
+`--label COL`). No row is sent; what is, is in `docs/devices.md` of edgefed, by name
 and bytes. To start with the machine: `edgefed-device.service` (systemd).
 """
 

@@ -2,6 +2,9 @@
 
 Writing goes on behind the rounds, for a twentieth of the time at most: one write is in flight, and what comes meanwhile
 waits as one. A kill costs the rounds since the last commit, which are trained again to the same bits.
+
+Under differential privacy nothing waits: clients that are asked again may be others, and a round that is released twice
+under the same noise has none in the difference. So each round is on the disk before its model is sent to anybody.
 """
 
 from __future__ import annotations
@@ -187,7 +190,9 @@ class RunLog:
             One line, when an earlier commit could not be written.
         """
         federation, every = self.federation, self.federation.config.checkpoint_every
-        if federation.done:
+        if federation.config.differentially_private:
+            self._put(federation.round, federation.state())
+        elif federation.done:
             self._finished = None
             self._put(federation.round, None)
         elif every:
@@ -217,15 +222,20 @@ class RunLog:
         # What was written earlier need not stay in memory, round after round.
         federation.clients = [entry for entry in federation.clients if entry.round > self._handed]
         self._handed = last
-        behind = self._behind = self._behind or WriteBehind(self._commit, PACE)
         self._said(lambda: self.writer.tell(rounds))
+        if federation.config.differentially_private:
+            self._said(lambda: self._commit(commit))
+            return
+        behind = self._behind = self._behind or WriteBehind(self._commit, PACE)
         self._said(lambda: behind.put(commit))
 
     def _commit(self, commit: Commit) -> None:
         """Write rows first, then the state that makes them count."""
         self.writer.keep("".join(map(self._text, commit.clients)))
         if commit.state is not None:
-            self.writer.checkpoint(commit.last, {**commit.state, SETTINGS: settings_hash(self.federation.config)})
+            config = self.federation.config
+            state = {**commit.state, SETTINGS: settings_hash(config)}
+            self.writer.checkpoint(commit.last, state, own=config.differentially_private)
 
     def _said(self, action: Callable[[], object]) -> None:
         try:

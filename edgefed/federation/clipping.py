@@ -7,7 +7,7 @@ Thakkar, McMahan, Ramaswamy (2021), "Differentially private learning with adapti
 from __future__ import annotations
 
 import logging
-import os
+import secrets
 from abc import abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 WEIGHTS = "weights"
 """The one array in which weights are handed to Flower's strategies, which take all arrays as one vector."""
 RELEASES, NORM, NOISE_SEED = "releases", "clipping-norm", "noise-seed"
-SECRET = "EDGEFED_NOISE_SEED"
-"""Environment variable of a server: a whole number that names the noise in place of ``seed``, which devices know."""
 
 
 class _Seats(FedAvg):
@@ -99,6 +97,12 @@ class ClippedAverage(StackedFedAvg):
     is refused: a client that does not answer counts as an update of zero. So one client, there or not, moves the sum by
     C at most, and nothing but the noisy sum depends on it. A round that asked somebody always gets its noise, even
     where nobody answered; one that asked nobody releases nothing. Every client has the same say. float64 throughout.
+    The noise is on the average before theta is added, whose rounding it would else be lost in.
+
+    Attributes
+    ----------
+    noise_seed : int
+        Names the noise: ``seed``, so that a simulation repeats, until :meth:`hide_noise`.
     """
 
     flower: _Fixed | _Adaptive
@@ -110,6 +114,19 @@ class ClippedAverage(StackedFedAvg):
         self.noise_seed = config.seed
         self.flower = self._of_flower()
         self._start: NDArray[np.floating] = np.zeros(model.size, config.dtype)
+
+    def hide_noise(self) -> None:
+        """Name the noise by a number that this process alone knows, drawn from the operating system.
+
+        Where clients are real: they are told ``seed``, and would take noise off that it names; and runs of one number
+        would share their noise, so that the difference of two has none.
+        """
+        self.noise_seed = secrets.randbits(63)
+
+    @property
+    def noise_is_hidden(self) -> bool:
+        """Whether nobody who knows the settings can take the noise off."""
+        return self.noise_seed != self.config.seed
 
     @abstractmethod
     def _of_flower(self) -> _Fixed | _Adaptive:
@@ -131,11 +148,11 @@ class ClippedAverage(StackedFedAvg):
         updates -= start
         lengths = np.sqrt(np.einsum("kp,kp->k", updates, updates))
         factors = np.minimum(1.0, norm / np.maximum(lengths, np.finfo(np.float64).tiny))
-        average = start + summed(factors / self.config.cohort_size, updates)
+        average = summed(factors / self.config.cohort_size, updates)
         with _without_its_log(), drawn_from(self.noise_seed, server_round):
             noisy = self.flower.release(server_round, average, int((lengths > norm).sum()))
         self.releases += 1
-        return to_record(self.model, noisy.astype(self._start.dtype)), MetricRecord()
+        return to_record(self.model, (start + noisy).astype(self._start.dtype)), MetricRecord()
 
     def state(self) -> Mapping[str, NDArray[Any]]:
         """Return how many noisy averages were released, the next round's clipping norm, and what names the noise."""
@@ -210,19 +227,6 @@ class AdaptiveClipping(ClippedAverage):
         strategy = _Adaptive(_Seats(seats), config.noise_multiplier, seats, config.clipping_norm)
         strategy.clip_norm_lr = -strategy.clip_norm_lr
         return strategy
-
-
-def secret_seed() -> int | None:
-    """Return what this machine's environment names noise by; None where it does not.
-
-    Raises
-    ------
-    SettingsError
-    """
-    text = os.environ.get(SECRET, "")
-    if text and not (text.isascii() and text.isdigit() and 2**32 <= int(text) < 2**63):
-        raise SettingsError(f"{SECRET}: expected a whole number, at least 2^32 and less than 2^63")
-    return int(text) if text else None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,14 +10,22 @@ import numpy as np
 from edgefed.imbalance import REMEDIES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from edgefed.config import FederationConfig
 
-ENVELOPE, OTHER = "envelope", "other"
-"""A message's own bytes, such as names and headers of records; and whatever a client sends that no row here names."""
+ENVELOPE, OTHER, ERROR = "envelope", "other", "error"
+"""A message's own bytes, such as names and headers of records; whatever a client sends that no row here names; and what
+it says in place of a reply that it cannot give."""
+_ALWAYS = {
+    ENVELOPE: "names and headers of what is sent",
+    OTHER: "something that no row of this ledger names",
+    ERROR: "why it cannot answer, in words",
+}
+RECORDS = ("arrays", "metrics", "config", "secagg", "masked")
+"""Names of records of edgefed's own replies: another is a client's to choose, and may itself say something."""
+Left = list[tuple[str, Mapping[str, int], int]]
+"""What left clients: type of message, bytes of each field, messages."""
 
 _WHO = "which client it is"
 _LATER = "of the explanation that the run's settings ask for"
@@ -95,6 +104,8 @@ INTRODUCTION = {
 }
 """What a device says of itself before the run, whose bytes are none of the run's: fields and what they are."""
 
+BY_SEED = "whoever knows or guesses the run's seed takes the noise off"
+"""What is said of noise that the seed names: all of a simulation's, and class counts' everywhere."""
 EXACT, NOISED, CENTRAL, MASKED = "exact", "noised", "clipped and noised centrally", "masked"
 UPDATES = {"none": EXACT, "dp-fixed": CENTRAL, "dp-adaptive": CENTRAL, "secagg": EXACT}
 """privacy -> what protects weights that a client sends: secure aggregation asks for none, so they would be seen."""
@@ -124,34 +135,39 @@ class Disclosed:
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], tuple[int, int]] = {}
 
+    def enter(self, left: Left) -> None:
+        """Enter what left clients in replies to several types of message."""
+        for message, fields, messages in left:
+            self.note(message, fields, messages)
+
     def note(self, message: str, fields: Mapping[str, int], messages: int) -> None:
         """Enter replies to one type of message: the bytes of each field, over so many of them."""
         known = FIELDS[message]
         for field, size in fields.items():
             # A device that sends names without end must not fill memory.
-            key = message, field if field in known or field == ENVELOPE else OTHER
+            key = message, field if field in known or field in _ALWAYS else OTHER
             before = self._seen.get(key, (0, 0))
             self._seen[key] = before[0] + messages, before[1] + size
 
     def rows(self, config: FederationConfig, *, of_devices: bool = False) -> list[dict[str, Any]]:
-        """Return a row a field: ``message``, ``field``, ``what`` it is, ``messages``, ``bytes`` and ``status``.
+        """Return a row a field: ``message``, ``field``, ``what``, ``messages``, ``bytes``, ``status`` and ``caveat``.
 
-        The bytes of all rows sum to what the run moved up; those of an introduction, which devices answer before the
-        run, are None.
+        A caveat is :data:`BY_SEED` where noise is no protection from who has the seed; else empty. The bytes of all
+        rows sum to what the run moved up; those of an introduction, which devices answer before the run, are None.
         """
-        said = "names and headers of what is sent", "something that no row of this ledger names"
         found = [
             {
                 "message": message,
                 "field": field,
-                "what": FIELDS[message].get(field, said[field == OTHER]),
+                "what": FIELDS[message].get(field) or _ALWAYS[field],
                 "messages": messages,
                 "bytes": size,
-                "status": status_of(config, message, field),
+                "status": (status := status_of(config, message, field)),
+                "caveat": BY_SEED if status == NOISED or (status == CENTRAL and not of_devices) else "",
             }
             for (message, field), (messages, size) in self._seen.items()
         ]
-        unweighed: dict[str, Any] = {"messages": None, "bytes": None, "status": EXACT}
+        unweighed: dict[str, Any] = {"messages": None, "bytes": None, "status": EXACT, "caveat": ""}
         introduced = [
             {"message": "query.introduce", "field": name, "what": what} | unweighed
             for name, what in INTRODUCTION.items()

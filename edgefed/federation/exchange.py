@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,10 +52,15 @@ def _asked(grid: Grid, messages: Sequence[Message], timeout: float) -> Iterable[
             message = waiting.pop(reply.metadata.reply_to_message_id, None)
             if message is not None:  # else a second answer, or one to another round
                 # An error that Flower makes for a dead node comes from Flower's own node: here it is the dead one's.
-                answers.append(reply if reply.has_content() else Message(reply.error, reply_to=message))
+                answers.append(reply if reply.has_content() else Message(_told(reply.error), reply_to=message))
         if passed >= timeout:  # looked at once more when the time was up
             break
         if waiting:
             time.sleep(min(max(SHORTEST_POLL, passed / 10), LONGEST_POLL, max(timeout - passed, 0.001)))
     late = f"no reply within {timeout:g} s"
     return answers + [Message(Error(LATE, late), reply_to=message) for message in waiting.values()]
+
+
+def _told(error: Error) -> Error:
+    """Return a node's error, whose code does not pass for one of the server's own."""
+    return Error(ErrorCode.UNKNOWN, error.reason) if error.code in (LATE, UNREACHABLE) else error

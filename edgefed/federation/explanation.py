@@ -21,7 +21,7 @@ from edgefed.federation.messages import (
     to_record,
 )
 from edgefed.federation.replies import MOST_EXAMPLES, Column, Expected
-from edgefed.federation.screening import IDENTITY, Asked, answers_among, screen
+from edgefed.federation.screening import IDENTITY, Asked, screen
 from edgefed.federation.traffic import Traffic
 from edgefed.learning.training import torch_threads
 from edgefed.runs import COLLECTED, explanation_folder, model_hash, write_arrays
@@ -157,10 +157,9 @@ def _ask(
         with torch_threads(1):  # matrices are too small to share out
             replies = next(iter(exchange([(federation.grid, messages)])))
         replies = in_sequence(replies)
-        answered = answers_among(replies)
-        fields, (up, down) = traffic.fields(answered), federation.explanation_bytes
-        federation.disclosed.note(messages.message_type, fields, len(answered))
-        federation.explanation_bytes = (up + sum(fields.values()), down + traffic.sent(messages))
+        (left, size), (up, down) = traffic.left(messages.message_type, replies), federation.explanation_bytes
+        federation.disclosed.enter(left)
+        federation.explanation_bytes = (up + size, down + traffic.sent(messages))
         found = screen(replies, _expected(federation, action), Asked(block, federation.nodes[block]))
         answer = found.metrics
         if not len(found.kept):

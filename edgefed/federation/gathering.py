@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgefed.federation.messages import Broadcast, in_sequence
-from edgefed.federation.screening import NOTHING, Asked, Screened, answers_among, expected_of_training, screen
+from edgefed.federation.screening import NOTHING, Asked, Screened, expected_of_training, screen
 from edgefed.federation.secagg.server import SecureRound
 from edgefed.federation.traffic import payload_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from flwr.app import Message
     from flwr.serverapp import Grid
 
+    from edgefed.federation.disclosure import Left
     from edgefed.federation.federation import Exchange, Federation
     from edgefed.federation.participation import Round
     from edgefed.federation.traffic import Traffic
@@ -35,7 +36,7 @@ class Gathered:
     payload : dict
         Those of the numbers alone, ``up`` and ``down``.
     left : list of (str, dict, int)
-        What left the clients: type of message, bytes of each field, messages.
+        What left the clients (:data:`~edgefed.federation.disclosure.Left`).
     summed : dict
         Columns of the round's row that came as sums over clients.
     """
@@ -44,7 +45,7 @@ class Gathered:
     up: int
     down: int
     payload: dict[str, int]
-    left: list[tuple[str, Mapping[str, int], int]]
+    left: Left
     summed: dict[str, Any] = field(default_factory=dict)
 
 
@@ -55,14 +56,12 @@ def gather(rounds: Sequence[Asking], exchange: Exchange, traffic: Traffic) -> li
     answers = exchange([item for _, _, item in rounds])
     gathered = []
     for (federation, plan, (_, messages)), replies in zip(rounds, map(in_sequence, answers), strict=True):
-        answered = answers_among(replies) if len(messages) else []
         # Looked at before the strategy is: some of Flower's take the replies apart.
-        fields, down = traffic.fields(answered), traffic.sent(messages)
+        (left, up), down = traffic.left("train", replies if len(messages) else []), traffic.sent(messages)
         asked = Asked(plan.clients, federation.nodes[plan.clients])
         found = screen(replies, expected_of_training(federation), asked) if len(messages) else NOTHING
         payload = {"up": len(found.kept) * federation.update_bytes, "down": payload_of(messages)}
-        left = [("train", fields, len(answered))]
-        gathered.append(Gathered(found, sum(fields.values()), down, payload, left))
+        gathered.append(Gathered(found, up, down, payload, left))
     return gathered
 
 

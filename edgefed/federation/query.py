@@ -12,7 +12,7 @@ from edgefed.federation.clients import ROWS, Guidance, merged, moments_of, scale
 from edgefed.federation.federation import Exchange, Federation, FederationError
 from edgefed.federation.messages import CONFIG, PARTITION_ID, Broadcast, guidance_config, in_sequence
 from edgefed.federation.replies import Expected, senders
-from edgefed.federation.screening import Asked, Screened, answers_among, expected_of_query, screen
+from edgefed.federation.screening import Asked, Screened, expected_of_query, screen
 from edgefed.federation.traffic import Traffic
 from edgefed.names import FEWEST_IN_A_SUM
 
@@ -41,15 +41,14 @@ def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence
     traffic = Traffic()
     for federation, messages, replies, who in zip(federations, asked, answers, known, strict=True):
         replies = in_sequence(replies)
-        answered = answers_among(replies)
-        fields = traffic.fields(answered)
-        federation.disclosed.note("query", fields, len(answered))
-        federation.query_bytes = (sum(fields.values()), traffic.sent(messages))
+        left, size = traffic.left("query", replies)
+        federation.disclosed.enter(left)
+        federation.query_bytes = (size, traffic.sent(messages))
         _learn(federation, screen(replies, _expected(federation), who))
 
 
 def _expected(federation: Federation) -> Expected:
-    return expected_of_query(federation, moments=_needs_moments(federation), class_counts=_needs_counts(federation))
+    return expected_of_query(federation, moments=sends_moments(federation), class_counts=_needs_counts(federation))
 
 
 def admit(federation: Federation, exchange: Exchange, arrived: Asked) -> None:
@@ -61,13 +60,12 @@ def admit(federation: Federation, exchange: Exchange, arrived: Asked) -> None:
     messages = _question(federation, arrived.nodes)
     (replies,) = exchange([(federation.grid, messages)])
     replies = in_sequence(replies)
-    answered = answers_among(replies)
     screened = screen(replies, _expected(federation), arrived)
     traffic = Traffic()
     up, down = federation.query_bytes
-    fields = traffic.fields(answered)
-    federation.disclosed.note("query", fields, len(answered))
-    federation.query_bytes = (up + sum(fields.values()), down + traffic.sent(messages))
+    left, size = traffic.left("query", replies)
+    federation.disclosed.enter(left)
+    federation.query_bytes = (up + size, down + traffic.sent(messages))
     if len(screened.kept):
         _enter(federation, screened)
         vars(federation).pop("holders", None)  # counted anew
@@ -75,7 +73,7 @@ def admit(federation: Federation, exchange: Exchange, arrived: Asked) -> None:
 
 def _question(federation: Federation, nodes: NDArray[np.uint64]) -> Broadcast:
     asked: dict[str, Any] = {
-        "moments": _needs_moments(federation),
+        "moments": sends_moments(federation),
         "class-counts": _needs_counts(federation),
         **federation.told,
     }
@@ -91,7 +89,8 @@ def _enter(federation: Federation, screened: Screened) -> None:
     federation.held_out[ids] = found["num-held-out"].astype(np.int64)
 
 
-def _needs_moments(federation: Federation) -> bool:
+def sends_moments(federation: Federation) -> bool:
+    """Return whether clients are asked for each feature's mean and deviation."""
     return federation.config.standardize in ("federated", "local") or federation.config.missing == "mean"
 
 

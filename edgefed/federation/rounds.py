@@ -18,7 +18,7 @@ from edgefed.federation.federation import ClientRows, CohortView, Exchange, Fede
 from edgefed.federation.gathering import Gathered, gather
 from edgefed.federation.messages import PARTITION_ID, STEPS, ask_for, in_sequence, tell_counted, to_flat, with_metric
 from edgefed.federation.quorum import check_quorum, what_became
-from edgefed.federation.screening import Asked, Screened, answers_among, expected_of_evaluation, screen
+from edgefed.federation.screening import Asked, Screened, expected_of_evaluation, screen
 from edgefed.federation.traffic import Traffic, payload_of
 from edgefed.learning.training import torch_threads
 
@@ -93,6 +93,9 @@ def _advance(
 
 def _aggregate(federation: Federation, plan: Round, answers: Gathered) -> dict[str, Any]:
     found, up, down = answers.found, answers.up, answers.down
+    federation.disclosed.enter(answers.left)
+    federation.bytes_up += up
+    federation.bytes_down += down
     check_quorum(federation, plan.clients, found)
     federation.round += 1
     kept, metrics = found.kept, found.metrics
@@ -107,10 +110,6 @@ def _aggregate(federation: Federation, plan: Round, answers: Gathered) -> dict[s
         federation.dual = dual
         row["note"] = f"{note}: the round changed nothing"
     federation.client_updates += found.counted
-    for kind, fields, count in answers.left:
-        federation.disclosed.note(kind, fields, count)
-    federation.bytes_up += up
-    federation.bytes_down += down
     row |= {"bytes_up": up, "bytes_down": down, "payload": answers.payload, **what_became(found)}
     if answers.summed:
         row |= answers.summed
@@ -267,10 +266,8 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
         return
     for (federation, row), (_, messages), answers in zip(asked, items, exchange(items), strict=True):
         replies = in_sequence(answers)
-        answered = answers_among(replies)
-        fields, down = traffic.fields(answered), traffic.sent(messages)
-        up = sum(fields.values())
-        federation.disclosed.note("evaluate", fields, len(answered))
+        (left, up), down = traffic.left("evaluate", replies), traffic.sent(messages)
+        federation.disclosed.enter(left)
         holders = federation.testers
         found = screen(replies, expected_of_evaluation(federation), Asked(holders, federation.nodes[holders]))
         kept = found.kept

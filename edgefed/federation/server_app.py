@@ -23,7 +23,7 @@ from edgefed.data.shards import FederatedData, Shards, federate
 from edgefed.data.split import Split
 from edgefed.federation.checkpoint import RunLog
 from edgefed.federation.clients import Clients, model_of
-from edgefed.federation.clipping import ClippedAverage, secret_seed
+from edgefed.federation.clipping import ClippedAverage
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.exchange import through_grids
 from edgefed.federation.explanation import collect, keep
@@ -61,8 +61,8 @@ def main(grid: Grid, context: Context) -> None:
     config, data, told = _of_devices(config, fleet) if fleet.of_devices else (*federate(config), {})
     model = model_of(config, data.dataset.features.shape[1], data.dataset.num_classes)
     strategy = strategy_of(config, model)
-    if isinstance(strategy, ClippedAverage):
-        strategy.noise_seed = secret_seed() or config.seed
+    if told and isinstance(strategy, ClippedAverage):
+        strategy.hide_noise()
     federation = Federation(
         config=config,
         grid=grid,
@@ -163,6 +163,8 @@ def _of_devices(config: FederationConfig, fleet: Fleet) -> tuple[FederationConfi
     features, classes = tuple(told["feature-columns"].split(",")), tuple(told["classes"].split(","))
     if config.test_path:
         table = read_device_file(config.test_path, config)  # in the devices' order of columns and classes
+    elif config.differentially_private:
+        raise FederationError(f"nothing to test on: privacy={config.privacy} has devices test nothing, give test-path")
     elif config.client_test_fraction == 0:
         raise FederationError("nothing to test on: give test-path, or a client-test-fraction of more than 0")
     x = np.empty((0, len(features)), np.float32) if table is None else table.features

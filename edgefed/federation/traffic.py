@@ -1,12 +1,13 @@
 """Bytes that a federation moves: the deflated Flower objects of each message's content.
 
-Envelope, HTTP and TLS are left out. The size of a message follows from its structure (names, shapes, types, the
-length of each whole number), so each structure is deflated once and counted from then on: a stack of a thousand
-replies costs one look.
+Envelope, HTTP and TLS are left out; an error in place of a reply weighs its text. The size of a message follows from
+its structure (names, shapes, types, the length of each whole number), so each structure is deflated once and counted
+from then on: a stack of a thousand replies costs one look.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
-from edgefed.federation.disclosure import ENVELOPE
+from edgefed.federation.disclosure import ENVELOPE, ERROR, OTHER, RECORDS
+from edgefed.federation.exchange import LATE, UNREACHABLE
 from edgefed.federation.messages import Broadcast, CohortReplies, FlatRecord, reply_content
+from edgefed.federation.screening import answers_among
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from flwr.app import Message
     from numpy.typing import NDArray
+
+    from edgefed.federation.disclosure import Left
 
 
 def content_bytes(content: RecordDict) -> int:
@@ -41,17 +46,21 @@ def field_bytes(content: RecordDict) -> dict[str, int]:
     """Return the bytes of each field of a content, which sum to :func:`content_bytes`.
 
     A field is a record of arrays, by its name, or an entry of another record, by its own; what is left over, such as
-    the names of records, is :data:`~edgefed.federation.disclosure.ENVELOPE`.
+    the names of records, is :data:`~edgefed.federation.disclosure.ENVELOPE`. A record whose name is none of edgefed's
+    is :data:`~edgefed.federation.disclosure.OTHER`, its name and all.
     """
     found: dict[str, int] = {}
     for name, record in content.items():
-        if isinstance(record, ArrayRecord):
-            size = len(record.deflate()) + sum(_array_bytes(array) for array in record.values())
-            found[name] = found.get(name, 0) + size
+        arrays = sum(_array_bytes(array) for array in record.values()) if isinstance(record, ArrayRecord) else 0
+        if name not in RECORDS:
+            found[OTHER] = found.get(OTHER, 0) + len(json.dumps(name)) - 2 + len(record.deflate()) + arrays
+        elif isinstance(record, ArrayRecord):
+            found[name] = found.get(name, 0) + len(record.deflate()) + arrays
         else:
             for key, value in record.items():
                 entry: Any = {key: value}
-                found[key] = found.get(key, 0) + _body_bytes(type(record)(entry))
+                field = OTHER if key in (ENVELOPE, ERROR) else key
+                found[field] = found.get(field, 0) + _body_bytes(type(record)(entry))
     found[ENVELOPE] = content_bytes(content) - sum(found.values())
     return found
 
@@ -111,6 +120,19 @@ class Traffic:
                 counts[id(message.content)] = (content, count + 1)
         return sum(count * self._total(content) for content, count in counts.values())
 
+    def left(self, kind: str, replies: Sequence[Message]) -> tuple[Left, int]:
+        """Return what left clients in replies to a type of message, and its bytes in all.
+
+        Errors that the server itself makes, for who is late or gone, come from nobody.
+        """
+        answered = answers_among(replies)
+        found: Left = [(kind, self.fields(answered), len(answered))] if len(answered) else []
+        errors = [reply.error for reply in replies if reply.has_error()] if len(answered) < len(replies) else []
+        said = [error.reason or "" for error in errors if error.code not in (LATE, UNREACHABLE)]
+        if said:
+            found.append((kind, {ERROR: sum(len(text.encode(errors="replace")) for text in said)}, len(said)))
+        return found, sum(sum(fields.values()) for _, fields, _ in found)
+
     def received(self, replies: Iterable[Message]) -> int:
         """Return the bytes of replies' contents."""
         return sum(self.fields(replies).values())
@@ -153,6 +175,8 @@ class Traffic:
     def _fields(self, content: RecordDict) -> Mapping[str, int]:
         key = tuple((name, _structure(record)) for name, record in content.items())
         if key not in self._known:
+            if len(self._known) > MAX_KNOWN:
+                self._known.clear()
             self._known[key] = field_bytes(content)
         return self._known[key]
 
@@ -170,7 +194,8 @@ def _structure(record: Any) -> tuple[Any, ...]:
     if isinstance(record, FlatRecord) and record.flat is not None:
         return (record.flat.dtype.str, record.model)
     if isinstance(record, ArrayRecord):
-        return tuple((name, array.dtype, array.shape) for name, array in record.items())
+        # What its bytes are is a client's to say: not what their length is.
+        return tuple((name, array.dtype, array.shape, array.stype, len(array.data)) for name, array in record.items())
     return tuple((name, _value_structure(value)) for name, value in record.items())
 
 

@@ -78,7 +78,8 @@ class Remedy:
         needed = []
         if self.tells_noisy_counts:
             needed.append(
-                f"noisy class counts (epsilon {self.config.histogram_epsilon:g}, of the counts alone): one more message"
+                f"noisy class counts (Laplace noise of scale {1 / self.config.histogram_epsilon:g} a count): one more "
+                "message"
             )
         elif self.needs_global_counts:
             needed.append("global class counts: one more message")

@@ -201,6 +201,9 @@ def _marks(axes: Axes, entries: list[dict[str, Any]], measure: str, places: Any,
         chance = 0.5 if measure == "auc" else scale * number(attack["chance"])
         fill = colour if low > chance else "white"
         axes.plot([mean], [place], marker=mark, markersize=4.5, color=colour, markerfacecolor=fill, zorder=5)
+        values = scale * numbers(attack[measure]["values"])
+        axes.update_datalim([(value, place) for value in values[np.isfinite(values)]])  # every seed's dot is in sight
+    axes.autoscale_view()
 
 
 def _dots(axes: Axes, figures: list[dict[str, Any]], places: Any, kind: str, scale: float) -> None:

@@ -2,8 +2,8 @@
 
     python experiments/privacy/membership.py [remedies|epsilon|pictures] [--seeds 10] [--out DIR]
 
-Writes results and pictures to results/membership/ beside this file, or to DIR. README.md says what is asked and what
-was seen.
+Writes results and pictures to results/membership/ beside this file, or to DIR. membership.md says what is asked and
+what was seen.
 """
 
 from __future__ import annotations

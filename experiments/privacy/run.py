@@ -61,7 +61,7 @@ REMEDIES = {
 }
 """Remedy -> how it is drawn."""
 HISTOGRAMS = (0.01, 0.1, 1.0)
-"""Epsilons of a row for the class counts alone."""
+"""Values of histogram-epsilon: Laplace noise of scale 1/epsilon on each of a client's class counts."""
 
 
 def main() -> int:
@@ -127,7 +127,7 @@ def by_epsilon(study: Study, size: int, remedy: str) -> list[dict[str, Any]]:
 
 
 def by_histogram(study: Study, size: int) -> list[dict[str, Any]]:
-    """Return accuracy with class weights from noisy counts at each epsilon of a row, from exact counts first."""
+    """Return accuracy with class weights from noisy counts at each histogram-epsilon, from exact counts first."""
     exact = scores(study(num_clients=size, imbalance="class-weights-balanced-global"))
     rows = [{"epsilon": None} | exact]
     for epsilon in HISTOGRAMS:
@@ -192,7 +192,7 @@ def accuracy_figure(models: dict[str, dict[str, list[dict[str, Any]]]], seeds: i
         figure,
         f"FedProx's synthetic rows, 20 rounds of all clients, clipping norm {NORM:g}, delta a tenth of one over the "
         f"clients. Bars: 95 % t intervals over {seeds} seeds. Shaded: epsilon beyond 10, near vacuous. "
-        "Class counts of balanced-softmax have noise of their own: epsilon 1 of a row, but for no privacy.",
+        "Class counts of balanced-softmax have noise of their own: histogram-epsilon 1, but for no privacy.",
     )
     settle(figure)
     return figure
@@ -200,21 +200,22 @@ def accuracy_figure(models: dict[str, dict[str, list[dict[str, Any]]]], seeds: i
 
 @house_style()
 def counts_figure(counts: dict[str, list[dict[str, Any]]], seeds: int) -> Figure:
-    """Return balanced accuracy against a row's epsilon of the class counts, a line a number of clients."""
+    """Return balanced accuracy against histogram-epsilon, a line a number of clients."""
     figure = new_figure(WIDTH * 0.62, 3.1, "What noise on class counts costs")
     axes = figure.subplots()
     looks = ((VERMILLION, "o", "-"), (GREEN, "^", ":"), (BLUE, "s", "--"))
     for place, ((size, rows), look) in enumerate(zip(counts.items(), looks, strict=True)):
         drawn(axes, rows, look, f"{int(size):,} clients", 1.06 ** (place - 1), "exact")
     axes.set_xlim(0.007, 9)
-    axes.set_xlabel("epsilon of a row, for the class counts alone")
+    axes.set_xlabel("histogram-epsilon: noise of scale 1/epsilon a count")
     axes.set_ylabel("balanced accuracy (%)")
     axes.set_ylim(0, 100)
     axes.legend(loc="lower right")
     caption(
         figure,
-        "Class weights from all clients' counts, each under Laplace noise of scale 1/epsilon; weights leave without "
-        f"noise. Exact: from the counts themselves. Bars: 95 % t intervals over {seeds} seeds.",
+        "Class weights from all clients' counts, each under Laplace noise of scale 1/epsilon (2 epsilon for a row "
+        "whose class is replaced); weights leave without noise. Exact: from the counts themselves. Bars: 95 % t "
+        f"intervals over {seeds} seeds.",
     )
     settle(figure)
     return figure

@@ -162,6 +162,7 @@ def test_nothing_to_compare_is_no_number(views):
 
     assert np.isnan([attack.auc().mean, attack.pooled_auc(), attack.chance(), attack.true_positives()[0]]).all()
     assert attack.by_class() == []
+    assert attack.curve() == {"false": [0.0], "true": [0.0]}
 
 
 def test_a_row_on_both_sides_leaves_no_interval():

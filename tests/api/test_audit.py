@@ -8,16 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from federations import settings
+from federations import Recorder, settings, together
 
 import edgefed
 from edgefed.analysis.membership import Attack
 from edgefed.analysis.statistics import t_interval
-from edgefed.api.audited_run import _Ready, took_part
+from edgefed.api.audited_run import _Ready, rarest
 from edgefed.api.influence import influence
+from edgefed.api.who_took_part import took_part
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.report.audit import plot_audit
+from edgefed.report.folder import ComparisonFolder
 from edgefed.report.page import write_report
 from edgefed.runs import Run, read_json, write_json
 
@@ -177,6 +179,120 @@ def test_clients_that_never_took_part_have_no_members(tmp_path):
     with pytest.raises(edgefed.SettingsError, match="not every client took part") as refusal:
         edgefed.audit(edgefed.run(config, progress=False), progress=False)
     assert len(str(refusal.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fraction_train": 0.4},
+        {"stragglers": 0.5, "partial_work": "accept", "local_epochs": 5},
+        {"stragglers": 0.5, "drop_out": 0.3},
+        {"max_update_norm": 0.28},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_first_updates_are_what_the_first_rounds_clients_sent_to_the_bit(tmp_path, changes):
+    config = settings(partition="iid", **changes)
+    recorder = Recorder(make_engine("batched"))
+    (federation,) = together([config], recorder)
+    _, (_, replies), *_ = recorder.exchanges
+    counted = federation.clients[0]
+    ids = counted.ids[[verdict == "ok" for verdict in counted.verdicts]]
+    sent = {
+        int(client): weights for client, weights in zip(replies.metrics["partition-id"], replies.stack, strict=True)
+    }
+    trainer = make_engine("batched")
+    run = edgefed.run(config, out=tmp_path / "run", progress=False)
+    first = _Ready.of(run, trainer).of_the_first(trainer)
+
+    assert 0 < len(ids) < 10 or "partial_work" in changes
+    assert first.clients.tolist() == ids.tolist()
+    np.testing.assert_array_equal(first.stack, np.stack([sent[client] for client in ids.tolist()]))
+    if len(ids) < 10:
+        said = edgefed.audit(run, progress=False).result["cautions"]
+        assert any(sentence.startswith("First updates are of clients whose") for sentence in said)
+
+
+def test_an_update_after_the_last_round_does_all_its_epochs(tmp_path):
+    """It is asked for after the first round was, whose stragglers did fewer."""
+    config = settings(partition="iid", stragglers=0.5, partial_work="accept", local_epochs=5)
+    trainer = make_engine("batched")
+    ready = _Ready.of(edgefed.run(config, out=tmp_path / "run", progress=False), trainer)
+    before = ready.after_the_last(trainer)
+    ready.of_the_first(trainer)
+
+    np.testing.assert_array_equal(ready.after_the_last(trainer).stack, before.stack)
+
+
+def test_a_first_round_in_which_nobody_counted_has_no_first_updates(tmp_path):
+    run = edgefed.run(settings(partition="iid"), out=tmp_path / "run", progress=False)
+    table = tmp_path / "run" / "clients.csv"
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    table.write_text("".join(line.replace(",ok", ",no reply") if line.startswith("1,") else line for line in lines))
+    found = attacks(run)
+
+    assert found["first-update"]["members"] == 0
+    assert found["first-update"]["auc"]["mean"] is None
+    assert found["update"]["members"] > 0
+    assert "What the models give away" in write_report(tmp_path / "run").read_text(encoding="utf-8")
+
+
+def test_a_run_in_which_nobody_ever_counted_is_refused(tmp_path):
+    run = edgefed.run(settings(partition="iid", max_update_norm=1e-9), out=tmp_path / "run", progress=False)
+
+    with pytest.raises(edgefed.SettingsError, match="no client's update counted in any round") as refusal:
+        edgefed.audit(run, progress=False)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_the_rarest_class_is_that_of_the_training_rows_whatever_a_remedy_draws():
+    """Undersampling levels the classes at each client: none is rare among what it draws."""
+    config = settings(
+        imbalance="random-undersampling", partition="iid", num_clients=3, long_tail_order="virginica,versicolor,setosa"
+    )
+    found = edgefed.audit(edgefed.run(config, progress=False), progress=False).result
+    drawn = found["strategies"][0]["attacks"]["global"]
+    by_class = {row["class"]: row for row in drawn["classes"]}
+
+    assert len({row["members"] for row in drawn["classes"]}) == 1
+    assert found["rarest"] == ["setosa"]
+    assert drawn["rarest_auc"]["mean"] == by_class["setosa"]["auc"]
+    assert len({row["auc"] for row in drawn["classes"]}) == 3
+
+
+def test_where_classes_are_alike_in_number_the_last_of_the_tail_is_rarest():
+    config, data = federate(settings(long_tail=1.01, long_tail_order="virginica,versicolor,setosa"))
+
+    assert data.class_counts.sum(0).tolist() == [30, 30, 30]
+    assert rarest(data) == 0
+    assert rarest(federate(config.replace(long_tail=1.0, long_tail_order="rotate"))[1]) == 0
+
+
+def test_where_validation_rows_chose_the_rate_they_are_no_outsiders_and_pairs_share_their_members(tmp_path):
+    home = tmp_path / "tuned"
+    edgefed.compare(
+        settings(num_server_rounds=2, partition="iid"),
+        strategies="none,random-undersampling",
+        seeds=2,
+        tune=[0.1, 0.3],
+        out=home,
+        progress=False,
+    )
+    found = edgefed.audit(home, progress=False).result
+    entries = {entry["name"]: entry["attacks"]["global"] for entry in found["strategies"]}
+    arms = ComparisonFolder.read(home).runs
+    run, trainer = arms["none"][0], make_engine("batched")
+
+    assert entries["none"]["outsiders"] == run.manifest["rows"]["test"]
+    assert any("chosen by the validation rows" in said for said in found["cautions"])
+    difference = entries["random-undersampling"]["auc"]["difference"]
+    for seed, value in enumerate(difference["values"]):
+        under, none = (_Ready.of(arms[arm][seed], trainer, tuned=True) for arm in ("random-undersampling", "none"))
+        rows = np.concatenate(list(under.trained.values()))
+        ours, theirs = (Attack([ready.view(ready.final, rows)]) for ready in (under, none))
+        assert value == pytest.approx(ours.auc().mean - theirs.auc().mean)
+        if seed == 0:
+            assert difference["members"] == ours.members < entries["none"]["members"]
 
 
 def test_where_clients_carry_state_only_first_updates_are_made_again():

@@ -220,3 +220,16 @@ def test_a_folder_without_a_run_is_one_line(tmp_path):
     assert len(str(refusal.value).splitlines()) == 1
     with pytest.raises(edgefed.SettingsError, match="says nothing of a single run"):
         edgefed.explain(tmp_path / "nothing", strategy="none", progress=False)
+
+
+def test_a_run_under_differential_privacy_is_refused_in_one_line():
+    run = edgefed.run(settings(privacy="dp-fixed", standardize="server", num_server_rounds=1), progress=False)
+    with pytest.raises(edgefed.SettingsError, match="privacy=dp-fixed: clients would be asked for exact figures"):
+        edgefed.explain(run, progress=False)
+
+
+def test_an_explanation_of_secure_aggregation_says_that_nothing_of_it_is_masked(folder):
+    config = settings(privacy="secagg", partition="iid", num_server_rounds=1, long_tail=1.0)
+    run = edgefed.run(config, progress=False)
+    assert edgefed.explain(run, progress=False).result["masked"] is True
+    assert read_json(folder / "explanation" / "explanation.json")["masked"] is False

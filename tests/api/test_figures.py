@@ -153,7 +153,7 @@ def test_what_a_remedy_is_and_needs(made):
         "post-hoc": "global class counts: one more message",
         "class-weights": "nothing",
         "random-oversampling": "nothing",
-        "class-weights-balanced-noisy": "noisy class counts (epsilon 1, of the counts alone): one more message",
+        "class-weights-balanced-noisy": "noisy class counts (Laplace noise of scale 1 a count): one more message",
         "climb": "a loss from each client each round",
     }
     for name, entry in entries.items():

@@ -220,8 +220,8 @@ def test_a_sealed_file_names_no_path_and_reads_back(tmp_path):
 def test_an_interrupted_round_that_no_checkpoint_was_due_for_is_committed(tmp_path, monkeypatch):
     written, real = threading.Event(), RunWriter.checkpoint
 
-    def checkpoint(self, number, arrays):
-        real(self, number, arrays)
+    def checkpoint(self, number, arrays, **options):
+        real(self, number, arrays, **options)
         written.set()
 
     def stop(federation):
@@ -290,10 +290,10 @@ def test_a_disk_that_is_full_stops_the_run_in_one_line_and_keeps_what_was_commit
     config = settings(num_server_rounds=200, local_epochs=1)
     real = RunWriter.checkpoint
 
-    def full(self, number, arrays):
+    def full(self, number, arrays, **options):
         if number > 3:
             raise OSError(28, "No space left on device")
-        real(self, number, arrays)
+        real(self, number, arrays, **options)
 
     monkeypatch.setattr(RunWriter, "checkpoint", full)
     monkeypatch.setattr(checkpoint, "PACE", 0.0)

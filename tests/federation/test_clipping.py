@@ -1,5 +1,7 @@
 """Client-level differential privacy: what is released is Flower's mechanism, by hand, and the same on every engine."""
 
+import os
+import shutil
 import sys
 
 import numpy as np
@@ -14,14 +16,17 @@ from flwr.serverapp.strategy import (
 from scipy import stats
 
 import edgefed
+from edgefed.api import single
 from edgefed.config import SettingsError
 from edgefed.engines import make_engine
 from edgefed.engines.grid import _claim_identity
-from edgefed.federation.account import account
-from edgefed.federation.clipping import AdaptiveClipping, FixedClipping, drawn_from, secret_seed
+from edgefed.federation.account import OFF, account
+from edgefed.federation.clipping import AdaptiveClipping, FixedClipping, drawn_from
+from edgefed.federation.disclosure import BY_SEED
 from edgefed.federation.messages import CohortReplies, to_flat, to_record
 from edgefed.federation.rounds import run_rounds
 from edgefed.learning.model import MLP
+from edgefed.runs import RunWriter
 from edgefed.terminal import privacy_lines
 
 MODEL = MLP(4, (8,), 3)
@@ -110,14 +115,15 @@ def test_the_adaptive_norm_goes_to_the_median_update(first):
 
 def test_whoever_does_not_answer_counts_as_an_update_of_zero():
     """The divisor is the four clients that a round draws: one more or less moves the sum by the norm at most."""
-    config = private(num_clients=8, fraction_train=0.5, noise_multiplier=1e-12, clipping_norm=1.0, dtype="float64")
+    config = private(num_clients=8, fraction_train=0.5, noise_multiplier=1e-3, clipping_norm=1.0, dtype="float64")
     updates = np.zeros((3, MODEL.size))
     updates[0, 0], updates[1, 1], updates[2, :2] = 3.0, 0.25, (0.6, 0.8)
-    found = aggregated(FixedClipping(MODEL, config), updates) - START
+    noise = aggregated(FixedClipping(MODEL, config), np.zeros((1, MODEL.size)))  # of the same seed and round
+    found = aggregated(FixedClipping(MODEL, config), updates) - noise
     by_hand = np.zeros(MODEL.size)
     by_hand[:2] = (1 + 0.6) / 4, (0.25 + 0.8) / 4
     np.testing.assert_allclose(found, by_hand, atol=1e-11)
-    without = aggregated(FixedClipping(MODEL, config), updates[1:]) - START
+    without = aggregated(FixedClipping(MODEL, config), updates[1:]) - noise
     assert np.linalg.norm(found - without) * 4 == pytest.approx(1.0)
 
 
@@ -282,52 +288,154 @@ def test_adaptive_clipping_has_no_epsilon_and_says_why():
 def test_units_are_not_mixed():
     run, _ = trained(private(imbalance="balanced-softmax", histogram_epsilon=0.5))
     told = run.summary["privacy"]
-    assert told["histogram"] == {"epsilon": 0.5, "delta": 0.0, "unit": "row"}
+    replaced = "one row's class replaced by another"  # two counts change by one, each under noise of scale 1 / 0.5
+    assert told["histogram"] == {"epsilon": 1.0, "delta": 0.0, "unit": "row", "neighbours": replaced}
     assert told["epsilon"] == pytest.approx(by_hand(1.0, 3, 0.01), abs=1e-6)
     assert any("for a client of n rows it is n times as much" in line for line in told["leaves_out"])
     alone, _ = trained(settings(imbalance="class-weights-balanced-noisy"))
     assert alone.summary["privacy"]["epsilon"] is None
     assert alone.summary["privacy"]["histogram"]["unit"] == "row"
+    left = " ".join(alone.summary["privacy"]["leaves_out"])
+    assert all(what in left for what in ("row counts", "mean and deviation", "weights"))
     assert "privacy" not in trained(settings())[0].summary
 
 
 def test_a_large_epsilon_is_called_near_vacuous():
     small, _ = trained(private(noise_multiplier=5.0))
     large, _ = trained(private(noise_multiplier=0.5))
-    assert small.summary["privacy"]["says"] == ""
-    assert "near vacuous" in large.summary["privacy"]["says"]
+    assert small.summary["privacy"]["says"] == OFF
+    assert large.summary["privacy"]["says"].startswith("epsilon ")
+    assert large.summary["privacy"]["says"].endswith(f"bear more noise; {OFF}")
     lines = privacy_lines(large.summary["privacy"])
     assert lines[0].startswith(f"privacy: epsilon {large.summary['privacy']['epsilon']:.4g} at delta 0.01 for a client")
     assert sum(line.startswith("assumes: ") for line in lines) == 4
 
 
-def test_rows_that_clients_test_on_are_named_as_not_covered():
-    run, _ = trained(private(client_test_fraction=0.2, long_tail=1.0))
-    assert "what clients say of the rows that they test on" in run.summary["privacy"]["leaves_out"]
+def test_what_the_server_is_told_exactly_is_named_as_not_covered():
+    run, _ = trained(private())
+    left = " ".join(run.summary["privacy"]["leaves_out"])
+    assert all(what in left for what in ("row counts", "training losses", "steps", "who answered", "min-replies"))
 
 
-# ---------------------------------------------------------------------------------------------- a secret of the server
-def test_a_server_may_name_its_noise_by_a_number_that_devices_do_not_know(monkeypatch):
-    monkeypatch.delenv("EDGEFED_NOISE_SEED", raising=False)
-    assert secret_seed() is None
-    monkeypatch.setenv("EDGEFED_NOISE_SEED", str(2**40 + 7))
-    assert secret_seed() == 2**40 + 7
-    for text in ("7", "-1", "abc", "1.5", str(2**63)):
-        monkeypatch.setenv("EDGEFED_NOISE_SEED", text)
-        with pytest.raises(SettingsError, match="EDGEFED_NOISE_SEED: expected a whole number, at least 2"):
-            secret_seed()
+def test_clients_of_a_natural_partition_test_nothing_unless_asked(tmp_path):
+    rows = "\n".join(f"{n},{n % 7},{'uv'[n % 2]},site-{n % 3}" for n in range(60))
+    (tmp_path / "rows.csv").write_text(f"a,b,y,site\n{rows}\n")
+    natural = {"dataset": "csv", "data_path": str(tmp_path / "rows.csv"), "client_column": "site", "label_column": "y"}
+    for privacy, tested in (("none", True), ("dp-fixed", False)):
+        config = private(privacy=privacy, partition="natural", long_tail=1.0, num_server_rounds=1, **natural)
+        run, _ = trained(config)
+        assert any(row["message"] == "evaluate" for row in run.manifest["ledger"]) is tested
 
 
-def test_what_names_the_noise_is_kept_in_a_checkpoint_and_said_in_the_account():
-    found, engine = queried(private())
-    public = aggregated(FixedClipping(MODEL, private(num_clients=12)), UPDATES)
-    strategy = FixedClipping(MODEL, private(num_clients=12))
-    strategy.noise_seed = 2**40 + 7
-    secret = aggregated(strategy, UPDATES)
-    assert np.abs(secret - public).max() > 1e-3
-    other = FixedClipping(MODEL, private(num_clients=12))
-    other.restore(strategy.state())
-    assert (other.noise_seed, other.releases) == (2**40 + 7, 1)
-    found.strategy.noise_seed = 2**40 + 7
+# ---------------------------------------------------------------------------------------------- whose noise it is
+def test_hidden_noise_is_another_each_time_and_kept_for_a_run_that_goes_on():
+    first, second = (FixedClipping(MODEL, private(num_clients=12)) for _ in range(2))
+    public = aggregated(first, UPDATES)
+    first.hide_noise()
+    second.hide_noise()
+    hidden = aggregated(first, UPDATES)
+    assert len({first.noise_seed, second.noise_seed, 0}) == 3
+    # Two runs of one server: their difference is no noiseless sum, and the seed that devices know takes nothing off.
+    for other in (public, aggregated(second, UPDATES)):
+        assert np.abs(hidden - other).std() > 0.05  # sqrt(2) z C / 12 = 0.12
+    again = FixedClipping(MODEL, private(num_clients=12))
+    again.restore(first.state())
+    assert (again.noise_seed, again.releases) == (first.noise_seed, 2)
+    np.testing.assert_array_equal(aggregated(again, UPDATES), hidden)
+
+
+def test_whose_noise_it_is_is_said_in_the_account_and_the_ledger():
+    found, engine = queried(private(imbalance="post-hoc"))
+    found.strategy.hide_noise()
     run_rounds([found], engine.exchange)
-    assert "the noise follows from a number that the server keeps to itself" in account(found)["assumes"]
+    told = account(found)
+    assert "a number that the server drew for this run and keeps to itself" in " ".join(told["assumes"])
+    assert OFF not in told["says"]
+    for devices, caveat in ((True, ""), (False, BY_SEED)):
+        rows = found.disclosed.rows(found.config, of_devices=devices)
+        of = {(row["message"], row["field"]): (row["status"], row["caveat"]) for row in rows}
+        assert of["train", "arrays"] == ("clipped and noised centrally", caveat)
+        assert of["query", "class-counts"] == ("noised", BY_SEED)  # everywhere
+        assert of["train", "train-loss"] == ("exact", "")
+
+
+# ---------------------------------------------------------------------------------------------- killed and gone on with
+class KilledError(BaseException):
+    """What no run expects."""
+
+
+class Sent:
+    """An engine that keeps the model of each round that it sends, and what lies on the disk when it does.
+
+    ``until``: the round at whose sending the process is killed. ``away``: a client that does not answer.
+    """
+
+    def __init__(self, engine, folder, until=0, away=None):
+        self.engine, self.folder, self.until, self.away = engine, folder, until, away
+        self.models = []
+
+    def exchange(self, items):
+        ((_, messages),) = items
+        first = messages[0]
+        if first.metadata.message_type == MessageType.TRAIN:
+            self.models.append(to_flat(MLP(4, (16,), 3), first.content["arrays"]).copy())
+            if self.folder and len(self.models) == self.until:
+                shutil.copytree(self.folder, self.folder.parent / "killed")
+                raise KilledError
+        answers = [list(replies) for replies in self.engine.exchange(items)]
+        if self.away is None or first.metadata.message_type != MessageType.TRAIN:
+            return answers
+        return [
+            [reply for reply in replies if int(reply.content["metrics"]["partition-id"]) != self.away]
+            for replies in answers
+        ]
+
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
+
+
+def test_no_round_is_released_twice_by_a_run_that_was_killed(tmp_path, monkeypatch):
+    """What a model's receivers saw is on the disk before: asked again, with a client missing, no round comes twice."""
+    config = private(num_server_rounds=6)
+    first = Sent(make_engine("sequential"), tmp_path / "run", until=4)
+    monkeypatch.setattr(single, "make_engine", lambda *_: first)
+    with pytest.raises(KilledError):
+        edgefed.run(config, out=tmp_path / "run", progress=False)
+    second = Sent(make_engine("sequential"), None, away=0)
+    monkeypatch.setattr(single, "make_engine", lambda *_: second)
+    resumed = edgefed.run(config, out=tmp_path / "killed", resume=True, progress=False)
+
+    assert len(first.models) == 4  # the initial weights, and three rounds'
+    assert len(second.models) == 3  # rounds 4, 5 and 6
+    np.testing.assert_array_equal(second.models[0], first.models[3])  # what was sent is what is gone on with
+    assert resumed.summary["privacy"]["releases"] == 6
+    assert len(resumed.rounds) == 6
+    assert apart(resumed, trained(config, "sequential")[0]) > 0  # the client that was missing had something to say
+
+
+def test_the_last_round_is_on_the_disk_before_the_model_is(tmp_path, monkeypatch):
+    def killed(*_):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunWriter, "end", killed)
+        with pytest.raises(KilledError):
+            edgefed.run(private(), out=tmp_path / "run", progress=False)
+    number, state = RunWriter(tmp_path / "run").last_checkpoint()
+    resumed = edgefed.run(private(), out=tmp_path / "run", resume=True, progress=False)
+    assert (number, int(state["server/releases"])) == (3, 3)
+    assert apart(resumed, trained(private())[0]) == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_checkpoints_that_hold_what_names_the_noise_are_for_their_owner(tmp_path):
+    trained(private(num_server_rounds=2), out=tmp_path / "run")
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "run" / "checkpoint").iterdir()} == {0o600}
+    assert (tmp_path / "run" / "model.npz").stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask():
+    """Return this process's."""
+    found = os.umask(0)
+    os.umask(found)
+    return found

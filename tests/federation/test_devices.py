@@ -48,7 +48,8 @@ CASES = {
 
 
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
-def test_devices_with_the_shards_of_a_simulation_end_where_it_ends(tmp_path, changes):
+def test_devices_with_the_shards_of_a_simulation_end_where_it_ends(tmp_path, changes, monkeypatch):
+    monkeypatch.setattr("edgefed.federation.clipping.secrets.randbits", lambda bits: 0)  # the simulation's seed
     config = settings(**changes)
     files = carried(config, tmp_path / "shards")
 
@@ -69,6 +70,31 @@ def test_devices_with_the_shards_of_a_simulation_end_where_it_ends(tmp_path, cha
     assert sum(row["bytes"] for row in ledger) == deployed.summary["bytes"]["up"]
     assert [d["name"] for d in deployed.manifest["devices"]][:2] == ["device-0", "device-1"]
     assert deployed.config.dataset == "devices"
+
+
+def test_noise_on_devices_follows_from_no_number_that_they_are_told(tmp_path):
+    config = settings(privacy="dp-fixed", standardize="none", num_server_rounds=2)
+    files = carried(config, tmp_path / "shards")
+    runs = []
+    for name in ("first", "second"):
+        launch(fleet_of(files, tmp_path / name))
+        runs.append(Run.read(tmp_path / name))
+    assert apart(*runs) > 0.01  # noise on each weight has SD 0.1 a round
+    assert apart(runs[0], trained(config, "sequential")[0]) > 0.01
+    for run in runs:
+        told = run.summary["privacy"]
+        assert "keeps to itself" in " ".join(told["assumes"])
+        assert "seed, 0 unless set" not in told["says"]
+        ledger = {(row["message"], row["field"]): row for row in run.manifest["ledger"]}
+        assert ledger["train", "arrays"]["caveat"] == ""
+        assert "evaluate" not in {message for message, _ in ledger}
+
+
+def test_devices_under_differential_privacy_test_nothing(tmp_path):
+    config = settings(privacy="dp-fixed", standardize="none")
+    grid = fleet_of(carried(config, tmp_path / "shards"), tmp_path / "run", **{"test-path": ""})
+    with pytest.raises(FederationError, match="privacy=dp-fixed has devices test nothing, give test-path"):
+        launch(grid)
 
 
 @pytest.mark.parametrize("compression", ["int8", "top-k"])

@@ -5,19 +5,22 @@ from collections import Counter
 import numpy as np
 import pytest
 from federations import settings, trained
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MessageType, MetricRecord, RecordDict
 from test_traffic import deflated
 
 import edgefed
 from edgefed.api.assembly import in_process
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
+from edgefed.engines.grid import _claim_identity
 from edgefed.federation.disclosure import ENVELOPE, FIELDS, OTHER, Disclosed
+from edgefed.federation.exchange import LATE
 from edgefed.federation.explanation import collect
+from edgefed.federation.federation import FederationError
 from edgefed.federation.messages import Broadcast
 from edgefed.federation.query import query
 from edgefed.federation.rounds import run_rounds
-from edgefed.federation.traffic import field_bytes
+from edgefed.federation.traffic import Traffic, field_bytes
 
 CASES = {
     "plain": {},
@@ -122,8 +125,6 @@ def test_a_field_that_no_row_names_stands_out():
 
 def test_fields_weigh_what_they_add_to_a_message():
     """Entries of a record follow each other: one more field weighs what the message grows by, but for its header."""
-    from flwr.app import RecordDict
-
     few = {"num-examples": 12, "partition-id": 300}
     many = few | {"confusion": [1, 2, 3], "loss": 0.5}
     small, large = (field_bytes(RecordDict({"metrics": MetricRecord(part)})) for part in (few, many))
@@ -208,3 +209,107 @@ def test_what_devices_say_of_themselves_is_named_without_bytes():
     rows = Disclosed().rows(settings(), of_devices=True)
     assert {row["field"] for row in rows} >= {"name", "classes", "features"}
     assert all(row["bytes"] is None and row["status"] == "exact" for row in rows)
+
+
+# ---------------------------------------------------------------------------------------------- what a client may do
+def replied(record, name="metrics"):
+    """Return a node's reply that holds one record."""
+    return Message(RecordDict({name: record}), reply_to=Message(RecordDict(), 1, MessageType.TRAIN))
+
+
+def refused(text, code=2):
+    """Return a node's error."""
+    return Message(Error(code, text), reply_to=Message(RecordDict(), 1, MessageType.TRAIN))
+
+
+def test_the_words_of_an_error_are_weighed():
+    _claim_identity()
+    ledger, traffic = Disclosed(), Traffic()
+    answers = [replied(MetricRecord({"steps": 3})), refused("row 17 holds äh"), refused("x"), refused("late", LATE)]
+    left, up = traffic.left("train", answers)
+    ledger.enter(left)
+    rows = {row["field"]: row for row in ledger.rows(settings())}
+    assert (rows["error"]["messages"], rows["error"]["bytes"]) == (2, 17)  # ä is two bytes; the server says who is late
+    assert rows["steps"]["messages"] == 1
+    assert sum(row["bytes"] for row in rows.values()) == up == 17 + deflated(answers[0].content)
+
+
+class Raising:
+    """An engine whose first client fails each time it trains."""
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    def exchange(self, items):
+        answers = [list(replies) for replies in self.engine.exchange(items)]
+        for (_, messages), replies in zip(items, answers, strict=True):
+            if messages[0].metadata.message_type == "train":
+                replies[0] = refused("ValueError: no such column")
+        return answers
+
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
+
+
+def test_a_runs_bytes_hold_the_errors_of_its_clients():
+    federation = finished({}, Raising(make_engine("sequential")))
+    rows = federation.disclosed.rows(federation.config)
+    (row,) = [row for row in rows if row["field"] == "error"]
+    assert (row["message"], row["messages"], row["bytes"]) == ("train", 3, 3 * len("ValueError: no such column"))
+    assert sum(row["bytes"] for row in rows) == (
+        federation.query_bytes[0] + federation.bytes_up + federation.explanation_bytes[0]
+    )
+
+
+def test_a_round_that_stops_the_run_has_left_what_it_left():
+    config, data = federate(settings(min_replies=10, drop_out=0.5))
+    engine = make_engine("batched")
+    federation = in_process(config, data, engine)
+    query([federation], engine.exchange, [range(config.num_clients)])
+    with pytest.raises(FederationError, match="min-replies=10"):
+        run_rounds([federation], engine.exchange)
+    rows = federation.disclosed.rows(config)
+    assert federation.round == 0
+    assert 0 < sum(row["messages"] for row in rows if row["field"] == "arrays") < 10
+    assert sum(row["bytes"] for row in rows) == federation.query_bytes[0] + federation.bytes_up
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        (MetricRecord({"steps": 1, "envelope": [1.0] * 1000}), "metrics"),
+        (MetricRecord({"steps": 1, "error": [1.0] * 1000}), "metrics"),
+        (MetricRecord({"steps": 1}), "row 17: forty-three, ä " * 300),
+        (ArrayRecord({"w": Array(np.zeros(1000))}), "rows"),
+    ],
+    ids=["a field called envelope", "a field called error", "a record's name", "a record of arrays"],
+)
+def test_what_a_client_calls_things_hides_nothing(record, name):
+    _claim_identity()
+    reply, ledger = replied(record, name), Disclosed()
+    left, up = Traffic().left("train", [reply])
+    ledger.enter(left)
+    rows = {row["field"]: row["bytes"] for row in ledger.rows(settings())}
+    assert rows["other"] > 5000
+    assert rows[ENVELOPE] < 200
+    assert sum(rows.values()) == up == deflated(reply.content)
+
+
+def test_arrays_weigh_what_they_hold_and_not_what_they_say_of_themselves():
+    _claim_identity()
+    traffic = Traffic()
+    honest = Array(np.zeros((4, 8), np.float32))
+    for data in (honest.data, b"x" * 100_000, honest.data):
+        said = Array(dtype=honest.dtype, shape=honest.shape, stype=honest.stype, data=data)
+        reply = replied(ArrayRecord({"w": said}), name="arrays")
+        assert traffic.received([reply]) == deflated(reply.content)
+
+
+def test_a_client_with_ever_new_names_fills_no_memory(monkeypatch):
+    _claim_identity()
+    monkeypatch.setattr("edgefed.federation.traffic.MAX_KNOWN", 20)
+    traffic = Traffic()
+    for number in range(100):
+        reply = replied(MetricRecord({f"name-{number}": 1}))
+        assert traffic.received([reply]) == deflated(reply.content)
+    assert len(traffic._known) <= 21

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from made_folders import write_comparison, write_run
 from page_reader import Page
 
 from edgefed.names import ATTACKS
-from edgefed.report.audit import HEADS, LOOKS, plot_audit
+from edgefed.report.audit import DOT, HEADS, LOOKS, plot_audit, remedies_figure
+from edgefed.report.folder import AuditFolder
 from edgefed.report.page import write_report
-from edgefed.runs import AUDIT, AUDIT_HOME, made_folder, write_json
+from edgefed.runs import AUDIT, AUDIT_HOME, made_folder, read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,3 +105,20 @@ def test_a_picture_is_the_same_bytes_each_time(tmp_path: Path, arms: tuple[str, 
     assert [path.name for path in first] == ["membership.png", "membership.svg"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
     assert first[0].stat().st_size > 5000
+
+
+def test_every_seed_is_in_sight(tmp_path: Path) -> None:
+    """A seed far from its mean and interval has its dot as well."""
+    write_audit(tmp_path, "none", "smote", seeds=6)
+    path = tmp_path / AUDIT_HOME / AUDIT
+    result = read_json(path)
+    far = result["strategies"][1]["attacks"]["update"]
+    far["auc"]["values"][5], far["tpr"]["values"][5] = 0.97, 0.4
+    write_json(path, result)
+    left, right = remedies_figure(AuditFolder.read(tmp_path)).axes
+
+    for axes, value in ((left, 0.97), (right, 40.0)):
+        dots = np.concatenate([line.get_xdata() for line in axes.lines if line.get_markersize() == DOT])
+        assert len(dots) == 6 * 2 * 3
+        assert dots.max() == pytest.approx(value, rel=0.02)
+        assert axes.get_xlim()[0] <= dots.min() <= dots.max() <= axes.get_xlim()[1]

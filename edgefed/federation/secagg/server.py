@@ -14,7 +14,7 @@ from flwr.app import Message, MessageType
 from edgefed.federation.clients import ROWS
 from edgefed.federation.messages import PARTITION_ID, STEPS, Broadcast, CohortReplies
 from edgefed.federation.replies import Failure, failure_of
-from edgefed.federation.screening import Asked, Screened, answers_among
+from edgefed.federation.screening import Asked, Screened
 from edgefed.federation.secagg.graph import drawn_neighbours, threshold_of
 from edgefed.federation.secagg.keys import joined_key, joined_seed, mask, pair_mask
 from edgefed.federation.secagg.messages import KIND_OF, content_of, told_alike, with_stage
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flwr.app import RecordDict
     from numpy.typing import NDArray
 
+    from edgefed.federation.disclosure import Left
     from edgefed.federation.federation import Federation
     from edgefed.federation.traffic import Traffic
 
@@ -66,7 +67,7 @@ class SecureRound:
         self.node = dict(zip(cohort.tolist(), federation.nodes[cohort].tolist(), strict=True))
         self.traffic = traffic
         self.up = self.down = 0
-        self.left: list[tuple[str, Mapping[str, int], int]] = []
+        self.left: Left = []
         self.payload = {"up": 0, "down": 0}
         self.row: dict[str, Any] = {}
         self._said: dict[str, float] = {}
@@ -246,11 +247,10 @@ class SecureRound:
     ) -> Generator[Sequence[Message], Iterable[Message], dict[int, Found]]:
         """Return what each client replies, in the order of partition ids; note why the others do not."""
         replies = list((yield messages))
-        answered = answers_among(replies)
-        fields = self.traffic.fields(answered)
+        left, up = self.traffic.left(KIND_OF[stage], replies)
         self.down += self.traffic.sent(messages)
-        self.up += sum(fields.values())
-        self.left.append((KIND_OF[stage], fields, len(answered)))
+        self.up += up
+        self.left += left
         found: dict[int, Found] = {}
         for reply in replies:
             node = reply.metadata.src_node_id

@@ -143,8 +143,8 @@ def _of_remedies(found: AuditFolder, kind: str) -> Table:
         Column("Samples", True, "of one row, at most"),
     ]
     caption = (
-        f"{_named(kind).capitalize()}: mean and 95 % t interval over seeds; differences in AUC are paired by seed and "
-        "adjusted together (Holm)."
+        f"{_named(kind).capitalize()}: mean and 95 % t interval over seeds; differences in AUC are of rows that are "
+        "members under both, paired by seed and adjusted together (Holm)."
     )
     return Table("audit" if kind == "global" else f"audit-{kind}", caption, columns, lines)
 

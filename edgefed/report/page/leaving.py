@@ -23,8 +23,8 @@ MESSAGES = {
 }
 MEANINGS = {
     "exact": "the server sees it as it is",
-    "noised": "the client adds noise before it leaves",
-    "clipped and noised centrally": "the server sees it as it is; nobody else sees it without noise",
+    "noised": "the client adds noise before it leaves, which the server, who has the seed, can take off",
+    "clipped and noised centrally": "the server sees it as it is, and puts noise on the average that it sends on",
     "masked": "the server sees nothing but the sum over clients",
     "no data": "names, headers and keys alone",
 }
@@ -44,7 +44,7 @@ def leaving(run: Run) -> Section:
                 Cell(row["what"], tone="words"),
                 number_cell(row["messages"], words.count),
                 number_cell(row["bytes"], words.size),
-                Cell(row["status"], tone="words"),
+                Cell("; ".join(filter(None, (row["status"], row.get("caveat")))), tone="words"),
             ]
         )
         for row in ledger
@@ -58,7 +58,7 @@ def leaving(run: Run) -> Section:
     ]
     said = (
         f"All {words.size(total)} that left the clients, by field: {len(exact)} of {len(ledger)} fields leave as they "
-        "are. Rows never do; what a field gives away of them is another question, which no ledger answers."
+        "are. No field is a row; what a field gives away of rows is another question, which no ledger answers."
     )
     found = dict.fromkeys(row["status"] for row in ledger)
     means = "; ".join(f"{status}: {MEANINGS[status]}" for status in found if status in MEANINGS)
@@ -82,10 +82,11 @@ def promised(run: Run) -> Section:
         lines.append(_line("a client", "none", "none", account["says"]))
     if account["histogram"]:
         told = account["histogram"]
-        lines.append(_line("a row", f"{told['epsilon']:g}", "0", "class counts, which are told once"))
+        lines.append(_line("a row", f"{told['epsilon']:g}", "0", "class counts, told once: one row's class replaced"))
     columns = [Column("Of whom"), Column("Epsilon", True), Column("Delta", True), Column("What it covers")]
-    caption = "Differential privacy: with or without one client (or row), no outcome is more than e^epsilon times as "
-    caption += "likely, but for a probability of delta. The two units are never added."
+    caption = "Differential privacy: with or without one client (or with another class for one row), nothing that is "
+    caption += "covered is more than e^epsilon times as likely, but for a probability of delta. The two units are "
+    caption += "never added."
     blocks: list[Any] = []
     if account["says"] and account["epsilon"] is not None:
         blocks.append(Text(f"{account['says'][0].upper()}{account['says'][1:]}."))
