@@ -136,7 +136,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
     script = (
         "import os, sys, time\n"
         "from edgefed import runs\n"
-        "def stuck(self, number, arrays):\n"
+        "def stuck(self, number, arrays, own=False):\n"
         "    (self.folder / 'stuck').touch()\n"
         "    time.sleep(600)\n"
         "runs.RunWriter.checkpoint = stuck\n"
