@@ -71,8 +71,8 @@ def unresolved(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     share, kind, name = coarse
     where = f"{kind}, {name}" if len(entries) > 1 else kind
     return [
-        f"Rows that were not trained on resolve no false-positive rate below {100 * share:.2g} % ({where}): what is "
-        "found at 1 % is to be read against chance, not against 1 %."
+        f"The rows that members are compared with resolve no false-positive rate below {100 * share:.2g} % ({where}): "
+        "what is found at 1 % is to be read against chance, not against 1 %."
     ]
 
 

@@ -100,9 +100,10 @@ def test_below_the_threshold_a_run_that_needs_replies_stops():
         run_rounds([federation], engine.exchange)
 
 
-def test_with_fewer_than_min_replies_no_mask_is_taken_off_and_no_round_is_asked_twice():
+@pytest.mark.parametrize("engine", ENGINES)
+def test_with_fewer_than_min_replies_no_mask_is_taken_off_and_no_round_is_asked_twice(engine):
     """Nine of ten would do for a sum: but the run stops on it, and goes on with the tenth, whose update would show."""
-    federation, engine = queried(SECURE.replace(min_replies=10))
+    federation, engine = queried(SECURE.replace(min_replies=10), make_engine(engine))
     recorder = Recorder(Dropping(engine, {"masked": [7]}))
 
     with pytest.raises(FederationError, match=r"9 answered in vain\), min-replies=10; .* 9 clients sent a masked"):
@@ -216,6 +217,17 @@ def test_what_lies_beyond_the_range_is_clipped_counted_and_bounded(plain):
     expected = rows @ clipped / rows.sum()
     assert federation.history[0]["secagg"]["clipped"] == int((np.abs(updates) > 0.01).sum()) > 0
     assert np.abs(federation.weights - start - expected).max() <= bound(config, rows, rows.max(), 0.01)
+
+
+def test_the_loss_does_not_depend_on_the_clipping_range():
+    """The first round's: what is clipped is the update, and a loss may be ten times as large as its numbers."""
+    config = SECURE.replace(num_clients=4, secagg_clipping_range=0.05)
+
+    (clipped, clear) = (trained(each)[0].rounds[0] for each in (config, without_privacy(config)))
+
+    assert clipped["train_loss"] > 0.5
+    assert clipped["train_loss"] == pytest.approx(clear["train_loss"], abs=1e-4)
+    assert "rows_with_a_loss" not in clipped["secagg"]
 
 
 def test_a_diverged_client_is_out_of_the_round_and_named():
