@@ -59,7 +59,8 @@ def rehearse(
     Returns
     -------
     dict
-        ``rounds``, ``seconds_per_round``, ``max_weight_difference``, ``test``, and what each part took.
+        ``rounds``, ``seconds_per_round``, ``max_weight_difference``, ``test``, and what each part took; ``noised``:
+        whether devices and simulation had noise, each its own, so that they differ by it.
 
     Raises
     ------
@@ -97,6 +98,7 @@ def rehearse(
         "rounds": deployed.summary["rounds"],
         "seconds_per_round": round(float(np.mean(seconds)), 3),
         "max_weight_difference": _apart(deployed, simulated),
+        "noised": config.differentially_private,
         "test": deployed.summary["test"],
         "simulation": {key: simulated.summary[key] for key in ("test", "model_sha256", "bytes")},
         "model_sha256": deployed.summary["model_sha256"],
