@@ -40,7 +40,7 @@ def account(federation: Federation) -> dict[str, Any] | None:
         assumed = [_ONE_RUN]
         told = {"assumes": assumed, "leaves_out": _besides_counts(federation), "says": said}
         return unnoised | {"histogram": histogram} | told
-    epsilon = strategy.epsilon
+    epsilon, last = strategy.epsilon, float(strategy.flower.clipping_norm)
     return {
         "mechanism": config.privacy,
         "epsilon": epsilon,
@@ -49,12 +49,15 @@ def account(federation: Federation) -> dict[str, Any] | None:
         "releases": strategy.releases,
         "noise_multiplier": config.noise_multiplier,
         "clipping_norm": config.clipping_norm,
+        "last_clipping_norm": last,
         "cohort": config.cohort_size,
         "accountant": None if epsilon is None else "Renyi, dp-accounting",
         "histogram": histogram,
         "assumes": _assumed(strategy),
         "leaves_out": _left_out(federation),
-        "says": "; ".join(filter(None, (_said(epsilon), "" if strategy.noise_is_hidden else OFF))),
+        "says": "; ".join(
+            filter(None, (_said(epsilon, config.clipping_norm, last), "" if strategy.noise_is_hidden else OFF))
+        ),
     }
 
 
@@ -96,10 +99,14 @@ def _besides_counts(federation: Federation) -> list[str]:
     return left
 
 
-def _said(epsilon: float | None) -> str:
-    """Return what a person should be told of an epsilon; empty text where it can stand for itself."""
+def _said(epsilon: float | None, first: float, last: float) -> str:
+    """Return what a person should be told of an epsilon, or of the norms where there is none; else empty text."""
     if epsilon is None:
-        return "no epsilon: nothing accounts for adaptive clipping, whose norm follows the clients' updates"
+        return (
+            "no epsilon: nothing accounts for adaptive clipping, whose norm follows the clients' updates (it went from "
+            f"{first:.3g} to {last:.3g}); a client whose update is longer than most, as a rare class's holder's is, "
+            "is shortened most"
+        )
     if epsilon <= NEAR_VACUOUS:
         return ""
     return (

@@ -283,6 +283,8 @@ def test_adaptive_clipping_has_no_epsilon_and_says_why():
     told = run.summary["privacy"]
     assert (told["epsilon"], told["delta"], told["releases"]) == (None, None, 3)
     assert told["says"].startswith("no epsilon: nothing accounts for adaptive clipping")
+    assert told["clipping_norm"] == 1.0 != told["last_clipping_norm"]
+    assert f"(it went from 1 to {told['last_clipping_norm']:.3g})" in told["says"]
 
 
 def test_units_are_not_mixed():
