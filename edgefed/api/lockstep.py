@@ -12,6 +12,8 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -148,16 +150,23 @@ def in_processes(tasks: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], pr
         When a process was ended from outside, as by a system that ran out of memory.
     """
     # Imported here: only a larger comparison has a use for it.
-    from joblib.externals.loky import as_completed, get_reusable_executor
+    from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     executor = get_reusable_executor(
         max_workers=processes, initializer=_in_the_wake_of, initargs=(os.getpid(),), env=ONE_THREAD
     )
-    finished = False
+    # Not all at once: loky's own thread fails on what waits in its queue when the processes are ended.
+    waiting, finished = deque(tasks), False
+    running: set[Future[Any]] = set()
     try:
-        for future in as_completed([executor.submit(task, *arguments) for task, arguments in tasks]):
-            yield future.result()
+        while waiting or running:
+            while waiting and len(running) < 2 * processes:
+                task, arguments = waiting.popleft()
+                running.add(executor.submit(task, *arguments))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
         finished = True
     except TerminatedWorkerError:
         raise FederationError(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -55,6 +56,23 @@ def test_the_same_to_the_bit_in_one_process_and_in_two(monkeypatch, tmp_path):
 def test_a_process_that_is_ended_from_outside_is_one_line():
     with pytest.raises(FederationError, match=r"one of 2 processes was ended from outside .*--resume goes on"):
         list(in_processes([(os.kill, (0, 0)), (_end_itself, ())], 2))
+
+
+def test_ctrl_c_while_tasks_wait_is_no_traceback(monkeypatch):
+    """Before anything is done, with more tasks than loky hands to its processes at once."""
+    lost = []
+    monkeypatch.setattr(threading, "excepthook", lost.append)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(in_processes([(_interrupt, (os.getpid(),)), *[(time.sleep, (60,))] * 11], 2))
+
+    assert lost == []
+
+
+def _interrupt(parent):
+    time.sleep(1)  # both processes have their task: loky's queue has room again
+    os.kill(parent, signal.SIGINT)
+    time.sleep(60)
 
 
 def _end_itself():
