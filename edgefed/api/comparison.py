@@ -32,6 +32,7 @@ from edgefed.api.tracking import check_tracking, track_comparison
 from edgefed.config import FederationConfig, SettingsError
 from edgefed.engines import make_engine
 from edgefed.federation.clients import device_of
+from edgefed.federation.clipping import check_accountant
 from edgefed.federation.participation import check_edge
 from edgefed.lock import LOCK, only_writer
 from edgefed.runs import Run, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
@@ -116,6 +117,7 @@ def compare(
     elapsed = Elapsed()
     device_of(base)
     check_edge(base)
+    check_accountant(base)
     data = SeededData(base)
     for seed in work.seeds:
         data(seed)  # whatever is wrong with the data is said before a folder is made

@@ -30,6 +30,7 @@ from edgefed.data.datasets import fingerprint, load
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.federation.clients import device_of
+from edgefed.federation.clipping import check_accountant
 from edgefed.federation.participation import check_edge
 from edgefed.lock import only_writer
 from edgefed.runs import is_folder_of, new_folder, plain, read_json, write_atomically, write_json
@@ -156,6 +157,7 @@ def _check_data(blocks: Sequence[Block], home: Path | None) -> None:
         try:
             device_of(block.work.base)
             check_edge(block.work.base)
+            check_accountant(block.work.base)
             dataset = load(block.work.base)
             for seed in block.work.seeds:
                 federate(block.work.base.replace(seed=seed), dataset)

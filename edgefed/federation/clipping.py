@@ -178,25 +178,40 @@ class ClippedAverage(StackedFedAvg):
         return None
 
 
+def check_accountant(config: FederationConfig) -> None:
+    """Refuse privacy that is to be accounted for where the package that does it is not installed.
+
+    Raises
+    ------
+    SettingsError
+    """
+    if config.privacy == "dp-fixed":
+        _accountant(config)
+
+
+def _accountant(config: FederationConfig) -> RdpAccountant:
+    told = PrivacyConfig(
+        target_delta=config.delta,
+        population_size=config.num_clients,
+        neighboring_relation=NeighboringRelation.ADD_OR_REMOVE_ONE,
+        # Whom a round draws follows from the seed, which is no secret: drawing is given no credit.
+        sampling_method=SamplingMethod.NO_AMPLIFICATION,
+    )
+    try:
+        return RdpAccountant(told)
+    except ImportError:
+        raise SettingsError(
+            "privacy=dp-fixed: dp-accounting, which counts what is released, is not installed; "
+            "pip install 'edgefed[privacy]' has it"
+        ) from None
+
+
 class FixedClipping(ClippedAverage):
     """Updates are clipped to ``clipping-norm``, and Flower's accountant counts each release (see ClippedAverage)."""
 
     def _of_flower(self) -> _Fixed:
         config = self.config
-        told = PrivacyConfig(
-            target_delta=config.delta,
-            population_size=config.num_clients,
-            neighboring_relation=NeighboringRelation.ADD_OR_REMOVE_ONE,
-            # Whom a round draws follows from the seed, which is no secret: drawing is given no credit.
-            sampling_method=SamplingMethod.NO_AMPLIFICATION,
-        )
-        try:
-            self.accountant = RdpAccountant(told)
-        except ImportError:
-            raise SettingsError(
-                "privacy=dp-fixed: dp-accounting, which counts what is released, is not installed; "
-                "pip install 'edgefed[privacy]' has it"
-            ) from None
+        self.accountant = _accountant(config)
         if self.releases:
             event = GaussianPrivacyEvent(config.noise_multiplier, config.cohort_size, config.num_clients)
             self.accountant.compose(event, self.releases)

@@ -277,6 +277,20 @@ def test_a_missing_accountant_is_one_clear_line(monkeypatch):
     queried(private(privacy="dp-adaptive", noise_multiplier=0.5))
 
 
+def test_a_missing_accountant_is_said_before_a_folder_is_made(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    out, few = tmp_path / "out", {"strategies": "none,post-hoc", "seeds": 2, "tune": None}
+    calls = (
+        lambda: edgefed.run(private(), out=out),
+        lambda: edgefed.compare(private(), **few, out=out),
+        lambda: edgefed.compare_grid(private(), {"alpha": [0.3, 1.0]}, **few, out=out),
+    )
+    for call in calls:
+        with pytest.raises(SettingsError, match="dp-accounting"):
+            call()
+        assert not out.exists()
+
+
 # ---------------------------------------------------------------------------------------------- what is said
 def test_adaptive_clipping_has_no_epsilon_and_says_why():
     run, _ = trained(private(privacy="dp-adaptive", noise_multiplier=0.5))
