@@ -41,6 +41,7 @@ __all__ = [
     "Interrupted",
     "Run",
     "RunWriter",
+    "check_kind",
     "clear_start",
     "csv_lines",
     "history_lines",
@@ -246,6 +247,23 @@ def new_folder(
 def is_begun(folder: Path) -> bool:
     """Return whether a run's folder can be gone on with; one that was killed before it had both files cannot."""
     return (folder / "config.toml").is_file() and (folder / "manifest.json").is_file()
+
+
+def check_kind(folder: Path, wanted: str) -> None:
+    """Refuse to go on with a folder of another kind than ``run`` or ``comparison``; a grid counts as a comparison.
+
+    Raises
+    ------
+    SettingsError
+        In a line that says what the folder is.
+    """
+    kinds = {"run": ("run", is_begun(folder)), "comparison": ("compare", (folder / "plan.json").is_file())}
+    for kind, (command, found) in kinds.items():
+        if found and kind != wanted:
+            raise SettingsError(
+                f"--resume --out {folder}: a {kind}'s folder, expected a {wanted}'s; edgefed {command} --resume goes "
+                "on with it"
+            )
 
 
 def clear_start(folder: Path, config: FederationConfig) -> None:

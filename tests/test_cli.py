@@ -200,6 +200,42 @@ def test_run_again_with_resume_prints_the_same_object(cli):
     assert len(err.splitlines()) == 1
 
 
+def test_resume_says_where_it_goes_on_or_that_there_is_nothing(cli):
+    small = ("--strategies", "focal", "--seeds", "2", "--no-tune", *QUICK, "--out", "compared", "--resume")
+    code, _, err = cli("run", *QUICK, "--out", "run", "--resume")
+    assert (code, err.splitlines()[0]) == (0, "note: nothing to resume in run: begins at round 1")
+    code, _, err = cli("compare", *small)
+    assert code == 0
+    assert "note: nothing to resume in compared: begins at the first federation\n" in err
+
+    # As a run is left that was stopped before its end, and a comparison that lost one of its four federations.
+    manifest = json.loads(Path("run/manifest.json").read_text())
+    del manifest["summary"]
+    Path("run/manifest.json").write_text(json.dumps(manifest))
+    Path("compared/comparison.json").unlink()
+    Path("compared/federations/none/rate-0.1/seed-1/manifest.json").unlink()
+    last = max(int(path.stem.removeprefix("round-")) for path in Path("run/checkpoint").glob("round-*.npz"))
+    code, _, err = cli("run", "--out", "run", "--resume")
+    assert code == 0
+    assert f"note: run goes on after round {last} of 3\n" in err
+    code, _, err = cli("compare", "--out", "compared", "--resume")
+    assert code == 0
+    assert "note: compared goes on with 3 of 4 federations done\n" in err
+
+
+def test_resume_of_another_kind_of_folder_says_what_it_is(cli):
+    small = ("--strategies", "focal", "--seeds", "2", "--no-tune", *QUICK)
+    assert cli("run", *QUICK, "--out", "run")[0] == 0
+    assert cli("compare", *small, "--out", "compared")[0] == 0
+
+    line = "edgefed: --resume --out {}: a {}'s folder, expected a {}'s; edgefed {} --resume goes on with it\n"
+    said = line.format("compared", "comparison", "run", "compare")
+    assert cli("run", "--out", "compared", "--resume") == (2, "", said)
+    for more in ((), ("--grid", "alpha=0.3,1")):
+        said = line.format("run", "run", "comparison", "run")
+        assert cli("compare", *small, *more, "--out", "run", "--resume") == (2, "", said)
+
+
 def test_run_as_text(cli):
     code, out, err = cli("run", *QUICK)
 

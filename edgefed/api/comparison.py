@@ -24,7 +24,7 @@ from edgefed.api.plan import (
     comparison_defaults,
     plan,
 )
-from edgefed.api.progress import shown
+from edgefed.api.progress import say, shown
 from edgefed.api.references import parts_of, references
 from edgefed.api.single import check_same_data, resumable
 from edgefed.api.tables import results_table, strategies_table
@@ -35,7 +35,7 @@ from edgefed.federation.clients import device_of
 from edgefed.federation.clipping import check_accountant
 from edgefed.federation.participation import check_edge
 from edgefed.lock import LOCK, only_writer
-from edgefed.runs import Run, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
+from edgefed.runs import Run, check_kind, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -114,6 +114,8 @@ def compare(
     folder = Path(out) if out is not None else None
     if resume and folder is None:
         raise SettingsError("--resume needs --out: the folder of the comparison to go on with")
+    if resume and folder is not None:
+        check_kind(folder, "comparison")
     elapsed = Elapsed()
     device_of(base)
     check_edge(base)
@@ -137,11 +139,15 @@ def compare(
         if folder is not None and not continuing:
             new_folder(folder, "")  # still empty, now that nobody else may write into it
             write_json(folder / "plan.json", _asked(work) | {"data_sha256": data.fingerprint})
+            if resume:
+                say(progress, f"note: nothing to resume in {folder}: begins at the first federation")
         elif folder is not None and is_folder_of(folder, "comparison"):
             return _read(folder, work)
         runs = _read_finished(folder, work) if resume and folder is not None else {}
         elapsed.go_on_in(folder)
         missing = [cell for cell in work.cells() if cell not in runs]
+        if continuing:
+            say(progress, f"note: {folder} goes on with {len(runs)} of {len(work.cells())} federations done")
         around = Surroundings.of(base, engine, folder)
         with _shown(progress, on_rounds, missing, work) as show:
             count = processes_for(base, engine, len(blocks_of(missing)), processes)

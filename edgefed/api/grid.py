@@ -23,7 +23,7 @@ from edgefed.api.grid_plan import (
     planned,
 )
 from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_RATES, DEFAULT_SEEDS, check_same_plan, comparison_defaults
-from edgefed.api.progress import shown
+from edgefed.api.progress import say, shown
 from edgefed.api.single import check_same_data, resumable
 from edgefed.config import FederationConfig, SettingsError
 from edgefed.data.datasets import fingerprint, load
@@ -33,7 +33,7 @@ from edgefed.federation.clients import device_of
 from edgefed.federation.clipping import check_accountant
 from edgefed.federation.participation import check_edge
 from edgefed.lock import only_writer
-from edgefed.runs import is_folder_of, new_folder, plain, read_json, write_atomically, write_json
+from edgefed.runs import check_kind, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,6 +115,8 @@ def compare_grid(
     home = Path(out) if out is not None else None
     if resume and home is None:
         raise SettingsError("--resume needs --out: the folder of the grid to go on with")
+    if resume and home is not None:
+        check_kind(home, "comparison")
     continuing = resume and home is not None and (home / "plan.json").is_file()
     if continuing and home is not None:
         wanted = in_kept_order(home, wanted)
@@ -132,6 +134,8 @@ def compare_grid(
         if home is not None:
             if not continuing:
                 new_folder(home, "")  # still empty, now that nobody else may write into it
+                if resume:
+                    say(progress, f"note: nothing to resume in {home}: begins at the first block")
             (home / "grid.json").unlink(missing_ok=True)  # of a smaller grid: unfinished from here on
             write_json(home / "plan.json", asked)
         found = _run(blocks, strategies, seeds, tune, engine, home, progress, processes)

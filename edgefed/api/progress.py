@@ -23,6 +23,13 @@ LINES_IN_A_LOG = 10
 """Progress lines that a log file gets; a terminal gets a live bar instead."""
 
 
+def say(wanted: bool | None, line: str) -> None:
+    """Print a line to stderr where progress is shown: ``wanted`` as for :func:`shown`."""
+    console = Console(stderr=True)
+    if console.is_terminal or console.is_jupyter if wanted is None else wanted:
+        print(line, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def shown(wanted: bool | None, rounds: int, what: str) -> Iterator[Show]:
     """Yield a callback that shows each round: the round, the metric so far, the time left; on stderr.

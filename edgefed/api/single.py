@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefed.api.assembly import in_process
-from edgefed.api.progress import shown
+from edgefed.api.progress import say, shown
 from edgefed.api.tracking import check_tracking, tracked
 from edgefed.config import FederationConfig, SettingsError, read_settings
 from edgefed.data.datasets import fingerprint
@@ -22,7 +22,17 @@ from edgefed.federation.record import environment, finished_run, opening_manifes
 from edgefed.federation.rounds import run_rounds
 from edgefed.learning.training import Execution
 from edgefed.lock import LOCK, only_writer
-from edgefed.runs import Interrupted, Run, RunWriter, clear_start, is_begun, is_folder_of, new_folder, read_json
+from edgefed.runs import (
+    Interrupted,
+    Run,
+    RunWriter,
+    check_kind,
+    clear_start,
+    is_begun,
+    is_folder_of,
+    new_folder,
+    read_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,6 +92,8 @@ def run(
     continuing = resume and folder is not None and is_begun(folder)
     if resume and folder is None:
         raise SettingsError("--resume needs --out: the folder of the run to go on with")
+    if resume and folder is not None:
+        check_kind(folder, "run")
     if continuing and folder is not None:
         check_same_settings(folder, config)
         check_same_data(folder / "manifest.json", fingerprint(data.dataset))
@@ -101,6 +113,8 @@ def run(
             if resume:
                 clear_start(folder, config)
             new_folder(folder, "")
+            if resume:
+                say(progress, f"note: nothing to resume in {folder}: begins at round 1")
         elif folder is not None and is_finished(folder):
             return Run.read(folder)
         return _trained(federation, trainer.exchange, opening, folder, continuing, progress, on_round)
@@ -127,6 +141,7 @@ def _trained(
     if log is not None:
         if continuing:
             log.restore()
+            say(progress, f"note: {folder} goes on after round {federation.round} of {config.num_server_rounds}")
         else:
             log.writer.begin(config, opening)
     begun = time.perf_counter()
