@@ -117,6 +117,10 @@ MISTAKES = {
 }
 
 
+def test_a_mistyped_command_is_told_of_its_like_once(cli):
+    assert cli("runn") == (2, "", "edgefed: No such command 'runn'. Did you mean 'run'?\n")
+
+
 @pytest.mark.parametrize("arguments", MISTAKES)
 def test_a_mistake_on_the_command_line_is_one_line(cli, arguments):
     refused(cli(*arguments.split()), MISTAKES[arguments])
@@ -206,6 +210,7 @@ def test_resume_says_where_it_goes_on_or_that_there_is_nothing(cli):
     assert (code, err.splitlines()[0]) == (0, "note: nothing to resume in run: begins at round 1")
     code, _, err = cli("compare", *small)
     assert code == 0
+    assert "4 federations in 1 block: " in err
     assert "note: nothing to resume in compared: begins at the first federation\n" in err
 
     # As a run is left that was stopped before its end, and a comparison that lost one of its four federations.
@@ -538,6 +543,18 @@ def test_a_file_that_cannot_be_predicted_prints_no_header(cli):
 
     assert (code, out) == (2, "")
     assert re.fullmatch(r"edgefed: rows\.csv: no column 'sepal length \(cm\)'.*\n", err)
+
+
+def test_a_cell_that_is_no_number_is_refused_without_a_setting_that_predict_does_not_take(cli):
+    cli("run", *QUICK, "--out", "run")
+    names = Run.read("run").manifest["features"]
+    Path("rows.csv").write_text(",".join(names) + "\n1,2,high,4\n")
+
+    code, out, err = cli("predict", "run", "rows.csv")
+
+    assert (code, out) == (2, "")
+    said = f"row 2, column '{names[2]}': 'high' is not a number; the model learned from numbers there"
+    assert err == f"edgefed: rows.csv: {said}\n"
 
 
 def test_an_unfinished_run_can_be_neither_plotted_nor_used(cli):

@@ -164,7 +164,8 @@ def compare(
 @contextmanager
 def _shown(progress: bool | None, on_rounds: Show | None, missing: Sequence[Cell], work: Plan) -> Iterator[Show]:
     """Yield what is called as rounds go by, where they are shown and whoever wants to know."""
-    what = f"{len(missing)} federations in {len(blocks_of(missing))} blocks"
+    blocks = len(blocks_of(missing))
+    what = f"{len(missing)} federations in {blocks} {'block' if blocks == 1 else 'blocks'}"
     with shown(progress, _rounds(missing, work), what) as bar:
 
         def show(rounds: Sequence[Mapping[str, Any]], advanced: int = 1) -> None:

@@ -60,6 +60,12 @@ class _Commands(TyperGroup):
             note(f"edgefed: {str(stop) or 'interrupted'}")
             raise click.exceptions.Exit(INTERRUPTED) from stop
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that was asked for. click tells of one like it; typer in between would once more."""
+        return click.Group.resolve_command(self, ctx, args)
+
 
 app = typer.Typer(
     name="edgefed",

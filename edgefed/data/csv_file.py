@@ -132,7 +132,7 @@ def read_feature_rows(
         if name not in header:
             _refuse(path, f"no column '{shown(name)}', which the model learned from")
     columns = [header.index(name) for name in names]
-    return _features(path, header, rows, columns, allow_missing, else_said=else_said)
+    return _features(path, header, rows, columns, allow_missing, None, else_said)
 
 
 def _refuse(path: Path, line: str, told: str = "") -> NoReturn:
@@ -241,7 +241,7 @@ def _features(
     rows: list[Row],
     columns: list[int],
     allow_missing: bool,
-    dropped: Sequence[str] = (),
+    dropped: Sequence[str] | None = (),
     else_said: str = MEANS_FILL,
 ) -> NDArray[np.float32]:
     values = np.empty((len(rows), len(columns)), np.float32)
@@ -249,7 +249,7 @@ def _features(
         try:
             values[position] = [_number(row[column], allow_missing) for column in columns]
         except ValueError:
-            texts = [*dropped, *(header[column] for column in columns if _holds_text(rows, column))]
+            texts = None if dropped is None else [*dropped, *(header[c] for c in columns if _holds_text(rows, c))]
             for column in columns:
                 _explain(path, line, header[column], row[column], allow_missing, texts, else_said)
             raise
@@ -274,9 +274,12 @@ def _number(text: str, allow_missing: bool) -> float:
 
 
 def _explain(
-    path: Path, line: int, column: str, text: str, allow_missing: bool, texts: list[str], else_said: str
+    path: Path, line: int, column: str, text: str, allow_missing: bool, texts: list[str] | None, else_said: str
 ) -> None:
-    """Refuse a cell that is no number, in words; ``texts`` are the columns to leave out: they hold nothing but text."""
+    """Refuse a cell that is no number, in words.
+
+    ``texts`` are the columns to leave out: they hold nothing but text. None: none can be.
+    """
     try:
         _number(text, allow_missing)
     except ValueError:
@@ -289,8 +292,10 @@ def _explain(
             _refuse(path, said, said)
         if as_number(text) is None:
             hint = "; write decimals with a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
-            out = ",".join(dict.fromkeys([*texts, column]))
-            leave = f"to leave out every column like it, drop-columns={shown(out)}"
+            leave = "the model learned from numbers there"
+            if texts is not None:
+                out = ",".join(dict.fromkeys([*texts, column]))
+                leave = f"to leave out every column like it, drop-columns={shown(out)}"
             _refuse(path, f"{where}: '{shown(text)}' is not a number{hint}; {leave}", f"{where}: not a number; {leave}")
         within = f"out of range, expected a number within ±{_FLOAT32_MAX:.2g}"
         _refuse(path, f"{where}: {shown(text)} is {within}", f"{where}: {within}")
