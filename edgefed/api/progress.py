@@ -20,7 +20,9 @@ Show = Callable[..., None]
 Rounds = Sequence[Mapping[str, Any]]
 
 LINES_IN_A_LOG = 10
-"""Progress lines that a log file gets; a terminal gets a live bar instead."""
+"""Progress lines that a log file gets of short work; a terminal gets a live bar instead."""
+SECONDS_BETWEEN_LINES = 10.0
+"""Of long work a log file gets further lines so far apart, and further apart the longer it takes."""
 
 
 def say(wanted: bool | None, line: str) -> None:
@@ -66,7 +68,7 @@ def asking(wanted: bool | None, what: str, runs: int) -> Iterator[Callable[[int,
     Parameters
     ----------
     wanted : bool or None
-        As for :func:`shown`. In a log the only line comes first.
+        As for :func:`shown`. In a log a line comes first, and further ones where it takes long.
     what : str
     runs : int
         How many runs' clients will be asked.
@@ -86,8 +88,7 @@ def asking(wanted: bool | None, what: str, runs: int) -> Iterator[Callable[[int,
 
             yield advance
     else:
-        print(f"{what}: asking the clients of {runs} {'run' if runs == 1 else 'runs'}", file=sys.stderr, flush=True)
-        yield lambda place, done, of: None
+        yield _asked(what, runs)
 
 
 def _bar(console: Console) -> Progress:
@@ -105,18 +106,47 @@ def _bar(console: Console) -> Progress:
 
 def _lines(total: int, what: str) -> Show:
     begun, done, said = time.monotonic(), 0, 0
-    every = max(1, total // LINES_IN_A_LOG)
+    every, due = max(1, total // LINES_IN_A_LOG), _paced()
+    if total:
+        print(f"{what}: round 0/{total}  begins", file=sys.stderr, flush=True)
 
     def advance(rounds: Rounds, advanced: int = 1) -> None:
         nonlocal done, said
         done += advanced
-        if done // every == said and done < total:
+        if not due() and done // every == said and done < total:
             return
         said = done // every
         left = (time.monotonic() - begun) / done * (total - done)
         print(f"{what}: round {done}/{total}  {_metric(rounds)}  {left:.0f} s left", file=sys.stderr, flush=True)
 
     return advance
+
+
+def _asked(what: str, runs: int) -> Callable[[int, int, int], None]:
+    due = _paced()
+    print(f"{what}: asking the clients of {runs} {'run' if runs == 1 else 'runs'}", file=sys.stderr, flush=True)
+
+    def advance(place: int, done: int, of: int) -> None:
+        if due():
+            clients = f", {done} of {of} clients" if of > 1 else ""
+            print(f"{what}: run {place + 1} of {runs}{clients}", file=sys.stderr, flush=True)
+
+    return advance
+
+
+def _paced() -> Callable[[], bool]:
+    """Return what tells whether a line is due in a log: the last was long ago, and a tenth of all time so far."""
+    begun = last = time.monotonic()
+
+    def due() -> bool:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < max(SECONDS_BETWEEN_LINES, (now - begun) / 10):
+            return False
+        last = now
+        return True
+
+    return due
 
 
 def _metric(history: Rounds) -> str:

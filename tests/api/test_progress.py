@@ -1,0 +1,61 @@
+"""Progress in a log: a line at once, and none too often."""
+
+import re
+
+import pytest
+
+from edgefed.api import progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a list whose only entry is the time."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_long_work_says_so_at_once_and_then_every_ten_seconds_and_less_often_as_time_goes_by(clock, capsys):
+    said = []
+    with progress.shown(True, 20_000, "iris") as show:
+        assert capsys.readouterr().err == "iris: round 0/20000  begins\n"
+        for second in range(1, 301):
+            clock[0] += 1.0
+            show([])
+            if line := capsys.readouterr().err:
+                assert re.fullmatch(rf"iris: round {second}/20000 .* s left\n", line)
+                said.append(second)
+
+    assert said[:10] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+    # From then on a tenth of the time so far: n - last >= n / 10.
+    assert said[10:] == [112, 125, 139, 155, 173, 193, 215, 239, 266, 296]
+
+
+def test_short_work_gets_its_tenths(clock, capsys):
+    with progress.shown(True, 50, "iris") as show:
+        for _ in range(50):
+            show([])
+
+    places = [int(place) for place in re.findall(r"round (\d+)/50", capsys.readouterr().err)]
+    assert places == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50]
+
+
+def test_an_audit_of_many_runs_tells_how_far_it_is(clock, capsys):
+    with progress.asking(True, "auditing iris", 30) as show:
+        for place in range(30):
+            clock[0] += 4.0
+            show(place, 1, 1)
+
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == "auditing iris: asking the clients of 30 runs"
+    # Each third run ends 12 s after the one last told of.
+    assert others == [f"auditing iris: run {place} of 30" for place in range(3, 31, 3)]
+
+
+def test_nothing_is_said_where_it_is_not_wanted(capsys):
+    with progress.shown(False, 3, "iris") as show, progress.asking(False, "auditing iris", 3) as asked:
+        show([])
+        asked(0, 1, 1)
+    progress.say(False, "a line")
+
+    assert capsys.readouterr().err == ""
