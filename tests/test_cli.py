@@ -345,6 +345,26 @@ def test_a_class_without_a_test_row_is_told_of(cli):
     assert f"N{line[1:]}." in Path("runs/compare-mine/report.html").read_text()
 
 
+def test_a_class_with_few_test_rows_is_told_of(cli):
+    """A fifth of ten rare rows are two test rows: of three classes one row is a sixth of balanced accuracy."""
+    rows = [f"{n % 7},{n % 5},{'common' if n < 40 else 'other' if n < 80 else 'rare'}" for n in range(90)]
+    Path("mine.csv").write_text("\n".join(["a,b,y", *rows]) + "\n")
+
+    code, _, err = cli("run", "mine.csv", *QUICK, "-s", "num-clients=2", "--out", "run")
+    assert code == 0
+    line = "recall of rare rests on 2 test rows: each moves balanced accuracy by 16.7 points"
+    assert f"note: {line}\n" in err
+    assert cli("report", "run")[0] == 0
+    assert f"R{line[1:]}." in Path("run/report.html").read_text()
+
+    asked = ("--strategies", "focal", "--seeds", "2", "--no-tune", *QUICK, "-s", "num-clients=2")
+    code, _, err = cli("compare", "mine.csv", *asked)
+    assert code == 0
+    line = "recall of rare rests on 2 test rows under some seeds: each moves balanced accuracy by 16.7 points"
+    assert f"note: {line}\n" in err
+    assert f"R{line[1:]}." in Path("runs/compare-mine/report.html").read_text()
+
+
 # ---------------------------------------------------------------------------------------------- compare
 COMPARE = ("compare", "--strategies", "none,class-weights,random-oversampling", "--seeds", "5", "--no-tune")
 
