@@ -26,6 +26,7 @@ from edgefed.data.shards import federate
 from edgefed.edge.profiles import PROFILES
 from edgefed.engines import ENGINES
 from edgefed.federation.clients import Clients
+from edgefed.report.plots import _shards
 from edgefed.runs import Run
 
 
@@ -242,7 +243,17 @@ def test_a_persons_own_csv(cli):
     found = one_object(out)
     assert found["clients"] == 3
     assert found["clients_test"]["basis"].startswith("held out")
-    assert Run.read("s").config.partition == "natural"
+    named = Run.read("s")
+    assert named.config.partition == "natural"
+    assert len(set(named.manifest["client_names"])) == 3
+    assert cli("report", "s")[0] == 0
+    held = Path("s/report.html").read_text().split('id="shards"')[1].split("</table>")[0]
+    _shards(named, Path("who.svg"), "")
+    picture = Path("who.svg").read_text()
+    for name in named.manifest["client_names"]:
+        assert f">{name}<" in held
+        assert re.search(rf"\b{name}\b", picture)
+    assert "client_names" not in Run.read("plain").manifest
 
 
 def test_names_in_a_persons_file_are_no_mark_up(cli):
