@@ -108,6 +108,18 @@ def test_a_comparison_as_the_project_makes_it_has_every_section(grid: Path) -> N
         assert page.row("measures", arm["name"])[7].split()[0] == f"{arm['brier']['mean']:.3f}"
 
 
+def test_where_seeds_or_datasets_are_too_few_nothing_holds_and_nothing_is_ranked(grid: Path) -> None:
+    """Two seeds tell nothing apart, and two blocks of one dataset are one case to rank over."""
+    page = read(grid)
+    assert "Measured on iris, over random" in page.text
+    assert "Holds on" not in page.text
+    assert "Too few datasets: 1, at least 3 are needed." in page.text
+    assert "ranks" not in page.tables
+    block = read(grid / read_json(grid / "grid.json")["blocks"][0]["folder"])
+    assert "Measured on iris, over random" in block.text
+    assert "Holds on" not in block.text
+
+
 # Five rows of one class and one of the other, four of one class, and none.
 @pytest.mark.parametrize(
     ("remedy", "why", "made", "summary", "by_client"),
