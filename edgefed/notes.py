@@ -9,6 +9,7 @@ from edgefed.config import FederationConfig, SettingsError
 from edgefed.edge.memory import least_memory, sizes_in_words, too_small
 from edgefed.edge.profiles import fleet
 from edgefed.effects import without_effect
+from edgefed.names import DIFFERENTIALLY_PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,6 +81,21 @@ def _few(held: Mapping[str, Sequence[int]]) -> list[str]:
         f"recall of {name} rests on {count} test row{'s' if count > 1 else ''}{under}: each {moved} {points:.1f} points"
         for name, count, points in found
     ]
+
+
+def notes_of_grid(result: Mapping[str, Any]) -> list[str]:
+    """Return what noise on the models promises in each block of a grid, and what else differs between such blocks."""
+    said = []
+    for block in result.get("blocks") or ():
+        where = ", ".join(f"{key}={value}" for key, value in block["settings"].items())
+        said += [f"{where}: {line}" for line in _of_noise(block)]
+    kinds = {block["settings"].get("privacy") for block in result.get("blocks") or ()}
+    if said and not kinds <= set(DIFFERENTIALLY_PRIVATE):
+        said.append(
+            "blocks with noise average clients evenly, the others by rows: what differs between them is not of the "
+            "noise alone"
+        )
+    return said
 
 
 def _of_noise(result: Mapping[str, Any]) -> list[str]:

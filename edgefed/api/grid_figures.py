@@ -48,6 +48,7 @@ KEPT = (
     "validation_balanced_accuracy",
     "acts_on_rows",
     "not_converged",
+    "privacy",
 )
 COUNTED = {HELPS: "better", SAME: "indistinguishable", HURTS: "worse", UNDECIDED: "undecided"}
 
