@@ -9,6 +9,7 @@ from edgefed.config import FederationConfig, SettingsError
 from edgefed.edge.memory import least_memory, sizes_in_words, too_small
 from edgefed.edge.profiles import fleet
 from edgefed.effects import without_effect
+from edgefed.names import DIFFERENTIALLY_PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,14 +17,22 @@ if TYPE_CHECKING:
     from edgefed.runs import Run
 
 
+FEW = 5
+"""Test rows of a class below which a note says how far one of them moves the mean over classes."""
+NAMED = 3
+"""Classes up to which such a note names each."""
+
+
 def notes_of_run(run: Run) -> list[str]:
-    """Return what is known once a run is finished: classes without a test row, devices that are too small."""
+    """Return what is known once a run is finished: classes with few test rows or none, devices that are too small."""
     recall = (run.summary.get("test") or {}).get("recall") or []
     missing = [
         str(name) for name, value in zip(run.manifest.get("classes", ()), recall, strict=False) if _unknown(value)
     ]
     said = [f"{_named(missing)}: what averages over classes leaves it out"] if missing else []
-    return said + _memory(run)
+    confusion = next((row["test"].get("confusion") for row in reversed(run.rounds) if "test" in row), None) or []
+    few = _few({str(name): [sum(row)] for name, row in zip(run.manifest.get("classes", ()), confusion, strict=False)})
+    return [*said, *few, *_memory(run)]
 
 
 def notes_of_comparison(result: Mapping[str, Any]) -> list[str]:
@@ -37,6 +46,56 @@ def notes_of_comparison(result: Mapping[str, Any]) -> list[str]:
             seeds = "every seed" if without == len(values) else f"{without} of {len(values)} seeds"
             said.append(f"{_named([str(row['class'])])} under {seeds}: there, what averages over classes leaves it out")
     return said + _of_noise(result)
+
+
+def few_test_rows(result: Mapping[str, Any]) -> list[str]:
+    """Return the classes of a comparison whose recall rests on few test rows under some seed."""
+    return _few({str(row["class"]): row["values"] for row in result.get("test_rows") or ()})
+
+
+def _few(held: Mapping[str, Sequence[int]]) -> list[str]:
+    """Return what one test row of the rarest classes moves: balanced accuracy by 1 / (classes * rows of the class).
+
+    Parameters
+    ----------
+    held : mapping
+        Test rows of each class by seed. A class without any is no part of the average.
+    """
+    by_seed = list(zip(*held.values(), strict=True))
+    tested = [sum(count > 0 for count in seed) for seed in by_seed]
+    found = []
+    for name, counts in held.items():
+        some = [(count, classes) for count, classes in zip(counts, tested, strict=True) if 0 < count < FEW]
+        if some:
+            found.append((name, min(count for count, _ in some), max(100 / (count * own) for count, own in some)))
+    moved = "moves balanced accuracy by"
+    under = "" if len(by_seed) < 2 else " under some seeds"
+    if len(found) > NAMED:
+        most = max(points for *_, points in found)
+        least = ", ".join(f"{name} {count}" for name, count, _ in sorted(found, key=lambda row: row[1])[:NAMED])
+        return [
+            f"recall of {len(found)} classes rests on fewer than {FEW} test rows each{under} ({least}, ...): one row "
+            f"{moved} up to {most:.1f} points"
+        ]
+    return [
+        f"recall of {name} rests on {count} test row{'s' if count > 1 else ''}{under}: each {moved} {points:.1f} points"
+        for name, count, points in found
+    ]
+
+
+def notes_of_grid(result: Mapping[str, Any]) -> list[str]:
+    """Return what noise on the models promises in each block of a grid, and what else differs between such blocks."""
+    said = []
+    for block in result.get("blocks") or ():
+        where = ", ".join(f"{key}={value}" for key, value in block["settings"].items())
+        said += [f"{where}: {line}" for line in _of_noise(block)]
+    kinds = {block["settings"].get("privacy") for block in result.get("blocks") or ()}
+    if said and not kinds <= set(DIFFERENTIALLY_PRIVATE):
+        said.append(
+            "blocks with noise average clients evenly, the others by rows: what differs between them is not of the "
+            "noise alone"
+        )
+    return said
 
 
 def _of_noise(result: Mapping[str, Any]) -> list[str]:

@@ -192,7 +192,9 @@ def _share_interval(values: dict[str, Any]) -> str:
 
 
 def _warnings(result: dict[str, Any]) -> list[str]:
-    lines = []
+    from edgefed.notes import few_test_rows
+
+    lines = [f"note: {line}" for line in few_test_rows(result)]
     compared = [entry for entry in result["strategies"] if entry["difference"] is not None]
     reach = [
         f"{entry['name']} {100 * entry['difference']['detectable']:.1f}"

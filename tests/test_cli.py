@@ -26,6 +26,7 @@ from edgefed.data.shards import federate
 from edgefed.edge.profiles import PROFILES
 from edgefed.engines import ENGINES
 from edgefed.federation.clients import Clients
+from edgefed.report.plots import _shards
 from edgefed.runs import Run
 
 
@@ -283,7 +284,17 @@ def test_a_persons_own_csv(cli):
     found = one_object(out)
     assert found["clients"] == 3
     assert found["clients_test"]["basis"].startswith("held out")
-    assert Run.read("s").config.partition == "natural"
+    named = Run.read("s")
+    assert named.config.partition == "natural"
+    assert len(set(named.manifest["client_names"])) == 3
+    assert cli("report", "s")[0] == 0
+    held = Path("s/report.html").read_text().split('id="shards"')[1].split("</table>")[0]
+    _shards(named, Path("who.svg"), "")
+    picture = Path("who.svg").read_text()
+    for name in named.manifest["client_names"]:
+        assert f">{name}<" in held
+        assert re.search(rf"\b{name}\b", picture)
+    assert "client_names" not in Run.read("plain").manifest
 
 
 def test_names_in_a_persons_file_are_no_mark_up(cli):
@@ -384,6 +395,26 @@ def test_a_class_without_a_test_row_is_told_of(cli):
     line = "no test row of rare under every seed: there, what averages over classes leaves it out"
     assert f"note: {line}\n" in err
     assert f"N{line[1:]}." in Path("runs/compare-mine/report.html").read_text()
+
+
+def test_a_class_with_few_test_rows_is_told_of(cli):
+    """A fifth of ten rare rows are two test rows: of three classes one row is a sixth of balanced accuracy."""
+    rows = [f"{n % 7},{n % 5},{'common' if n < 40 else 'other' if n < 80 else 'rare'}" for n in range(90)]
+    Path("mine.csv").write_text("\n".join(["a,b,y", *rows]) + "\n")
+
+    code, _, err = cli("run", "mine.csv", *QUICK, "-s", "num-clients=2", "--out", "run")
+    assert code == 0
+    line = "recall of rare rests on 2 test rows: each moves balanced accuracy by 16.7 points"
+    assert f"note: {line}\n" in err
+    assert cli("report", "run")[0] == 0
+    assert f"R{line[1:]}." in Path("run/report.html").read_text()
+
+    asked = ("--strategies", "focal", "--seeds", "2", "--no-tune", *QUICK, "-s", "num-clients=2")
+    code, _, err = cli("compare", "mine.csv", *asked)
+    assert code == 0
+    line = "recall of rare rests on 2 test rows under some seeds: each moves balanced accuracy by 16.7 points"
+    assert f"note: {line}\n" in err
+    assert f"R{line[1:]}." in Path("runs/compare-mine/report.html").read_text()
 
 
 # ---------------------------------------------------------------------------------------------- compare

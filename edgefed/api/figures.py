@@ -112,6 +112,7 @@ def figures(
         "settings": _settings(work, next(iter(runs.values()))),
         "versions": first["environment"]["versions"],
         "classes": first["classes"],
+        "test_rows": _test_rows([runs[CONTROL, picks[CONTROL], seed] for seed in work.seeds], first["classes"]),
         "measures_at": measures_at(work.base, dataset),
         "target": target,
         "empty_clients": {"mean": _mean(reference.empty_clients)},
@@ -164,6 +165,13 @@ def _recall(courses: Sequence[Course], classes: Sequence[str]) -> list[dict[str,
         | over_seeds([math.nan if recall[place] is None else recall[place] for recall in by_seed], strata)
         for place, name in enumerate(classes)
     ]
+
+
+def _test_rows(runs: Sequence[Run], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the test rows of each class by seed: row sums of the last confusion."""
+    tested = [(run.rounds[-1].get("test") or {}).get("confusion") or [[]] * len(classes) for run in runs]
+    by_class = zip(*tested, strict=True)
+    return [{"class": name, "values": [sum(row) for row in rows]} for name, rows in zip(classes, by_class, strict=True)]
 
 
 def _clients(courses: Sequence[Course]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ KEPT = (
     "validation_balanced_accuracy",
     "acts_on_rows",
     "not_converged",
+    "privacy",
 )
 COUNTED = {HELPS: "better", SAME: "indistinguishable", HURTS: "worse", UNDECIDED: "undecided"}
 
@@ -192,5 +193,7 @@ def _across(blocks: Sequence[BlockResult]) -> dict[str, Any]:
             of_dataset.setdefault(entry["name"], []).append(float(np.mean(_values(entry))))
     found = across_blocks(values)
     shared = len(values) < len(blocks)
+    if shared:  # what there are too few of is not what the grid calls blocks
+        found["finding"] = found["finding"].replace("too few blocks", "too few datasets")
     found["basis"] = "a dataset each, the mean over its blocks: those share its rows" if shared else "a block a dataset"
     return found

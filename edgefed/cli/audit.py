@@ -54,7 +54,7 @@ def _show(found: Audit) -> None:
         *(["remedy"] if several else []),
         "AUC",
         over,
-        "found at 1 % false",
+        "found at 1 % false positives",
         "by chance",
         "rows",
     ):

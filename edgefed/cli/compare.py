@@ -144,6 +144,7 @@ def _say_too_few(work: Plan, resume: bool) -> None:
 
 
 def _show_grid(found: GridComparison, output: Format) -> None:
+    from edgefed.notes import notes_of_grid
     from edgefed.report import write_report
     from edgefed.report.heatmap import plot_grid
 
@@ -152,6 +153,8 @@ def _show_grid(found: GridComparison, output: Format) -> None:
         print_json(found.result)
     else:
         show_grid(found.result)
+    for line in notes_of_grid(found.result):
+        note(f"note: {line}")
     sys.stdout.flush()  # the result is out before a picture can fail
     pictures = plot_grid(found.folder)
     note(f"picture: {pictures[0]}" if pictures else "")

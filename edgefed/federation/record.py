@@ -82,6 +82,7 @@ def opening_manifest(
             "test": len(parts.test),
         },
         "long_tail_order": [dataset.class_names[label] for label in parts.order],
+        **({"client_names": list(dataset.client_names)} if dataset.client_names else {}),
         "shards": {"class_counts": counts.tolist(), "idle": remedy.idle_because(counts)},
     }
 

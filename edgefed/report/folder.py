@@ -96,12 +96,17 @@ class ComparisonFolder:
     def scope(self) -> str:
         """What the figures generalise over, as a sentence."""
         said = str(self.result.get("generalises_over", "")).strip()
-        return f"Holds {said}." if said else f"{len(self.seeds)} seeds."
+        return f"{verb_of(self.result)} {said}." if said else f"{len(self.seeds)} seeds."
 
     @property
     def dataset(self) -> str:
         """Name of the dataset, or of a person's file."""
         return next(iter(self.runs.values()))[0].config.data_name
+
+
+def verb_of(result: Mapping[str, Any]) -> str:
+    """Return what figures do on their data: a finding holds, and where too few seeds leave none they are measured."""
+    return "Measured" if "too few seeds" in str(result.get("finding")) else "Holds"
 
 
 def references_of(result: dict[str, Any]) -> dict[str, dict[str, Any]]:

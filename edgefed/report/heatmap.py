@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from edgefed.config import SettingsError
 from edgefed.report.critical_difference import plot_critical_difference
-from edgefed.report.folder import CONTROL, RANKED, number
+from edgefed.report.folder import CONTROL, RANKED, number, verb_of
 from edgefed.report.style import (
     BLUE,
     GREY,
@@ -342,4 +342,4 @@ def _words(grid: _Grid, beyond: bool) -> str:
         parts.append("With so few seeds nothing could be told apart over the whole grid.")
     if beyond:
         parts.append("The colour scale ends where few gains lie beyond; the numbers say how far.")
-    return " ".join([*parts, f"Holds {result['generalises_over']}."])
+    return " ".join([*parts, f"{verb_of(result)} {result['generalises_over']}."])

@@ -105,4 +105,5 @@ def _shards(run: Run, stem: Path, title: str, *, idle: bool = True) -> list[Path
     if not counts:
         return []
     why = shards.get("idle") or [] if idle else []
-    return plot_shards(np.array(counts), run.manifest["classes"], stem, title=title, idle=why)
+    named = run.manifest.get("client_names") or []
+    return plot_shards(np.array(counts), run.manifest["classes"], stem, title=title, client_names=named, idle=why)

@@ -122,3 +122,23 @@ def test_every_seed_is_in_sight(tmp_path: Path) -> None:
         assert len(dots) == 6 * 2 * 3
         assert dots.max() == pytest.approx(value, rel=0.02)
         assert axes.get_xlim()[0] <= dots.min() <= dots.max() <= axes.get_xlim()[1]
+
+
+def test_a_comparison_explains_the_attacks_that_it_shows_and_calls_the_same_the_same(tmp_path: Path) -> None:
+    write_comparison(tmp_path / "c", {"none": 0.0, "smote": 0.1}, seeds=2)
+    write_audit(tmp_path / "c", "none", "smote", seeds=2)
+    path = tmp_path / "c" / AUDIT_HOME / AUDIT
+    result = read_json(path)
+    result["strategies"][1]["attacks"]["global"]["auc"]["difference"] = {
+        "mean": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+        "tier": "too few seeds",
+    }
+    write_json(path, result)
+    page = Page(write_report(tmp_path / "c").read_text(encoding="utf-8"))
+
+    assert page.row("audit", "smote")[2].startswith("as none")
+    assert page.row("audit-update", "smote")[2].startswith("gives away more than none")
+    assert ATTACKS["update"] in page.text
+    assert ATTACKS["whose"] not in page.text

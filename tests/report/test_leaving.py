@@ -7,7 +7,7 @@ from page_reader import Page
 
 import edgefed
 from edgefed.config import FederationConfig
-from edgefed.notes import notes_of_comparison
+from edgefed.notes import notes_of_comparison, notes_of_grid
 from edgefed.report import write_report
 from edgefed.runs import Run, read_json, write_json
 
@@ -92,3 +92,16 @@ def test_a_comparison_says_whose_epsilon_it_is_and_its_references_have_no_noise(
     assert promise.startswith(f"privacy: epsilon {epsilon:.4g} at delta 0.01 for a client, of each federation alone")
     assert "share their noise" in promise
     assert not any("epsilon" in line for line in notes_of_comparison(open_))
+
+
+def test_a_grid_over_privacy_says_what_each_block_promises_and_how_they_differ(tmp_path):
+    base = FederationConfig(**SETTINGS, long_tail=10.0).replace(privacy="none")
+    asked = {"strategies": "balanced-softmax", "seeds": 2, "tune": None, "progress": False, "processes": 1}
+    found = edgefed.compare_grid(base, {"privacy": ["none", "dp-fixed"]}, out=tmp_path / "g", **asked).result
+    promise, *_, uneven = notes_of_grid(found)
+    assert promise.startswith("privacy=dp-fixed: privacy: epsilon ")
+    assert uneven.startswith("blocks with noise average clients evenly")
+    page = " ".join(page_of(tmp_path / "g").text.split())
+    assert f"{uneven[1:]}." in page
+    assert "epsilon" in page
+    assert notes_of_grid({"blocks": found["blocks"][:1]}) == []

@@ -136,6 +136,8 @@ def test_what_was_found_is_seen_beside_each_remedy_without_scrolling(browser: we
     )
     assert len(cells) == 4
     assert all(table[0] <= left < right <= table[1] for left, right in cells)
+    wide = "const one = document.querySelector('#differences-table .scroll'); return one.scrollWidth <= one.clientWidth"
+    assert browser.execute_script(wide)
 
 
 def test_a_click_sorts_a_table_and_says_so(page: webdriver.Chrome) -> None:

@@ -12,7 +12,8 @@ from edgefed.api import compare_grid
 from edgefed.api import run as run_federation
 from edgefed.config import FederationConfig, SettingsError
 from edgefed.report.page import write_reports
-from edgefed.runs import read_json, write_json
+from edgefed.report.page.applied import applied_in_run
+from edgefed.runs import Run, read_json, write_json
 
 SMALL = FederationConfig(num_server_rounds=3, long_tail=10, num_clients=4)
 
@@ -105,3 +106,45 @@ def test_a_comparison_as_the_project_makes_it_has_every_section(grid: Path) -> N
     for arm in read_json(block / "comparison.json")["strategies"]:
         assert page.row("differences", arm["name"])[2].split()[0] == f"{100 * arm['balanced_accuracy']['mean']:.1f}"
         assert page.row("measures", arm["name"])[7].split()[0] == f"{arm['brier']['mean']:.3f}"
+
+
+def test_where_seeds_or_datasets_are_too_few_nothing_holds_and_nothing_is_ranked(grid: Path) -> None:
+    """Two seeds tell nothing apart, and two blocks of one dataset are one case to rank over."""
+    page = read(grid)
+    assert "Measured on iris, over random" in page.text
+    assert "Holds on" not in page.text
+    assert "Too few datasets: 1, at least 3 are needed." in page.text
+    assert "ranks" not in page.tables
+    block = read(grid / read_json(grid / "grid.json")["blocks"][0]["folder"])
+    assert "Measured on iris, over random" in block.text
+    assert "Holds on" not in block.text
+
+
+# Five rows of one class and one of the other, four of one class, and none.
+@pytest.mark.parametrize(
+    ("remedy", "why", "made", "summary", "by_client"),
+    [
+        (
+            "smote",
+            ["b: one row: repeated with jitter", "one class only", "empty shard"],
+            [4, 0, 0],
+            ["1 of 3", "60", "0 of 3"],
+            ["b: one row: repeated with jitter", "one class only", "empty shard"],
+        ),
+        ("focal", ["", "", ""], [0, 0, 0], ["2 of 3", "100", "2 of 3"], ["✓", "✓", "empty shard"]),
+    ],
+)
+def test_a_remedy_acts_where_it_made_rows_and_nowhere_without_any(
+    remedy: str, why: list[str], made: list[int], summary: list[str], by_client: list[str]
+) -> None:
+    idle = ["" if ":" in reason else reason for reason in why]
+    manifest = {
+        "classes": ["a", "b"],
+        "shards": {"class_counts": [[5, 1], [4, 0], [0, 0]], "idle": idle},
+        "applied": {"asked": remedy, "drawn": [6, 4, 0], "made": made, "why": why},
+    }
+    section = applied_in_run(Run(FederationConfig(imbalance=remedy), manifest, [], {}, None))
+
+    whole, each = section.blocks
+    assert [cell.text for cell in whole.lines[0].cells[1:4]] == summary
+    assert [line.cells[-1].text for line in each.lines] == by_client

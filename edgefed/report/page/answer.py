@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from edgefed.notes import few_test_rows
 from edgefed.report.folder import CONTROL, RANKED, number
 from edgefed.report.page import words
 
@@ -112,6 +113,9 @@ def warnings(found: ComparisonFolder) -> list[tuple[str, str]]:
     result, seeds = found.result, len(found.seeds)
     compared = [arm for arm in found.arms if arm.get("difference")]
     said = []
+    few = few_test_rows(result)
+    if few:
+        said.append(("Few test rows", " ".join(map(words.sentence, few))))
     falling = [
         f"{arm['name']} ({arm['not_converged']} of {seeds} seeds)" for arm in found.arms if arm.get("not_converged")
     ]

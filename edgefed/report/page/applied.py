@@ -57,10 +57,22 @@ def applied_in_run(run: Run) -> Section:
 
 def _record(arm: dict[str, Any], found: ComparisonFolder) -> list[dict[str, Any]]:
     """Return a remedy's clients under the first seed; of an older folder only why it did nothing."""
+    first = found.runs[arm["name"]][0]
     said = (arm.get("applied") or {}).get("clients")
-    if said:
-        return list(said)
-    return _of_manifest(found.runs[arm["name"]][0])
+    if not said:
+        return _of_manifest(first)
+    idle = _idle(first, len(said))
+    return [client | {"idle": idle[place] or _without_rows(client)} for place, client in enumerate(said)]
+
+
+def _idle(run: Run, clients: int) -> list[bool]:
+    """Return on which clients the remedy did nothing at all: elsewhere it may have acted otherwise than asked."""
+    idle = (run.manifest.get("shards") or {}).get("idle") or []
+    return [bool(why) for why in idle] if len(idle) == clients else [False] * clients
+
+
+def _without_rows(client: dict[str, Any]) -> bool:
+    return not int(client.get("rows") or 0)
 
 
 def _of_manifest(run: Run) -> list[dict[str, Any]]:
@@ -70,9 +82,9 @@ def _of_manifest(run: Run) -> list[dict[str, Any]]:
     why = done.get("why") or held.get("idle") or []
     if not rows or len(why) != len(rows):
         return []
-    names = client_names(run)
+    names, idle = client_names(run), _idle(run, len(rows))
     return [
-        {"client": names[place], "rows": rows[place], "why": why[place]}
+        {"client": names[place], "rows": rows[place], "why": why[place], "idle": idle[place] or not rows[place]}
         | {key: done[key][place] for key in ("drawn", "made") if len(done.get(key) or []) == len(rows)}
         for place in range(len(rows))
     ]
@@ -82,14 +94,16 @@ def _summary(records: Mapping[str, Sequence[dict[str, Any]]], seed: int | None) 
     drawn = any("drawn" in client for clients in records.values() for client in clients)
     lines = []
     for name, clients in records.items():
-        able = [client for client in clients if not client.get("why")]
+        able = [client for client in clients if not client["idle"]]
+        as_asked = sum(not client.get("why") for client in able)
         rows = sum(int(client.get("rows") or 0) for client in clients)
         acted = sum(int(client.get("rows") or 0) for client in able)
-        reasons = Counter(str(client["why"]) for client in clients if client.get("why"))
+        reasons = Counter(_why(client) for client in clients if _why(client))
         cells = [
             Cell(name, tone="name"),
             Cell(f"{len(able)} of {len(clients)}", value=float(len(able))),
             Cell(f"{100 * acted / rows:.0f}" if rows else words.NOTHING, value=acted / rows if rows else math.nan),
+            Cell(f"{as_asked} of {len(clients)}", value=float(as_asked)),
         ]
         if drawn:
             for key in ("drawn", "made"):
@@ -100,11 +114,12 @@ def _summary(records: Mapping[str, Sequence[dict[str, Any]]], seed: int | None) 
     under = f", under seed {seed}" if seed is not None else ""
     return Table(
         "applied-summary",
-        f"Clients where each remedy did as asked, and why not elsewhere{under}.",
+        f"Clients where each remedy acts, where it did all that was asked, and why not elsewhere{under}.",
         [
             Column("Remedy"),
-            Column("Clients as asked", True),
+            Column("Acts on clients", True),
             Column("Their rows, %", True),
+            Column("Wholly as asked", True),
             *([Column("Rows drawn", True), Column("Rows made", True)] if drawn else []),
             Column("Elsewhere"),
         ],
@@ -147,6 +162,11 @@ def _by_client(records: Mapping[str, Sequence[dict[str, Any]]], seed: int | None
     return Table("applied-clients", caption, columns, lines, filtered=True, look="tall")
 
 
+def _why(client: dict[str, Any]) -> str:
+    """Return why a client is not as asked; one without rows is served by no remedy, whatever it asks of clients."""
+    return str(client.get("why") or ("empty shard" if _without_rows(client) else ""))
+
+
 def _did(client: dict[str, Any]) -> Cell:
     drawn, made, rows = (number(client.get(key)) for key in ("drawn", "made", "rows"))
     note = []
@@ -154,5 +174,5 @@ def _did(client: dict[str, Any]) -> Cell:
         note.append(f"drew {words.count(drawn)}")
     if math.isfinite(made) and made:
         note.append(f"made {words.count(made)}")
-    why = str(client.get("why") or "")
+    why = _why(client)
     return Cell(why or "✓", ", ".join(note), tone="words idle" if why else "words done")

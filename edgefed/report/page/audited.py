@@ -24,7 +24,9 @@ def audited(folder: Path | None) -> Section:
         return Section("audit", TITLE, [])
     found = AuditFolder.read(folder)
     shown = [kind for kind in IN_COMPARISON if kind in found.kinds]
-    tables = [_of_remedies(found, kind) for kind in shown] if len(found.entries) > 1 else [_of_run(found)]
+    several = len(found.entries) > 1
+    tables = [_of_remedies(found, kind) for kind in shown] if several else [_of_run(found)]
+    explained = shown if several else found.kinds
     files = [
         (f"{AUDIT_HOME}/plots/{path.name}", f"{path.stem}, PNG; SVG beside it")
         for path in sorted((folder / AUDIT_HOME / "plots").glob("*.png"))
@@ -37,7 +39,7 @@ def audited(folder: Path | None) -> Section:
             "stronger attacks exist."
         ),
         *tables,
-        Terms([(_named(kind).capitalize(), f"{ATTACKS[kind]}.") for kind in found.kinds], "compact"),
+        Terms([(_named(kind).capitalize(), f"{ATTACKS[kind]}.") for kind in explained], "compact"),
         Terms(record_level(found), "warnings"),
         Links([*files, (f"{AUDIT_HOME}/{AUDIT}", "All figures of the audit, JSON")]),
     ]
@@ -127,7 +129,10 @@ def _of_remedies(found: AuditFolder, kind: str) -> Table:
                 [
                     Cell(entry["name"], tone="name"),
                     figure_cell(attack["auc"], _auc),
-                    Cell(str(difference.get("tier", words.NOTHING)), _difference(difference)),
+                    Cell(
+                        "as none" if _same(difference) else str(difference.get("tier", words.NOTHING)),
+                        _difference(difference),
+                    ),
                     figure_cell(attack["tpr"], words.percent),
                     number_cell(attack["chance"], words.percent),
                     number_cell(entry["influence"]["samples"], lambda value: words.plain(value, 1)),
@@ -147,6 +152,11 @@ def _of_remedies(found: AuditFolder, kind: str) -> Table:
         "members under both, paired by seed and adjusted together (Holm)."
     )
     return Table("audit" if kind == "global" else f"audit-{kind}", caption, columns, lines)
+
+
+def _same(found: dict[str, Any]) -> bool:
+    """Return whether a remedy gives away exactly what none does under every seed: seeds cannot be too few for that."""
+    return bool(found) and not any(number(found[key] or 0.0) for key in ("mean", "low", "high"))
 
 
 def _difference(found: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ OPEN = 24
 def client_names(run: Run) -> list[str]:
     """Return the clients' names where the folder has them, else their numbers."""
     counts = (run.manifest.get("shards") or {}).get("class_counts") or []
-    named = (run.manifest.get("shards") or {}).get("clients") or run.manifest.get("clients")
+    named = run.manifest.get("client_names")
     if isinstance(named, list) and len(named) == len(counts):
         return [str(name) for name in named]
     return [str(client) for client in range(len(counts))]

@@ -20,7 +20,6 @@ from edgefed.report.page.blocks import (
     Table,
     empty,
     figure_cell,
-    number_cell,
 )
 from edgefed.report.page.pairs import all_pairs
 from edgefed.report.page.strips import Panel, Row, Strip, reach, strip_chart
@@ -107,7 +106,7 @@ def tiers(found: ComparisonFolder) -> Section:
     blocks: list[Any] = [Figure([("", "", picture)], caption)]
     if gaps:
         blocks.append(_differences(found))
-    if any(arm.get("about") for arm in found.arms):
+    if any(arm.get("about") or need_of(arm) for arm in found.arms):
         blocks.append(Fold("What each remedy does, and needs", [_remedies(found)]))
     blocks += all_pairs(found)
     return Section("tiers", "Tiers, and the difference to none", blocks)
@@ -149,7 +148,6 @@ def _tiers_in_words(found: ComparisonFolder) -> str:
 def _differences(found: ComparisonFolder) -> Table:
     seeds = len(found.seeds)
     wider = any(arm.get("nadeau_bengio") for arm in found.arms)
-    needs = any(need_of(arm) for arm in found.arms)
     lines = []
     for arm in found.arms:
         gap = arm.get("difference")
@@ -159,30 +157,29 @@ def _differences(found: ComparisonFolder) -> Table:
             cells += [
                 figure_cell(gap, words.points),
                 Cell(words.p_value(gap.get("p_holm")), f"raw {words.p_value(gap.get('p'))}", number(gap.get("p_holm"))),
-                number_cell(gap.get("ties"), words.count),
-                number_cell(gap.get("detectable"), words.percent),
+                Cell(
+                    words.percent(gap.get("detectable")),
+                    words.many(int(gap.get("ties") or 0), "tie"),
+                    number(gap.get("detectable")),
+                ),
             ]
         else:
-            cells += [empty()] * 4
-        if wider:
+            cells += [empty()] * 3
+        if wider:  # beside the narrower one, and so never cut off by the edge of a narrow page
             wide = arm.get("nadeau_bengio") or {}
             around = words.interval(wide, words.points)
-            cells.append(Cell(around, value=number(wide.get("low"))) if around else empty())
+            cells.insert(3, Cell(around, value=number(wide.get("low"))) if around else empty())
         cells.append(Cell(f"{arm['learning_rate']:g}", value=number(arm["learning_rate"])))
-        if needs:
-            cells.append(Cell(need_of(arm), tone="words"))
         lines.append(line_of(arm, cells))
     columns = [
         Column("Remedy"),
         Column("Finding"),
         Column("Balanced accuracy", True, "%, 95 % interval"),
         Column("Minus none", True, "points, 95 % interval"),
-        Column("p", True, "Holm"),
-        Column("Ties", True, f"of {seeds} seeds"),
-        Column("Detectable", True, "points"),
         *([Column("Wider interval", True, "points, Nadeau–Bengio")] if wider else []),
+        Column("p", True, "Holm"),
+        Column("Detectable", True, f"points; ties of {seeds} seeds"),
         Column("Rate", True, "picked" if found.result.get("tuned") else "the same for all"),
-        *([Column("Needs from clients")] if needs else []),
     ]
     family = sum(bool(arm.get("difference")) for arm in found.arms)
     contrasts = "the one contrast" if family == 1 else f"the {family} contrasts"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from edgefed.config import SettingsError
-from edgefed.report.folder import number
+from edgefed.notes import notes_of_grid
+from edgefed.report.folder import number, verb_of
 from edgefed.report.page import words
 from edgefed.report.page.blocks import (
     Cell,
@@ -67,7 +68,10 @@ def _page(folder: Path, result: dict[str, Any]) -> Page:
         kicker=f"Grid {result.get('comparison') or folder.name}, {' by '.join(result.get('grid') or {})}",
         lead=[f"{finding[:1].upper()}{finding[1:]}."] if finding else [],
         facts=[(name, value) for name, value in facts if value != words.NOTHING],
-        notes=[f"Holds {said}." for said in [str(result.get("generalises_over") or "").strip()] if said],
+        notes=[
+            *(f"{verb_of(result)} {said}." for said in [str(result.get("generalises_over") or "").strip()] if said),
+            *map(words.sentence, notes_of_grid(result)),
+        ],
         sections=[
             _gains(result),
             _wins(result),
@@ -164,7 +168,7 @@ def _across(result: dict[str, Any]) -> Section:
         blocks.append(
             Text(f"Two remedies differ where mean ranks are more than {words.plain(critical, 2)} apart (Nemenyi).")
         )
-    ranks = found.get("ranks") or {}
+    ranks = (found.get("ranks") or {}) if friedman else {}  # of too few blocks no rank says anything
     if ranks:
         cliques = found.get("cliques") or []
         lines = [
