@@ -402,7 +402,8 @@ def test_ctrl_c_exits_130_with_one_line(cli, monkeypatch):
     assert (code, out) == (130, "")
     assert err.splitlines()[-1] == "edgefed: interrupted; --resume --out grid goes on"
     assert err.splitlines()[:-1] == [
-        "one contrast needs at least 6 seeds to tell anything from none: --seeds 6 or more"
+        "one contrast needs at least 6 seeds to tell anything from none: --seeds 6 or more",
+        "grid of 2: 2 comparisons, 8 federations: round 0/8  begins",
     ]
 
 
