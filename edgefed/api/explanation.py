@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,7 @@ def explain(
     datas: list[FederatedData | None] = []
     with asking(progress, f"explaining {name}", len(runs)) as show:
         for place, run in enumerate(runs):
-            data, answers = _answers(run, trainer, lambda done, of, place=place: show(place, done, of))  # type: ignore[misc]
+            data, answers = _answers(run, trainer, partial(show, place))
             datas.append(data)
             collected.append(answers)
             if run.folder is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Codec:
+class Codec(ABC):
     """How an update u = y - x [..., size] is sent.
 
     Parameters
@@ -40,6 +41,7 @@ class Codec:
     #: Whether what it leaves out is kept and added to the client's next update (error feedback).
     feeds_back: ClassVar[bool] = False
 
+    @abstractmethod
     def encode(self, update: Reals, draws: NDArray[np.float64] | None = None) -> Packed:
         """Return the arrays that are sent, each [..., its own length].
 
@@ -49,15 +51,14 @@ class Codec:
         draws : float64 ndarray [..., size], optional
             Uniform in (0, 1), where the codec draws.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, packed: Mapping[str, NDArray[np.generic]]) -> Reals:
         """Return the update [..., size] that arrays stand for; what is not finite stays so."""
-        raise NotImplementedError
 
+    @abstractmethod
     def layout(self) -> dict[str, tuple[str, int]]:
         """Return each array's dtype and length: what a reply must hold, and nothing else."""
-        raise NotImplementedError
 
     def problem(self, packed: Mapping[str, NDArray[np.generic]]) -> str:
         """Return in words why one client's arrays cannot be decoded; empty text where they can."""

@@ -7,6 +7,7 @@ but in ``multikrum``, which weighs those that it selects by their rows, as Flowe
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +55,7 @@ class Robust(StackAverage):
         made = self.rule(stack.astype(np.float64), shares)
         return to_record(self.model, made.astype(stack.dtype)), MetricRecord()
 
+    @abstractmethod
     def rule(self, stack: Floats, shares: Floats) -> Floats:
         """Return the weights [size] that stand for those of the replies [replies, size].
 
@@ -63,7 +65,6 @@ class Robust(StackAverage):
         shares : float64 ndarray [replies]
             Each one's share in a weighted average.
         """
-        raise NotImplementedError
 
     def malicious(self, replies: int, most: int) -> int:
         """Return how many of so many replies the rule stands against, at most ``most``."""

@@ -7,6 +7,7 @@ be done as asked is noted by class.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -96,14 +97,14 @@ class BalancedBatches(_Resampling):
         return below_two_classes(local)
 
 
-class Oversampling(_Resampling):
+class Oversampling(_Resampling, ABC):
     """Make rows for a shard's rarer classes until all its classes are level; subclasses say how."""
 
+    @abstractmethod
     def made_for(
         self, features: Floats, labels: Ints, label: int, missing: int, rng: np.random.Generator
     ) -> tuple[Floats, str]:
         """Return new rows [made, features] of a class that has at least two, and what could not be done as asked."""
-        raise NotImplementedError
 
     def draw(self, features: Floats, labels: Ints, rng: np.random.Generator) -> Draw:
         """Return the shard's rows and those made for its rarer classes; the shard as it is below two classes.

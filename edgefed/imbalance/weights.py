@@ -7,6 +7,7 @@ each from local, global or noisy global counts.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -65,14 +66,14 @@ def _scaled(counts: Floats, weights: Floats) -> Floats:
     return np.where(counts > 0, scaled, 1.0)
 
 
-class _Weights(Remedy):
+class _Weights(Remedy, ABC):
     """Weights by one of the schemes; subclasses say which, and where the counts come from."""
 
     family: ClassVar[str] = "class weights"
 
+    @abstractmethod
     def scheme(self, counts: Floats) -> Floats:
         """Return weights [..., classes] from counts [..., classes]."""
-        raise NotImplementedError
 
     def class_weights(self, local: Ints, total: Floats | None) -> Floats:
         """Return each client's own weights, or the same for all where the counts are global."""

@@ -24,7 +24,7 @@ from edgefed.report.style import (
     save,
     settle,
 )
-from edgefed.report.swarm import swarm
+from edgefed.report.swarm import draw_swarms
 from edgefed.runs import AUDIT_HOME
 
 if TYPE_CHECKING:
@@ -208,22 +208,6 @@ def _marks(axes: Axes, entries: list[dict[str, Any]], measure: str, places: Any,
 
 def _dots(axes: Axes, figures: list[dict[str, Any]], places: Any, kind: str, scale: float) -> None:
     """Draw each seed's value below its mark, none upon another."""
-    low, high = axes.get_xlim()
-    box = axes.get_window_extent()
-    dots = box.width * 72 / axes.get_figure().get_dpi() / (high - low)  # type: ignore[union-attr]
-    row = box.height * 72 / axes.get_figure().get_dpi() / abs(np.diff(axes.get_ylim())[0])  # type: ignore[union-attr]
-    for figure, place in zip(figures, places, strict=True):
-        values = scale * numbers(figure["values"])
-        values = values[(values >= low) & (values <= high)]
-        along, across = swarm(values * dots, DOT, 0.12 * row)
-        axes.plot(
-            values + along / dots,
-            place + across / row,
-            linestyle="none",
-            marker="o",
-            markersize=DOT,
-            color=LOOKS[kind][0],
-            alpha=0.45,
-            markeredgewidth=0,
-            zorder=2,
-        )
+    look = {"markersize": DOT, "color": LOOKS[kind][0], "alpha": 0.45, "markeredgewidth": 0}
+    samples = [scale * numbers(figure["values"]) for figure in figures]
+    draw_swarms(axes, places, samples, diameter=DOT, height=0.12, below=0, look=look)

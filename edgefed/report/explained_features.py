@@ -25,7 +25,7 @@ from edgefed.report.style import (
     settle,
     wrapped,
 )
-from edgefed.report.swarm import swarm
+from edgefed.report.swarm import draw_swarms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,24 +121,8 @@ def _draw(axes: Axes, places: NDArray[np.int64], measures: Sequence[dict[str, An
 
 def _scatter(axes: Axes, places: NDArray[np.int64], dots: Sequence[Floats]) -> None:
     """Draw each seed's or client's value below its mark, none upon another."""
-    low, high = axes.get_xlim()
-    box = axes.get_window_extent()
-    points = box.width * 72 / axes.get_figure().get_dpi() / (high - low)  # type: ignore[union-attr]
-    row = box.height * 72 / axes.get_figure().get_dpi() / abs(np.diff(axes.get_ylim())[0])  # type: ignore[union-attr]
-    for place, values in zip(places, dots, strict=True):
-        seen = values[(values >= low) & (values <= high)]
-        along, across = swarm(seen * points, DOT, 0.34 * row)
-        axes.plot(
-            seen + along / points,
-            place + 0.27 + across / row,
-            linestyle="none",
-            marker="o",
-            markersize=DOT,
-            color=GREY,
-            alpha=0.75,
-            markeredgewidth=0,
-            zorder=2,
-        )
+    look = {"markersize": DOT, "color": GREY, "alpha": 0.75, "markeredgewidth": 0}
+    draw_swarms(axes, places, dots, diameter=DOT, height=0.34, below=0.27, look=look)
 
 
 @house_style()

@@ -22,7 +22,7 @@ from edgefed.report.style import (
     new_figure,
     settle,
 )
-from edgefed.report.swarm import swarm
+from edgefed.report.swarm import draw_swarms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,7 @@ REFERENCES = {
 }
 DOT = 2.9
 """Diameter of a seed's dot in points."""
+DOTS = {"markersize": DOT - 0.3, "markerfacecolor": "#9A9A9A", "markeredgecolor": "#4D4D4D", "markeredgewidth": 0.3}
 ROW = 0.38
 """Height of a row in inches."""
 
@@ -252,29 +253,8 @@ def _draw_interval(axes: Axes, place: float, interval: tuple[float, float, float
 
 def _scatter(axes: Axes, places: Floats, samples: Sequence[Floats | None]) -> None:
     """Draw each seed's dot under its row's interval, none on top of another; the layout must be settled."""
-    low, high = axes.get_xlim()
-    box = axes.get_window_extent()
-    per_point = 72 / axes.figure.dpi
-    across = (high - low) / (box.width * per_point)
-    rows = abs(float(np.diff(axes.get_ylim())[0]))
-    down = rows / (box.height * per_point)
-    for place, sample in zip(places, samples, strict=False):
-        if sample is None:
-            continue
-        seen = sample[(sample >= low) & (sample <= high)]
-        if not len(seen):  # a reference far away is named at the edge instead
-            continue
-        along, up = swarm(seen / across, DOT, 0.5 / down)
-        axes.plot(
-            seen + along * across,
-            place + 0.18 + up * down,
-            "o",
-            markersize=DOT - 0.3,
-            markerfacecolor="#9A9A9A",
-            markeredgecolor="#4D4D4D",
-            markeredgewidth=0.3,
-            zorder=2,
-        )
+    # A reference far away is named at the edge instead.
+    draw_swarms(axes, places, samples, diameter=DOT, height=0.5, below=0.18, look=DOTS)
 
 
 def _finish(axes: Axes, words: str) -> None:

@@ -1,17 +1,58 @@
-"""Dots of a strip moved aside so that none hides another: deterministic, no jitter."""
+"""Dots of a strip moved aside so that none hides another, and drawn: deterministic, no jitter."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+def draw_swarms(
+    axes: Axes,
+    places: Sequence[float] | NDArray[Any],
+    samples: Sequence[Floats | None],
+    *,
+    diameter: float,
+    height: float,
+    below: float,
+    look: Mapping[str, Any],
+) -> None:
+    """Draw each row's values as dots below its mark, none upon another; the layout and both limits must be settled.
+
+    Parameters
+    ----------
+    axes : Axes
+    places : float sequence [rows]
+        Where each row lies along the vertical axis.
+    samples : sequence [rows] of float ndarray or None
+        Values along the horizontal axis; those beyond its limits are left out.
+    diameter : float
+        Points between the middles of two dots that touch.
+    height, below : float
+        Height of a strip, and how far its middle lies below the row's place, in rows.
+    look : mapping
+        Of the dots, as :meth:`matplotlib.axes.Axes.plot` takes it.
+    """
+    low, high = axes.get_xlim()
+    box = axes.get_window_extent()
+    per_point = 72 / axes.figure.dpi
+    across = (high - low) / (box.width * per_point)
+    down = abs(float(np.diff(axes.get_ylim())[0])) / (box.height * per_point)
+    for place, sample in zip(places, samples, strict=False):
+        if sample is None:
+            continue
+        seen = sample[(sample >= low) & (sample <= high)]
+        if len(seen):
+            along, up = swarm(seen / across, diameter, height / down)
+            axes.plot(seen + along * across, place + below + up * down, "o", zorder=2, **look)
 
 
 def swarm(places: Floats, diameter: float, height: float) -> tuple[Floats, Floats]:
