@@ -17,8 +17,9 @@ import torch
 from edgefed.api.lockstep import SeededData, in_processes
 from edgefed.api.plan import CONTROL, RANKED
 from edgefed.data.partition import Partition
-from edgefed.federation.clients import DTYPES, Clients, Guidance, merged, scale_of, schedule_of, total_counts, update_of
+from edgefed.federation.clients import DTYPES, Clients, Guidance, schedule_of, update_of
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation
+from edgefed.federation.moments import merged, scale_of, total_counts
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.cohort import join
 from edgefed.learning.training import torch_threads, train

@@ -15,6 +15,7 @@ from edgefed.federation.messages import (
     Broadcast,
     stacked_metrics,
     stacked_weights,
+    to_flat,
     to_record,
 )
 
@@ -114,6 +115,20 @@ class StackedFedAvg(StackAverage):
     def __init__(self, model: MLP, config: FederationConfig | None = None) -> None:
         super().__init__(**WHOLE_COHORT)
         self.model = model
+
+
+class StackedUpdates(StackedFedAvg):
+    """A :class:`StackedFedAvg` for descendants that form updates: it keeps the weights that a round began with."""
+
+    def __init__(self, model: MLP, config: FederationConfig) -> None:
+        super().__init__(model)
+        self.config = config
+        self._start: NDArray[np.floating] = np.zeros(model.size, config.dtype)
+
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Broadcast:
+        """Address the cohort, and keep the weights that it is sent."""
+        self._start = to_flat(self.model, arrays)
+        return self._to_cohort(server_round, arrays, config, grid, MessageType.TRAIN)
 
 
 def shares_of(replies: Iterable[Message]) -> NDArray[np.float64] | None:

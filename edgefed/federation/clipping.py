@@ -28,8 +28,8 @@ from flwr.supercore.privacy_accounting import (
 from flwr.supercore.privacy_accounting.rdp_accountant import RdpAccountant
 
 from edgefed.config import SettingsError
-from edgefed.federation.averaging import StackedFedAvg, refuse_names, summed
-from edgefed.federation.messages import stacked_weights, to_flat, to_record
+from edgefed.federation.averaging import StackedUpdates, refuse_names, summed
+from edgefed.federation.messages import stacked_weights, to_record
 from edgefed.rng import stream
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class _Adaptive(DifferentialPrivacyServerSideAdaptiveClipping):
         return cast("Floats", noisy[WEIGHTS].numpy())
 
 
-class ClippedAverage(StackedFedAvg):
+class ClippedAverage(StackedUpdates):
     """Average of clipped updates with noise on it, over all clients that the round drew.
 
     With m the round's planned size, S the clients that answered, C the clipping norm and z the noise multiplier,
@@ -108,12 +108,10 @@ class ClippedAverage(StackedFedAvg):
     flower: _Fixed | _Adaptive
 
     def __init__(self, model: MLP, config: FederationConfig) -> None:
-        super().__init__(model)
-        self.config = config
+        super().__init__(model, config)
         self.releases = 0
         self.noise_seed = config.seed
         self.flower = self._of_flower()
-        self._start: NDArray[np.floating] = np.zeros(model.size, config.dtype)
 
     def hide_noise(self) -> None:
         """Name the noise by a number that this process alone knows, drawn from the operating system.
@@ -131,13 +129,6 @@ class ClippedAverage(StackedFedAvg):
     @abstractmethod
     def _of_flower(self) -> _Fixed | _Adaptive:
         """Return Flower's strategy as it is before the next round."""
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Send the weights, and keep what updates are measured from."""
-        self._start = to_flat(self.model, arrays)
-        return super().configure_train(server_round, arrays, config, grid)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]

@@ -9,24 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
+from flwr.app import ArrayRecord, MetricRecord
 
-from edgefed.federation.averaging import StackedFedAvg, shares_of, summed
-from edgefed.federation.messages import STEPS, stacked_metrics, stacked_weights, to_flat, to_record
+from edgefed.federation.averaging import StackedUpdates, shares_of, summed
+from edgefed.federation.messages import STEPS, stacked_metrics, stacked_weights, to_record
 from edgefed.learning.local_update import gradient_weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from flwr.app import Message
-    from flwr.serverapp import Grid
-    from numpy.typing import NDArray
-
-    from edgefed.config import FederationConfig
-    from edgefed.learning.model import MLP
 
 
-class FedNova(StackedFedAvg):
+class FedNova(StackedUpdates):
     """Normalised averaging: clients' mean directions are averaged, and walked as far as they went on average.
 
         d_k = (x - y_k) / ||a_k||_1,    tau = sum_k p_k ||a_k||_1,    x <- x - tau sum_k p_k d_k
@@ -38,18 +33,6 @@ class FedNova(StackedFedAvg):
     ----------
     Wang, Liu, Liang, Joshi, Poor (2020), NeurIPS.
     """
-
-    def __init__(self, model: MLP, config: FederationConfig) -> None:
-        super().__init__(model)
-        self.config = config
-        self._start: NDArray[np.floating] = np.zeros(model.size, config.dtype)
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Send the weights, and keep them to form directions from."""
-        self._start = to_flat(self.model, arrays)
-        return super().configure_train(server_round, arrays, config, grid)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]

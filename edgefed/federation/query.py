@@ -8,9 +8,10 @@ import numpy as np
 from flwr.app import ConfigRecord, MessageType, RecordDict
 
 from edgefed.data.partition import Partition
-from edgefed.federation.clients import ROWS, Guidance, merged, moments_of, scale_of, total_counts
+from edgefed.federation.clients import ROWS, Guidance
 from edgefed.federation.federation import Exchange, Federation, FederationError
 from edgefed.federation.messages import CONFIG, PARTITION_ID, Broadcast, guidance_config, in_sequence
+from edgefed.federation.moments import merged, moments_of, scale_of, total_counts
 from edgefed.federation.replies import Expected, senders
 from edgefed.federation.screening import Asked, Screened, expected_of_query, screen
 from edgefed.federation.traffic import Traffic

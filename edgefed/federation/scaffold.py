@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 
-from edgefed.federation.averaging import StackedFedAvg, refuse_names, shares_of, summed
+from edgefed.federation.averaging import StackedUpdates, refuse_names, shares_of, summed
 from edgefed.federation.clients import CONTROL
 from edgefed.federation.federation import CohortView
-from edgefed.federation.messages import STEPS, stacked_metrics, stacked_weights, to_flat, to_record
+from edgefed.federation.messages import STEPS, Broadcast, stacked_metrics, stacked_weights, to_record
 from edgefed.federation.server_optimizers import server_rate
 from edgefed.learning.local_update import gradient_weight
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgefed.learning.model import MLP
 
 
-class Scaffold(StackedFedAvg):
+class Scaffold(StackedUpdates):
     """Stochastic controlled averaging.
 
     A client takes K steps y <- y - eta (g(y) - c_k + c) from y = x, then its control variate becomes
@@ -48,19 +48,14 @@ class Scaffold(StackedFedAvg):
     """
 
     def __init__(self, model: MLP, config: FederationConfig) -> None:
-        super().__init__(model)
-        self.config = config
+        super().__init__(model, config)
         self.control: NDArray[np.floating] = np.zeros(model.size, config.dtype)
         self._clients = config.num_clients
-        self._start: NDArray[np.floating] = np.zeros(model.size, config.dtype)
 
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Broadcast:
         """Send the weights and the server's control variate."""
-        self._start = to_flat(self.model, arrays)
         self._clients = grid.holders if isinstance(grid, CohortView) else self.config.num_clients
-        messages = self._to_cohort(server_round, arrays, config, grid, "train")
+        messages = super().configure_train(server_round, arrays, config, grid)
         messages.content[CONTROL] = to_record(self.model, self.control)
         return messages
 

@@ -12,7 +12,8 @@ from edgefed.data.datasets import Dataset
 from edgefed.data.partition import from_owners
 from edgefed.data.shards import FederatedData, Shards
 from edgefed.data.split import Split
-from edgefed.federation.clients import Clients, Guidance, merged, scale_of, schedule_of, total_counts, update_of
+from edgefed.federation.clients import Clients, Guidance, schedule_of, update_of
+from edgefed.federation.moments import merged, scale_of, total_counts
 from edgefed.learning.training import train
 
 if TYPE_CHECKING:
