@@ -131,7 +131,7 @@ def compare(
             return _read(folder, work)
     if processes is not None and processes < 1:
         raise SettingsError(f"processes={processes}: expected a whole number, at least 1")
-    trainer = make_engine(engine)  # one that is not there is said before a folder is made
+    trainer = make_engine(engine, device=base.device)  # one that is not there is said before a folder is made
     check_tracking(base, kept=folder is not None or name is not None)
     if not continuing and (folder is not None or name is not None):
         folder = new_folder(folder, name or "")

@@ -125,7 +125,7 @@ def compare_grid(
     if continuing and home is not None:
         check_same_plan(home, asked)
     _check_data(blocks, home)
-    make_engine(engine)  # one that is not there is said before a folder is made
+    make_engine(engine, device=base.device)  # one that is not there is said before a folder is made
     if continuing and home is not None and _has_all(home, asked):
         return GridComparison(read_json(home / "grid.json"), _finished(blocks, home), home)
     if not continuing and (home is not None or name is not None):

@@ -85,7 +85,7 @@ def audit(
     """
     begun = time.perf_counter()
     home, name, arms, tuned = _arms(what)
-    trainer = make_engine(engine)
+    trainer = make_engine(engine, device=next(iter(arms.values()))[0].config.device)
     first = next(iter(arms.values()))
     order = sorted(arms, key=lambda arm: arm != CONTROL)  # what others are paired with comes first
     found: dict[str, list[_Part]] = {arm: [] for arm in arms}

@@ -87,7 +87,7 @@ def select_features(
         raise SettingsError("validation-fraction=0: features are chosen on validation rows; 0.2 would do")
     features = len(dataset.feature_names)
     steps = min(most or MOST, features)
-    trainer = make_engine(engine)
+    trainer = make_engine(engine, device=config.device)
     filters = [_by_anova(seed, trainer) for seed in under]
     every = [(seed, list(range(features))) for seed in under]
     rounds = (sum(features - step + 1 for step in range(steps)) + 1) * seeds * config.num_server_rounds

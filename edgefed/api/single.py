@@ -102,7 +102,7 @@ def run(
     # An engine, a device or a package may not be there: said before a folder is made.
     check_tracking(config, kept=folder is not None or name is not None)
     execution = _kept_execution(folder) if continuing and folder is not None else Execution.here()
-    trainer = make_engine(engine, execution)
+    trainer = make_engine(engine, execution, device=config.device)
     federation = in_process(config, data, trainer)
     if not resume and (folder is not None or name is not None):
         folder = new_folder(folder, name or "")

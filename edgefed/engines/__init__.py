@@ -18,7 +18,9 @@ ENGINES = {
 }
 
 
-def make_engine(name: str, execution: Execution | None = None, threads: int | None = None) -> Engine:
+def make_engine(
+    name: str, execution: Execution | None = None, threads: int | None = None, device: str = "cpu"
+) -> Engine:
     """Return the engine of that name.
 
     Parameters
@@ -30,11 +32,13 @@ def make_engine(name: str, execution: Execution | None = None, threads: int | No
     threads : int, optional
         How many chunks of a cohort the batched engine trains at once, where other processes have the other cores.
         Neutral: one a core.
+    device : str
+        The setting of that name of what it is to train.
 
     Raises
     ------
     SettingsError
-        For a name that is none.
+        For a name that is none, and for Ray's workers on a GPU: they train on the cluster's processors.
     """
     from edgefed.config import SettingsError, unknown
     from edgefed.engines.batched import BatchedEngine
@@ -48,4 +52,6 @@ def make_engine(name: str, execution: Execution | None = None, threads: int | No
     }
     if name not in engines:
         raise SettingsError(unknown("engine", name, engines))
+    if name == "ray" and device != "cpu":
+        raise SettingsError(f"device={device}: Ray's workers train on processors; device=cpu, or --engine batched")
     return engines[name](execution)
