@@ -85,8 +85,8 @@ def audit(
     """
     begun = time.perf_counter()
     home, name, arms, tuned = _arms(what)
-    trainer = make_engine(engine, device=next(iter(arms.values()))[0].config.device)
     first = next(iter(arms.values()))
+    trainer = make_engine(engine, device=first[0].config.device)
     order = sorted(arms, key=lambda arm: arm != CONTROL)  # what others are paired with comes first
     found: dict[str, list[_Part]] = {arm: [] for arm in arms}
     rarest: list[str] = []
