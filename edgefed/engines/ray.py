@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +19,11 @@ import torch
 
 from edgefed.config import SettingsError
 from edgefed.engines.batched import BatchedEngine
+from edgefed.federation.federation import FederationError
 from edgefed.learning.training import Trained, available_cores, train
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import ModuleType
 
     from numpy.typing import NDArray
@@ -32,6 +35,15 @@ if TYPE_CHECKING:
 
 MAX_TRIES = 5
 """Times that a part of a cohort is tried before a cluster that kills every worker is given up."""
+
+ANSWER_SECONDS = 10.0
+"""For how long a cluster's head may take to answer."""
+
+STRAGGLER_SECONDS = 20.0
+"""For how long the first round waits for all workers once one has come: others may hold some of the cluster's cores."""
+
+WORKER_SECONDS = 120.0
+"""For how long a worker is waited for where there is none: it has to start, and others may hold the cores."""
 
 
 class _Worker:
@@ -57,6 +69,8 @@ class RayEngine(BatchedEngine):
         self._ray = _started()
         cores = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         self._workers = [self._new_worker() for _ in range(cores)]
+        self._coming: dict[Any, Any] = {}
+        """Workers on their way, by the promise that they hold the rows."""
         self._rows: tuple[torch.Tensor, Any, Any] | None = None
 
     def _new_worker(self) -> Any:
@@ -70,39 +84,94 @@ class RayEngine(BatchedEngine):
         parts = [order[place :: len(self._workers)] for place in range(min(len(self._workers), len(order)))]
         # The workers hold the rows: what travels is each client's weights and numbers.
         rowless = replace(cohort, features=cohort.features[:0].clone(), targets=cohort.targets[:0].clone())
-        asked = [(place, which, rowless.take(which)) for place, which in enumerate(parts)]
-        waiting = [
-            self._workers[place].train.remote(update, schedule, part, self.execution) for place, _, part in asked
-        ]
+        tasks = [(update, schedule, rowless.take(which), self.execution) for which in parts]
         params, loss = torch.empty_like(cohort.params, memory_format=torch.contiguous_format), np.zeros(len(cohort))
-        for (place, which, part), promise in zip(asked, waiting, strict=True):
-            weights, losses, _ = self._collected(place, promise, (update, schedule, part, self.execution))
+        for which, (weights, losses, _) in zip(parts, self._done(tasks), strict=True):
             params[torch.from_numpy(which)] = torch.from_numpy(weights.copy())
             loss[which] = losses
         return Trained(params, loss, steps)
 
+    def _done(self, tasks: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return what each task gave; one whose worker died is done again by a worker that is left.
+
+        A machine that is lost takes its cores with it, so nobody may ever come in a dead worker's place.
+        """
+        found: list[Any] = [None] * len(tasks)
+        tries = [1] * len(tasks)
+        asked = {
+            worker.train.remote(*task): (place, worker)
+            for place, (task, worker) in enumerate(zip(tasks, self._workers, strict=False))
+        }
+        while asked:
+            (promise,), _ = self._ray.wait(list(asked), num_returns=1)
+            place, worker = asked.pop(promise)
+            try:
+                found[place] = self._ray.get(promise)
+            except self._ray.exceptions.RayActorError as error:
+                if tries[place] == MAX_TRIES:
+                    raise FederationError(
+                        f"engine ray: {MAX_TRIES} workers died over one part of a round: is memory short there?"
+                    ) from error
+                self._bury(worker)
+                tries[place] += 1
+                other = self._workers[place % len(self._workers)]
+                asked[other.train.remote(*tasks[place])] = (place, other)
+        return found
+
+    # ---- who is there
     def _put(self, cohort: Cohort) -> None:
         """Put the rows into the object store and hand them to every worker, once for as long as they stay the same."""
-        if self._rows is None or self._rows[0] is not cohort.features:
-            features, targets = cohort.features.numpy(), cohort.targets.numpy()
-            self._rows = (cohort.features, self._ray.put(features), self._ray.put(targets))
-            self._ray.get([self._hold(worker) for worker in self._workers])
+        if self._rows is not None and self._rows[0] is cohort.features:
+            self._welcome(0.0)  # whoever came in a dead one's place
+            return
+        self._rows = (cohort.features, self._ray.put(cohort.features.numpy()), self._ray.put(cohort.targets.numpy()))
+        everyone, self._workers, self._coming = [*self._workers, *self._coming.values()], [], {}
+        for worker in everyone:
+            self._hand_rows_to(worker)
+        self._welcome(WORKER_SECONDS)
+        self._welcome(STRAGGLER_SECONDS, len(everyone))
 
-    def _hold(self, worker: Any) -> Any:
+    def _hand_rows_to(self, worker: Any) -> None:
         assert self._rows is not None
-        return worker.hold.remote(*self._rows[1:])
+        self._coming[worker.hold.remote(*self._rows[1:])] = worker
 
-    def _collected(self, place: int, promise: Any, task: tuple[Any, ...]) -> Any:
-        """Return a part's result; a worker that died is replaced and asked again."""
-        for _ in range(MAX_TRIES):
-            try:
-                return self._ray.get(promise)
-            except self._ray.exceptions.RayActorError:
-                logging.getLogger("edgefed").warning("a Ray worker died; its part of the round is done again")
-                self._workers[place] = self._new_worker()
-                self._hold(self._workers[place])
-                promise = self._workers[place].train.remote(*task)
-        return self._ray.get(promise)
+    def _welcome(self, patience: float, enough: int = 1) -> None:
+        """Take over workers that hold the rows by now, waiting at most so many seconds until so many have come.
+
+        Raises
+        ------
+        FederationError
+            Where there is none then.
+        """
+        deadline = time.monotonic() + patience
+        while self._coming:
+            left = max(0.0, deadline - time.monotonic())
+            wanted = min(max(1, enough - len(self._workers)), len(self._coming))
+            self._ray.wait(list(self._coming), num_returns=wanted, timeout=left)
+            came, _ = self._ray.wait(list(self._coming), num_returns=len(self._coming), timeout=0.0)
+            for promise in came:
+                worker = self._coming.pop(promise)
+                try:
+                    self._ray.get(promise)
+                except self._ray.exceptions.RayActorError:
+                    self._hand_rows_to(self._new_worker())
+                else:
+                    self._workers.append(worker)
+            if len(self._workers) >= enough or not left:
+                break
+        if not self._workers:
+            raise FederationError(
+                f"engine ray: no worker came for {patience:g} s: is a core of the cluster free, and edgefed there?"
+            )
+
+    def _bury(self, worker: Any) -> None:
+        """Take a dead worker off the list and ask for another; where none is left, wait for it."""
+        if worker in self._workers:
+            self._workers.remove(worker)
+            logging.getLogger("edgefed").warning("a Ray worker died; its part of the round is done again")
+            self._hand_rows_to(self._new_worker())
+        if not self._workers:
+            self._welcome(WORKER_SECONDS)
 
 
 def _started() -> ModuleType:
@@ -111,7 +180,7 @@ def _started() -> ModuleType:
     Raises
     ------
     SettingsError
-        Where Ray is not installed.
+        Where Ray is not installed, or there is no cluster at that address.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a note on a future default
     try:
@@ -119,12 +188,32 @@ def _started() -> ModuleType:
     except ImportError:
         raise SettingsError("engine ray: Ray is not installed; pip install 'edgefed[simulation]' brings it") from None
     if not ray.is_initialized():
-        local: Mapping[str, Any] = {"num_cpus": available_cores(), "include_dashboard": False}
+        local: Mapping[str, Any] = {"address": "local", "num_cpus": available_cores(), "include_dashboard": False}
         address = os.environ.get("RAY_ADDRESS")
-        ray.init(
-            **({"address": address} if address else local),
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-        )
+        if address:
+            _require_answer(address)
+        try:
+            ray.init(
+                **({"address": address} if address else local),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+            )
+        except (ConnectionError, ValueError) as error:
+            if not address:
+                raise
+            raise SettingsError(f"RAY_ADDRESS={address}: no cluster can be joined there: {error}") from error
     return ray
+
+
+def _require_answer(address: str) -> None:
+    """Refuse an address at which nobody listens, for which Ray itself waits for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except OSError as error:
+        raise SettingsError(
+            f"RAY_ADDRESS={address}: nothing answers there ({error}); `ray status` on its head says the address"
+        ) from None

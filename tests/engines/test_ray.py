@@ -1,8 +1,9 @@
-"""The Ray engine against the batched one, with real worker processes, one of which is killed."""
+"""The Ray engine against the batched one, with real worker processes, one of which is killed, and a lost node."""
 
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,15 +11,25 @@ import textwrap
 
 import pytest
 
+import edgefed
+from edgefed import FederationConfig
+from edgefed.config import SettingsError
+
 pytestmark = pytest.mark.runtime
 
 RUN = """
     import json, os, signal, sys
+    import ray
+    from ray.cluster_utils import Cluster
     import edgefed
     from edgefed import FederationConfig
 
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    second = cluster.add_node(num_cpus=1)
+    os.environ["RAY_ADDRESS"] = cluster.address
+
     def worker_pids():
-        # Children of the raylet that this process started, by the name that Ray gives an actor's process.
+        # By the name that Ray gives an actor's process.
         found = []
         for entry in os.listdir("/proc"):
             if entry.isdigit():
@@ -34,17 +45,17 @@ RUN = """
         "scaffold": {"fraction_train": 0.5, "drop_out": 0.2},
         "fednova": {"stragglers": 0.5, "partial_work": "accept", "compression": "int8"},
     }
-    killed = []
+    killed, lost = [], []
 
-    def kill_one(federation):
+    def lose(federation):
         if federation.round == 2 and not killed:
             killed.extend(worker_pids()[:1])
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
+        if federation.round == 4 and not lost:
+            lost.append(second)
+            cluster.remove_node(second, allow_graceful=False)  # with its core: nobody can come in its worker's place
 
-    config = FederationConfig(num_server_rounds=4, imbalance="random-oversampling")
-    batched = edgefed.run(config)
-    dealt_out = edgefed.run(config, engine="ray", on_round=kill_one)
     strategies = {}
     for strategy, changes in STRATEGIES.items():
         config = FederationConfig(num_server_rounds=4, strategy=strategy, **changes)
@@ -53,14 +64,20 @@ RUN = """
             for found in (edgefed.run(config), edgefed.run(config, engine="ray"))
         ]
     plain = edgefed.run(FederationConfig(num_server_rounds=4))
+    config = FederationConfig(num_server_rounds=6, imbalance="random-oversampling")
+    batched = edgefed.run(config)
+    dealt_out = edgefed.run(config, engine="ray", on_round=lose)
     print(json.dumps({
         "strategies": strategies,
         "plain": plain.summary["model_sha256"],
         "killed": len(killed),
+        "lost": len(lost),
         "batched": batched.summary["model_sha256"],
         "ray": dealt_out.summary["model_sha256"],
         "bytes": batched.summary["bytes"] == dealt_out.summary["bytes"],
-    }))
+    }), flush=True)
+    ray.shutdown()
+    cluster.shutdown()
 """
 
 
@@ -84,9 +101,9 @@ EXPLAINED = """
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds the workers to kill in /proc")  # noqa: PTH112
-def test_a_killed_worker_costs_time_and_no_bit_and_strategies_end_alike():
+def test_a_killed_worker_and_a_lost_node_cost_time_and_no_bit_and_strategies_end_alike():
     result = printed(RUN)
-    assert result["killed"] == 1
+    assert (result["killed"], result["lost"]) == (1, 1)
     assert result["ray"] == result["batched"]
     assert result["bytes"]
     # Clients with a state of their own, clients that stop early: in the same session, since a cluster takes seconds.
@@ -100,6 +117,20 @@ def test_clients_on_ray_say_the_same_of_a_model_to_the_bit():
     assert result["clients"] > 5
     assert result["rows"] > 10
     assert (result["names"], result["differ"], result["importance"]) == (True, [], True)
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("127.0.0.1:9", "nothing answers there (.*refused"),
+        ("nonsense", "no cluster can be joined there: Invalid address"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_said_in_one_line(address, reason, monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(SettingsError, match=re.escape(f"RAY_ADDRESS={address}: ") + reason.replace("(", r"\(")):
+        edgefed.run(FederationConfig(num_server_rounds=1), engine="ray", out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def printed(script):
@@ -120,4 +151,6 @@ def printed(script):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, errors
-    return json.loads(output.splitlines()[-1])
+    # Beside it, Ray tells the driver of a node that is gone.
+    (told,) = [line for line in output.splitlines() if line.startswith("{")]
+    return json.loads(told)
