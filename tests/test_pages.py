@@ -1,4 +1,4 @@
-"""What pages name is there: files, functions, tests, links, headings, commands, extras; and nothing is left to fill in."""
+"""What pages name is there: files, functions, tests, links, headings, commands, extras; nothing is left to fill in."""
 
 import re
 import shlex
