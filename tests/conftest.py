@@ -28,6 +28,27 @@ with warnings.catch_warnings():
     import typer  # noqa: F401
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Among several processes, deal the files out so that what waits for Flower's processes waits beside what works.
+
+    Two such files, then another, and again; files of many tests before those of few, as pytest-xdist has them.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    files = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting, working = [], []
+    for found in sorted(files.values(), key=len, reverse=True):
+        (waiting if all(item.get_closest_marker("runtime") for item in found) else working).append(found)
+    order = []
+    while waiting:
+        order += [*waiting[:2], *working[:1]]
+        del waiting[:2], working[:1]
+    items[:] = [item for found in order + working for item in found]
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _garbage():
     """Flower and statsmodels collect garbage often: what is there by now need not be looked through each time."""

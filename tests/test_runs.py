@@ -377,7 +377,9 @@ def test_a_history_that_was_emptied_or_cut_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="a folder cannot be put on the disk there")
 def test_the_names_of_new_files_are_put_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settled: list[set[str]] = []
-    monkeypatch.setattr("edgefed.runs.settle", lambda folder: settled.append({path.name for path in folder.iterdir()}))
+    monkeypatch.setattr(
+        "edgefed.runs.writer.settle", lambda folder: settled.append({path.name for path in folder.iterdir()})
+    )
     writer = RunWriter(tmp_path)
     for number in (1, 2):
         writer.rows(ROUNDS[:1], CLIENTS[:1])

@@ -104,14 +104,21 @@ class Dismissal:
 
     def __init__(self) -> None:
         self.came = False
+        self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
 
     def kill(self, process: int, number: int) -> None:
-        """Write it down, and do it."""
-        self.came = True
-        os.kill(process, number)
+        """Write it down, and do it once.
+
+        Its heartbeat and its loop each find that they are not known; a second signal would count as a person's Ctrl-C
+        while the first one ends Flower's node in order.
+        """
+        with self._lock:
+            first, self.came = not self.came, True
+        if first:
+            os.kill(process, number)
 
 
 def run_device(start: Start) -> None:

@@ -26,7 +26,7 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
-from flwr.supercore.retry import make_simple_http_retry_invoker
+from flwr.supercore.retry import RetryInvoker, make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
@@ -102,7 +102,7 @@ class Worker(threading.Thread):
             insecure=True,  # it does not leave this machine
             root_certificates=None,
             interceptors=[RuntimeVersionHttpInterceptor(component_name="edgefed"), *interceptors],
-            retry_invoker=make_simple_http_retry_invoker(),
+            retry_invoker=_retries(),
         )
 
     def stop(self) -> None:
@@ -138,10 +138,11 @@ class Worker(threading.Thread):
             reply, problem = self._reply(message, context, run.fab_id)
             push_message(client, reply, context)
         finally:
-            status = SubStatus.FAILED if problem else SubStatus.COMPLETED
-            push_task_output(client, context, status, problem)
+            # First: its token is worth nothing once the task has ended, and a beat may come late on a busy device.
             with contextlib.suppress(RuntimeError):
                 heartbeat.stop()
+            status = SubStatus.FAILED if problem else SubStatus.COMPLETED
+            push_task_output(client, context, status, problem)
             client.close()
             self.answered.set()
 
@@ -160,6 +161,23 @@ class Worker(threading.Thread):
             told = f"{name}: {getattr(error, 'told', '') or 'the log of the device says more'}"
         log.error("%s of round %s: %s", message.metadata.message_type, message.metadata.group_id or "-", line)
         return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, told), reply_to=message), told
+
+
+def _retries() -> RetryInvoker:
+    """Return how Flower tries again, but that a token which is refused is an error, and no reason to end this process.
+
+    It is refused where its task has ended, as that of a run does which was stopped: the device goes on to the next.
+    """
+    found = make_simple_http_retry_invoker()
+    give_up = found.should_giveup
+
+    def gives_up(error: Exception) -> bool:
+        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code == httpx.codes.UNAUTHORIZED:
+            return True
+        return give_up is not None and give_up(error)
+
+    found.should_giveup = gives_up
+    return found
 
 
 def _beat(client: RuntimeHttpClient) -> bool:

@@ -1,6 +1,6 @@
 """Fuzz the readers of bytes from elsewhere, guided by coverage (Atheris, libFuzzer).
 
-    pip install "edgefed[fuzz]"
+    pip install -c constraints.txt atheris
     python experiments/faults/fuzz.py [csv settings message checkpoint] [--runs 100000]
 
 A traceback, an input that takes longer than 10 s or one that takes a gigabyte ends a target with an input that shows

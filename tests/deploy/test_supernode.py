@@ -2,16 +2,20 @@
 
 import os
 import signal
+import threading
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from flwr.common.config import parse_config_args
+from flwr.common.constant import SubStatus
 
 from edgefed.cli import _exit_code
 from edgefed.config import FederationConfig
 from edgefed.data.device_file import last_column
 from edgefed.deploy import launch as launching
 from edgefed.deploy import supernode as node
+from edgefed.deploy import worker as warm
 from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.provision import provision
 from edgefed.deploy.supernode import Dismissal, Pace, Start, _arguments, _in_words, _same_again
@@ -165,6 +169,8 @@ def test_a_device_notes_when_flower_stops_it_and_passes_everything_else_on(monke
     assert not dismissal.came
     dismissal.kill(7, signal.SIGINT)
     assert (dismissal.came, killed) == (True, [(7, signal.SIGINT)])
+    dismissal.kill(7, signal.SIGINT)  # its loop and its heartbeat each find that the node is not known
+    assert killed == [(7, signal.SIGINT)]
 
 
 def test_why_flower_ended_is_one_line():
@@ -227,6 +233,41 @@ def test_a_worker_runs_no_app_but_edgefeds(monkeypatch):
     reply, problem = worker._reply(message, None, "evil/app")
     assert reply.has_error()
     assert problem == "PermissionError: this device runs edgefed/edgefed alone, the server sent evil/app"
+
+
+def test_a_workers_heart_has_stopped_when_its_task_ends(monkeypatch):
+    """A beat that came after it would be refused, and on a busy device it may."""
+    done = []
+    monkeypatch.setattr(
+        warm,
+        "HeartbeatSender",
+        lambda beat: SimpleNamespace(start=lambda: done.append("beats"), stop=lambda: done.append("stops")),
+    )
+    run = SimpleNamespace(fab_id=APP)
+    monkeypatch.setattr(warm, "pull_task_input", lambda client: ("message", "context", run, None))
+    monkeypatch.setattr(warm, "push_message", lambda client, reply, context: done.append(reply))
+    monkeypatch.setattr(warm, "push_task_output", lambda client, context, status, problem: done.append(status))
+    worker = Worker("127.0.0.1:1", b"secret", threading.Event(), threading.Event())
+    worker.app = lambda message, context: "reply"
+
+    worker._answer("token")
+
+    assert done == ["beats", "reply", "stops", SubStatus.COMPLETED]
+    assert worker.answered.is_set()
+
+
+def test_a_token_that_is_refused_ends_nothing_but_the_call(monkeypatch):
+    """Flower's own way ends the process: for a device that would be to leave in the middle of a round."""
+    killed = []
+    monkeypatch.setattr("flwr.supercore.retry.http_retry.os", SimpleNamespace(kill=killed.append, getpid=os.getpid))
+    request = httpx.Request("POST", "http://127.0.0.1:1")
+
+    def refused():
+        httpx.Response(401, request=request).raise_for_status()
+
+    with pytest.raises(httpx.HTTPStatusError):
+        warm._retries().invoke(refused)
+    assert killed == []
 
 
 @pytest.mark.parametrize(

@@ -324,9 +324,9 @@ class Killed(BaseException):
 
 def killed_at(monkeypatch, name, number):
     """Kill whoever writes a file of this name for the numberth time, before it is there."""
-    from edgefed import runs
+    from edgefed.runs import files
 
-    written, real = [], runs.write_atomically
+    written, real = [], files.write_atomically
 
     def write(path, content, *, durable=True):
         written.append(path.name)
@@ -334,7 +334,7 @@ def killed_at(monkeypatch, name, number):
             raise Killed
         real(path, content, durable=durable)
 
-    monkeypatch.setattr(runs, "write_atomically", write)
+    monkeypatch.setattr(files, "write_atomically", write)
 
 
 @pytest.mark.parametrize("number", [1, 2], ids=["as it began", "after the model, before the manifest"])
