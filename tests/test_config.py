@@ -94,6 +94,7 @@ OTHERS: dict[str, Any] = {
     "client-column": "site",
     "feature-columns": "a,b",
     "drop-columns": "c",
+    "categories": "a=red|blue",
     "classes": "u,v",
     "missing": "mean",
     "synthetic": "0.5,0.5",
