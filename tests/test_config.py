@@ -29,6 +29,7 @@ DEFAULTS = {
     "client-column": "",
     "feature-columns": "",
     "drop-columns": "",
+    "categories": "",
     "classes": "",
     "missing": "refuse",
     "partition": "dirichlet",
