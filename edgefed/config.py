@@ -98,6 +98,9 @@ class FederationConfig:
     client_column: str = setting("", "the CSV column that names each row's client, for partition=natural")
     feature_columns: str = setting("", "CSV columns to learn from, comma-separated (empty: all others)")
     drop_columns: str = setting("", "CSV columns to leave out, comma-separated")
+    categories: str = setting(
+        "", "CSV columns of categories, as color=blue|green,size=S|M|L; a name alone: with the values in the file"
+    )
     classes: str = setting("", "class labels in order, comma-separated (empty: the sorted union)")
     missing: str = setting(
         "refuse",

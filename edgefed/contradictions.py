@@ -7,6 +7,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
+from edgefed.categories import parsed_categories
 from edgefed.errors import SettingsError, shown, unknown
 from edgefed.names import WEIGHS_BY_ITSELF
 from edgefed.private import check_privacy
@@ -44,6 +45,7 @@ def check_together(config: FederationConfig) -> None:
     if config.dataset == "csv" and not config.data_path:
         raise SettingsError("dataset=csv needs data-path: the CSV file to read")
     _check_columns(config)
+    _check_categories(config)
     if config.partition == "natural" and config.dataset == "csv" and not config.client_column:
         raise SettingsError("partition=natural needs client-column: the CSV column that names each row's client")
     if not config.device_profiles:
@@ -86,7 +88,7 @@ def check_together(config: FederationConfig) -> None:
 
 def _check_columns(config: FederationConfig) -> None:
     """Refuse settings of files where the dataset has none."""
-    files = {"data_path", "label_column", "client_column", "feature_columns", "drop_columns"}
+    files = {"data_path", "label_column", "client_column", "feature_columns", "drop_columns", "categories"}
     belong = {"csv": files, "devices": files | {"test_path"}}.get(config.dataset, set())
     for spec in dataclasses.fields(config):
         name, value = spec.name, getattr(config, spec.name)
@@ -96,6 +98,21 @@ def _check_columns(config: FederationConfig) -> None:
                 f"{key_of(name)}={shown(value)} contradicts dataset={config.dataset}: "
                 f"it is a setting of dataset={whose}"
             )
+
+
+def _check_categories(config: FederationConfig) -> None:
+    """Refuse categorical columns that are no features, and such as a device would have to tell the values of."""
+    for column, values in parsed_categories(config.categories).items():
+        if column in listed(config.drop_columns):
+            raise SettingsError(f"categories names '{shown(column)}', which drop-columns leaves out: expected in one")
+        if config.feature_columns and column not in listed(config.feature_columns):
+            raise SettingsError(f"categories names '{shown(column)}', which is not in feature-columns: add it there")
+        if config.dataset == "devices" and not values:
+            line = (
+                f"categories={shown(config.categories)}: list the values of '{shown(column)}', as "
+                f"{shown(column)}=A|B|C: a device tells nobody what its cells hold"
+            )
+            raise SettingsError(line, line)
 
 
 def _check_options(config: FederationConfig) -> None:

@@ -377,6 +377,23 @@ BAD_CSV = [
         ),
         csv=GOOD,
     ),
+    BadInput("unknown category", r"categories=c: unknown column 'c': known: a, b, y", ("categories=c",), csv=GOOD),
+    BadInput(
+        "label as category",
+        r"label-column=y: the same column is in categories",
+        ("categories=y", "label-column=y"),
+        csv=GOOD,
+    ),
+    BadInput("category dropped", r"categories names 'a', which drop-", ("categories=a", "drop-columns=a"), csv=GOOD),
+    BadInput(
+        "category not chosen",
+        r"categories names 'a', which is not in feature-columns: add it there",
+        ("categories=a", "feature-columns=b"),
+        csv=GOOD,
+    ),
+    BadInput("category of nothing", r"categories=a=: an empty value of 'a', expected as", ("categories=a=",), csv=GOOD),
+    BadInput("category twice", r"categories=a,a: 'a' stands there twice", ("categories=a,a",), csv=GOOD),
+    BadInput("category without a file", r"categories=a contradicts dataset=iris", ("categories=a",)),
     BadInput("all dropped", r"no column is left for the label", ("drop-columns=a,b,y",), csv=GOOD),
     BadInput("no feature left", r"no feature column is left beside the label", ("drop-columns=a,b",), csv=GOOD),
     # ---- its cells
@@ -384,6 +401,29 @@ BAD_CSV = [
         "text among numbers",
         r"row 3, column 'b': 'red' is not a number; .* drop-columns=b",
         csv=_rows("1,2,u", "3,red,v"),
+    ),
+    BadInput(
+        "text column",
+        r"row 2, column 'b': 'red' .* to learn from text, categories=b; to leave out .* drop-columns=b",
+        csv=_rows("1,red,u", "3,blue,v"),
+    ),
+    BadInput(
+        "unknown value",
+        r"row 3, column 'b': 'blu' is none of its categories \(red, blue\)",
+        ("categories=b=red|blue",),
+        csv=_rows("1,red,u", "3,blu,v"),
+    ),
+    BadInput(
+        "empty category",
+        r"row 3, column 'b': empty cell; missing=mean fills it",
+        ("categories=b",),
+        csv=_rows("1,red,u", "3,,v"),
+    ),
+    BadInput(
+        "names of rows",
+        r"column 'a': 70 different values in 70 rows are many for a category; drop-columns=a",
+        ("categories=a",),
+        csv=_ONE_TO_70,
     ),
     BadInput(
         "decimal comma",

@@ -231,8 +231,9 @@ def _write(folder: Path, work: Plan, result: dict[str, Any], runs: dict[Cell, Ru
         found = {entry["name"]: entry for entry in result["strategies"]}
         best = max((found[arm] for arm in work.arms), key=lambda entry: entry["validation_balanced_accuracy"])
         config = work.config(best["name"], best["learning_rate"], work.seeds[0])
-        # As many as the data turned out to name.
-        config = config.replace(num_clients=next(iter(runs.values())).config.num_clients)
+        # As the data turned out.
+        settled = next(iter(runs.values())).config
+        config = config.replace(num_clients=settled.num_clients, categories=settled.categories)
         head = f"# Highest on validation rows. On test rows: {best['name']} is {_said(best['tier'])}.\n"
         write_atomically(folder / "best.toml", (head + config.to_toml()).encode())
     # The last file written: a comparison without it is not finished.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefed.categories import parsed_categories
 from edgefed.errors import SettingsError
 from edgefed.runs import Run, write_atomically
 
@@ -23,9 +24,10 @@ def export_onnx(run: Run | str | Path, path: str | Path) -> Path:
     """Write a run's model with everything around it: scaler, empty cells' means, logit shift, class names.
 
     Input ``features`` float32 [rows, features], in the order that the metadata key ``features`` lists; NaN is an empty
-    cell. Outputs ``label`` string [rows], ``class`` int64 [rows] and ``probabilities`` float64 [rows, classes]. The
-    graph is that of :func:`edgefed.predict`, operation by operation: z = (x - mean) / scale in float64, the network
-    in the run's own dtype, softmax(logits + shift) in float64.
+    cell. The key ``categories`` holds the values of each categorical column, whose indicators are features. Outputs
+    ``label`` string [rows], ``class`` int64 [rows] and ``probabilities`` float64 [rows, classes]. The graph is that of
+    :func:`edgefed.predict`, operation by operation: z = (x - mean) / scale in float64, the network in the run's own
+    dtype, softmax(logits + shift) in float64.
 
     Parameters
     ----------
@@ -101,6 +103,7 @@ def export_onnx(run: Run | str | Path, path: str | Path) -> Path:
         model,
         {
             "features": json.dumps(features),
+            "categories": json.dumps(parsed_categories(run.config.categories)),
             "classes": json.dumps(classes),
             "model_sha256": summary["model_sha256"],
             "balanced_accuracy": str(summary["test"].get("balanced_accuracy")),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from edgefed.categories import parsed_categories
 from edgefed.config import SettingsError
 from edgefed.data.csv_file import read_feature_rows
 from edgefed.federation.clients import DTYPES, model_of
@@ -43,7 +44,8 @@ def predict(run: Run | str | Path, rows: NDArray[np.floating] | str | Path) -> N
     ----------
     run : Run or path
     rows : ndarray [rows, features] in the run's own units and feature order, or a CSV file with those columns
-        NaN, and where the run had ``missing=mean`` an empty cell, is filled with the feature's federated mean.
+        A category is text in a file, and an indicator for each of its values in an array. NaN, and where the run had
+        ``missing=mean`` an empty cell, is filled with the feature's federated mean.
 
     Raises
     ------
@@ -55,7 +57,8 @@ def predict(run: Run | str | Path, rows: NDArray[np.floating] | str | Path) -> N
     mean, scale, shift = (np.array(known[key], np.float64) for key in ("mean", "scale", "logit_shift"))
     if not isinstance(rows, np.ndarray):
         filled = run.config.missing == "mean"
-        rows = read_feature_rows(rows, names, allow_missing=filled, else_said=NO_MEANS)
+        categories = parsed_categories(run.config.categories)
+        rows = read_feature_rows(rows, names, categories=categories, allow_missing=filled, else_said=NO_MEANS)
     if rows.ndim != 2 or rows.shape[1] != len(names):
         raise SettingsError(f"rows of shape {rows.shape}: expected [rows, {len(names)}] features {', '.join(names)}")
     # Features pass through float32 as the training rows did.

@@ -158,6 +158,7 @@ def doctor(
         Path | None,
         typer.Option(help="Instead, measure how fast this machine trains, for device-profiles.", metavar="FILE.toml"),
     ] = None,
+    settings: Settings = None,
     output: OutputFormat = Format.text,
 ) -> None:
     """Check this machine, and the server or device whose folder it is; each line says what mends it."""
@@ -173,7 +174,7 @@ def doctor(
     from edgefed.deploy.doctor import BAD, examine
 
     findings = []
-    for finding in examine(folder, data):
+    for finding in examine(folder, data, read_settings(None, settings or ())):
         findings.append(finding)
         if output is Format.text:
             mark = {"ok": "ok     ", "warning": "beware ", BAD: "PROBLEM"}[finding.state]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,30 +11,30 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from edgefed.data.labels import as_number, class_names, is_missing, natural_order
+from edgefed.categories import columns_of, feature_names, indicators
+from edgefed.data.cells import MAX_COLUMNS, MEANS_FILL, Reading
+from edgefed.data.labels import as_number, class_names, natural_order
 from edgefed.errors import SettingsError, read_utf8, shown, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    #: The number of the line on which a row starts, and its cells.
-    Row = tuple[int, list[str]]
-
-#: Wider tables than this are a mistake (a transposed file) or a job for another tool.
-MAX_COLUMNS = 10_000
-MEANS_FILL = "missing=mean fills it with the feature's mean"
-"""What would do where a cell is empty."""
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+    from edgefed.data.cells import Row
 
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV's contents: float32 features [rows, features], int64 labels and clients [rows], and names."""
+    """A CSV's contents: float32 features [rows, features], int64 labels and clients [rows], and names.
+
+    ``columns`` are those that the features come from; ``categories`` are the values of the categorical ones.
+    """
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
+    columns: tuple[str, ...]
+    categories: Mapping[str, tuple[str, ...]]
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...]
     clients: NDArray[np.int64] | None
@@ -51,6 +49,7 @@ def read_csv(
     client: str = "",
     features: Sequence[str] = (),
     drop: Sequence[str] = (),
+    categories: Mapping[str, Sequence[str]] | None = None,
     classes: Sequence[str] = (),
     allow_missing: bool = False,
     partial: bool = False,
@@ -67,6 +66,9 @@ def read_csv(
         The column that names each row's client; empty for none.
     features, drop : sequence of str
         Columns to learn from (empty: all the rest), columns to leave out.
+    categories : mapping of str to sequence of str
+        Feature columns that are categorical, and their values (empty: the sorted union of those in the file). Each
+        value becomes an indicator feature, ``color=blue``: 1 where a cell holds it, else 0.
     classes : sequence of str
         Labels in order; empty takes the sorted union (numbers in numeric order).
     allow_missing : bool
@@ -82,11 +84,16 @@ def read_csv(
     """
     path = Path(path)
     header, rows = _records(path, fewest_columns=2, fewest_rows=0 if partial else 1, strict=partial)
-    columns = _columns(path, header, label, client, features, drop)
-    values = _features(path, header, rows, columns.features, allow_missing, drop)
-    for place, column in enumerate(columns.features):
+    columns = _columns(path, header, label, client, features, drop, categories or {})
+    reading = Reading(categories or {}, allow_missing, partial, drop)
+    values, known = _features(path, reading, header, rows, columns.features)
+    sources = tuple(header[column] for column in columns.features)
+    names_of_features = feature_names(sources, known)
+    _check_names(path, names_of_features, known)
+    for place, name in enumerate(names_of_features):
         if not partial and np.isnan(values[:, place]).all():
-            _refuse(path, f"column '{shown(header[column])}': every cell is empty; drop it with drop-columns")
+            (column,) = columns_of([name], known)
+            _refuse(path, f"column '{shown(column)}': every cell is empty; drop it with drop-columns")
     label_name, labels = header[columns.label], [row[columns.label].strip() for _, row in rows]
     if label_name in labels:
         _refuse(path, f"row 1: '{shown(label_name)}' is a label too, expected a header line with column names")
@@ -100,7 +107,9 @@ def read_csv(
     return Table(
         features=values,
         labels=np.array([index[text] for text in labels], np.int64),
-        feature_names=tuple(header[column] for column in columns.features),
+        columns=sources,
+        categories=known,
+        feature_names=names_of_features,
         class_names=names,
         clients=clients,
         client_names=client_names,
@@ -109,14 +118,21 @@ def read_csv(
 
 
 def read_feature_rows(
-    path: str | Path, names: Sequence[str], *, allow_missing: bool, else_said: str = MEANS_FILL
+    path: str | Path,
+    names: Sequence[str],
+    *,
+    categories: Mapping[str, Sequence[str]] | None = None,
+    allow_missing: bool,
+    else_said: str = MEANS_FILL,
 ) -> NDArray[np.float32]:
-    """Read named feature columns of a CSV file [rows, features]; other columns are passed over.
+    """Read named features from a CSV file's columns [rows, features]; other columns are passed over.
 
     Parameters
     ----------
     path : path
     names : sequence of str
+    categories : mapping of str to sequence of str
+        The values of columns whose indicators the names may be.
     allow_missing : bool
         Read an empty cell as NaN; else it is refused, and ``else_said`` is what would do.
     else_said : str
@@ -128,11 +144,32 @@ def read_feature_rows(
     """
     path = Path(path)
     header, rows = _records(path, fewest_columns=1, fewest_rows=1)
-    for name in names:
-        if name not in header:
-            _refuse(path, f"no column '{shown(name)}', which the model learned from")
-    columns = [header.index(name) for name in names]
-    return _features(path, header, rows, columns, allow_missing, None, else_said)
+    columns = columns_of(names, categories or {})
+    for column in columns:
+        if column not in header:
+            _refuse(path, f"no column '{shown(column)}', which the model learned from")
+    reading = Reading(categories or {}, allow_missing, else_said=else_said)
+    values, known = _features(path, reading, header, rows, [header.index(column) for column in columns])
+    there = feature_names(columns, known)
+    return values if there == tuple(names) else values[:, [there.index(name) for name in names]]
+
+
+def _features(
+    path: Path, reading: Reading, header: list[str], rows: list[Row], columns: list[int]
+) -> tuple[NDArray[np.float32], dict[str, tuple[str, ...]]]:
+    try:
+        return reading.features(header, rows, columns)
+    except SettingsError as error:
+        _refuse(path, str(error), error.told)
+
+
+def _check_names(path: Path, names: tuple[str, ...], categories: Mapping[str, Sequence[str]]) -> None:
+    """Refuse an indicator that has another feature's name."""
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
+    if twice is not None:
+        column, _ = indicators(categories)[twice]
+        line = f"the indicator '{shown(twice)}' of column '{shown(column)}' is another feature's name: rename one"
+        _refuse(path, line, line)
 
 
 def _refuse(path: Path, line: str, told: str = "") -> NoReturn:
@@ -207,7 +244,13 @@ class _Columns:
 
 
 def _columns(
-    path: Path, header: list[str], label: str, client: str, features: Sequence[str], drop: Sequence[str]
+    path: Path,
+    header: list[str],
+    label: str,
+    client: str,
+    features: Sequence[str],
+    drop: Sequence[str],
+    categories: Mapping[str, Sequence[str]],
 ) -> _Columns:
     def find(setting: str, name: str) -> int:
         if name not in header:
@@ -216,8 +259,9 @@ def _columns(
 
     dropped = {find("drop-columns", name) for name in drop}
     chosen = [find("feature-columns", name) for name in features]
+    categorical = {find("categories", name) for name in categories}
     client_at = find("client-column", client) if client else None
-    taken = {*dropped, *chosen, client_at}
+    taken = {*dropped, *chosen, *categorical, client_at}
     left = [column for column in range(len(header)) if column not in taken]
     if not label and not left:
         _refuse_shape(path, "no column is left for the label beside the features, the client and what is dropped")
@@ -227,78 +271,14 @@ def _columns(
             _refuse_shape(path, f"{part}={shown(header[column])}: the same column is in drop-columns")
         if column in chosen:
             _refuse_shape(path, f"{part}={shown(header[column])}: the same column is in feature-columns")
+        if column in categorical:
+            _refuse_shape(path, f"{part}={shown(header[column])}: the same column is in categories")
     if label_at == client_at:
         _refuse_shape(path, f"label-column={shown(label)}: the same column is the client-column")
-    chosen = chosen or [column for column in left if column != label_at]
+    chosen = chosen or [c for c in range(len(header)) if c not in {*dropped, client_at, label_at}]
     if not chosen:
         _refuse_shape(path, "no feature column is left beside the label")
     return _Columns(label_at, client_at, chosen)
-
-
-def _features(
-    path: Path,
-    header: list[str],
-    rows: list[Row],
-    columns: list[int],
-    allow_missing: bool,
-    dropped: Sequence[str] | None = (),
-    else_said: str = MEANS_FILL,
-) -> NDArray[np.float32]:
-    values = np.empty((len(rows), len(columns)), np.float32)
-    for position, (line, row) in enumerate(rows):
-        try:
-            values[position] = [_number(row[column], allow_missing) for column in columns]
-        except ValueError:
-            texts = None if dropped is None else [*dropped, *(header[c] for c in columns if _holds_text(rows, c))]
-            for column in columns:
-                _explain(path, line, header[column], row[column], allow_missing, texts, else_said)
-            raise
-    return values
-
-
-def _holds_text(rows: list[Row], column: int) -> bool:
-    """Tell whether no cell of a column is a number: a name or a date, which no line of a file should be read for."""
-    return not any(as_number(row[column]) is not None for _, row in rows) and any(
-        not is_missing(row[column]) for _, row in rows
-    )
-
-
-def _number(text: str, allow_missing: bool) -> float:
-    """Return a cell's number, NaN for an empty one where that is allowed; else raise ValueError."""
-    value = as_number(text)
-    if value is not None and abs(value) <= _FLOAT32_MAX:
-        return value
-    if allow_missing and is_missing(text):
-        return math.nan
-    raise ValueError(text)
-
-
-def _explain(
-    path: Path, line: int, column: str, text: str, allow_missing: bool, texts: list[str] | None, else_said: str
-) -> None:
-    """Refuse a cell that is no number, in words.
-
-    ``texts`` are the columns to leave out: they hold nothing but text. None: none can be.
-    """
-    try:
-        _number(text, allow_missing)
-    except ValueError:
-        where, text = f"row {line}, column '{shown(column)}'", text.strip()
-        if is_missing(text):
-            found = f"'{text}' for an empty cell" if text else "empty cell"
-            _refuse(path, f"{where}: {found}; {else_said}", f"{where}: empty cell; {else_said}")
-        if text == column:
-            said = f"{where}: the column's name again, expected a number; remove the repeated header line"
-            _refuse(path, said, said)
-        if as_number(text) is None:
-            hint = "; write decimals with a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
-            leave = "the model learned from numbers there"
-            if texts is not None:
-                out = ",".join(dict.fromkeys([*texts, column]))
-                leave = f"to leave out every column like it, drop-columns={shown(out)}"
-            _refuse(path, f"{where}: '{shown(text)}' is not a number{hint}; {leave}", f"{where}: not a number; {leave}")
-        within = f"out of range, expected a number within ±{_FLOAT32_MAX:.2g}"
-        _refuse(path, f"{where}: {shown(text)} is {within}", f"{where}: {within}")
 
 
 def _clients(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgefed.categories import parsed_categories
 from edgefed.contradictions import synthetic_parameters
 from edgefed.data.csv_file import read_csv
 from edgefed.errors import SettingsError, shown, unknown
@@ -17,7 +18,7 @@ from edgefed.rng import stream
 from edgefed.schema import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -38,6 +39,8 @@ class Dataset:
     clients : int64 ndarray [rows] or None
         Index into ``client_names`` of the client that each row belongs to, where the data say so.
     client_names : tuple of str
+    categories : mapping of str to tuple of str
+        Column -> values, of the columns whose indicators stand among the features as ``column=value``.
     """
 
     features: NDArray[np.float32]
@@ -46,6 +49,7 @@ class Dataset:
     class_names: tuple[str, ...]
     clients: NDArray[np.int64] | None = None
     client_names: tuple[str, ...] = ()
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -158,13 +162,14 @@ def fedprox_synthetic(config: FederationConfig) -> Dataset:
 
 
 def csv(config: FederationConfig) -> Dataset:
-    """Your own CSV file: data-path, label-column, client-column, drop-columns."""
+    """Your own CSV file: data-path, label-column, client-column, drop-columns, categories."""
     table = read_csv(
         config.data_path,
         label=config.label_column,
         client=config.client_column,
         features=listed(config.feature_columns),
         drop=listed(config.drop_columns),
+        categories=parsed_categories(config.categories),
         classes=listed(config.classes),
         allow_missing=config.missing == "mean",
     )
@@ -175,6 +180,7 @@ def csv(config: FederationConfig) -> Dataset:
         table.class_names,
         table.clients,
         table.client_names,
+        table.categories,
     )
 
 

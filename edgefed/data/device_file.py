@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgefed.categories import categories_text, columns_of, indicators, parsed_categories
 from edgefed.data.csv_file import Table, read_csv
 from edgefed.data.partition import Partition
 from edgefed.data.shards import Shards, hold_out
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgefed.config import FederationConfig
+    from edgefed.data.datasets import Dataset
     from edgefed.data.shards import FederatedData
 
 DEVICE_TEST_FRACTION = 0.2
@@ -46,6 +48,7 @@ def read_device_file(path: str | Path, config: FederationConfig) -> Table:
         client=config.client_column,
         features=listed(config.feature_columns),
         drop=listed(config.drop_columns),
+        categories=parsed_categories(config.categories),
         classes=listed(config.classes),
         allow_missing=config.missing == "mean",
         partial=True,
@@ -95,8 +98,8 @@ class ShardFiles:
 def write_shards(config: FederationConfig, data: FederatedData, folder: Path) -> ShardFiles:
     """Write each client's rows, the server's test and validation rows and ``settings.toml`` into a folder.
 
-    Numbers are written so that they read back to the same float32 bits. A client's rows stand in their own order, so
-    that devices draw the same batches as a simulation of the same seed.
+    Numbers are written so that they read back to the same float32 bits, categories as the text that they were. A
+    client's rows stand in their own order, so that devices draw the same batches as a simulation of the same seed.
 
     Raises
     ------
@@ -104,18 +107,21 @@ def write_shards(config: FederationConfig, data: FederatedData, folder: Path) ->
         For names that a comma-separated setting cannot hold, or a folder that cannot be written to.
     """
     dataset = data.dataset
-    for what, names in (("class", dataset.class_names), ("column", dataset.feature_names)):
+    columns = columns_of(dataset.feature_names, dataset.categories)
+    for what, names in (("class", dataset.class_names), ("column", columns)):
         for name in names:
             if "," in name or name != name.strip():
                 raise SettingsError(f"the {what} '{shown(name)}' holds a comma or outer spaces: rename it first")
     label = config.label_column or "label"
-    while label in dataset.feature_names:
+    while label in columns:
         label += "_"
-    header, classes = [*dataset.feature_names, label], np.array(dataset.class_names)
+    classes = np.array(dataset.class_names)
+    of = indicators(dataset.categories)
+    sources = [of.get(name, (name, None)) for name in dataset.feature_names]
 
     def write(name: str, rows: NDArray[np.int64]) -> Path:
-        lines = ([*map(_cell, dataset.features[row]), classes[dataset.labels[row]]] for row in rows)
-        return _write_csv(folder / name, header, lines)
+        lines = ([*_cells(sources, dataset.features[row]), classes[dataset.labels[row]]] for row in rows)
+        return _write_csv(folder / name, [*columns, label], lines)
 
     digits = len(str(len(data.shards) - 1))
     shards = data.shards
@@ -127,7 +133,7 @@ def write_shards(config: FederationConfig, data: FederatedData, folder: Path) ->
         if len(data.split.validation):
             write("validation.csv", data.split.validation)
         settings = folder / "settings.toml"
-        settings.write_text(_carried(config, label, dataset.class_names).to_toml(), encoding="utf-8")
+        settings.write_text(_carried(config, label, dataset).to_toml(), encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{folder}: cannot be written to ({error.strerror})") from None
     return ShardFiles(clients, test, settings)
@@ -137,7 +143,7 @@ def _rows_of(shards: Shards, client: int) -> NDArray[np.int64]:
     return np.concatenate([shards.train.rows(client), shards.held_out.rows(client)])
 
 
-def _carried(config: FederationConfig, label: str, classes: tuple[str, ...]) -> FederationConfig:
+def _carried(config: FederationConfig, label: str, dataset: Dataset) -> FederationConfig:
     """Return the settings under which devices that hold these files do what the simulation does."""
     return config.replace(
         dataset="devices",
@@ -147,7 +153,8 @@ def _carried(config: FederationConfig, label: str, classes: tuple[str, ...]) -> 
         client_column="",
         feature_columns="",
         drop_columns="",
-        classes=",".join(classes),
+        categories=categories_text(dataset.categories),
+        classes=",".join(dataset.class_names),
         # Done already: the rows that a tail took are in test.csv, and what a client holds out follows from the seed.
         long_tail=1.0,
         long_tail_order="rotate",
@@ -157,8 +164,17 @@ def _carried(config: FederationConfig, label: str, classes: tuple[str, ...]) -> 
     )
 
 
-def _cell(value: np.float32) -> str:
-    return "" if math.isnan(value) else str(value)  # the shortest text that reads back to the same float32
+def _cells(sources: Iterable[tuple[str, str | None]], features: NDArray[np.float32]) -> list[str]:
+    """Return a row's cells, a column each; a feature comes from a column, as an indicator of one of its values."""
+    cells: dict[str, str] = {}
+    for (column, category), value in zip(sources, features, strict=True):
+        if category is None:
+            cells[column] = "" if math.isnan(value) else str(value)  # the shortest text of the same float32
+        elif value == 1:
+            cells[column] = category
+        else:
+            cells.setdefault(column, "")
+    return list(cells.values())
 
 
 def _write_csv(path: Path, header: list[str], lines: Iterable[list[str]]) -> Path:

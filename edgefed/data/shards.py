@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgefed.categories import categories_text
 from edgefed.data.datasets import load
 from edgefed.data.partition import Partition, from_owners, partition
 from edgefed.data.split import Split, split
@@ -80,7 +81,7 @@ def federate(config: FederationConfig, dataset: Dataset | None = None) -> tuple[
     """Load, split and share out; return the settings as they turned out, and the data.
 
     ``partition=natural`` takes the number of clients from the data, and ``client-test-fraction``, unset, becomes 0.2
-    where they are those of a CSV's column.
+    where they are those of a CSV's column. ``categories`` lists the values that were found.
 
     Raises
     ------
@@ -91,6 +92,8 @@ def federate(config: FederationConfig, dataset: Dataset | None = None) -> tuple[
     if config.partition != "natural":  # drawn clients are not the data's: they have no names
         dataset = replace(dataset, clients=None, client_names=())
     config = _natural_settings(config, dataset)
+    if config.categories:
+        config = config.replace(categories=categories_text(dataset.categories))
     parts = split(dataset, config)
     clients = None if dataset.clients is None else dataset.clients[parts.pool]
     shared = partition(dataset.labels[parts.pool], config, clients).mapped(parts.pool)

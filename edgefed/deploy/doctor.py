@@ -21,7 +21,8 @@ from edgefed.errors import SettingsError
 from edgefed.federation.federation import FederationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
 GOOD, WARN, BAD = "ok", "warning", "problem"
 PACKAGES = ("edgefed", "flwr", "torch", "numpy", "scikit-learn", "imbalanced-learn", "cryptography")
@@ -31,6 +32,8 @@ MEMORY_MB, DISK_MB = 500, 500
 MOST_SKEW = 5.0
 """Seconds by which clocks may differ: Flower refuses signatures that are older than a few."""
 SOON_DAYS = 30
+READ_BY = "categories, drop-columns, label-column, missing"
+"""Settings of a run by which a device's file is read."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ class Finding:
     mend: str = ""
 
 
-def examine(folder: Path | None, data: Path | None = None) -> Iterator[Finding]:
+def examine(
+    folder: Path | None, data: Path | None = None, settings: Mapping[str, Any] | None = None
+) -> Iterator[Finding]:
     """Yield a finding for each check of this machine and of a deployment's or a device's folder.
 
     Parameters
@@ -52,12 +57,15 @@ def examine(folder: Path | None, data: Path | None = None) -> Iterator[Finding]:
         A deployment's folder (on the server) or a device's own.
     data : Path, optional
         A device's rows.
+    settings : mapping of str to scalar, optional
+        Of the run that is to read them. Neutral: the defaults.
 
     Raises
     ------
     SettingsError
-        For a folder that is neither.
+        For a folder that is neither, or settings that no run on devices could have.
     """
+    config = FederationConfig.from_mapping({**(settings or {}), "dataset": "devices"})
     yield from _machine(folder or Path.cwd())
     if folder is None:
         pass
@@ -70,7 +78,7 @@ def examine(folder: Path | None, data: Path | None = None) -> Iterator[Finding]:
             f"{folder}: neither a deployment (deployment.json) nor a device (device.json); edgefed provision makes both"
         )
     if data is not None:
-        yield _rows(data)
+        yield _rows(data, config)
 
 
 # ------------------------------------------------------------------------------------------------ the machine
@@ -186,11 +194,11 @@ def _lasting(check: str, until: float) -> Finding:
     return Finding(check, GOOD, f"the server's certificate is good for {days:.0f} days")
 
 
-def _rows(path: Path) -> Finding:
+def _rows(path: Path, config: FederationConfig) -> Finding:
     try:
-        table = read_device_file(path, FederationConfig(dataset="devices"))
+        table = read_device_file(path, config)
     except SettingsError as error:
-        return Finding("data", BAD, str(error), f"edit {path}; drop-columns, label-column and missing are settings")
+        return Finding("data", BAD, str(error), f"edit {path}, or -s KEY=VALUE as the run has it ({READ_BY})")
     shape = f"{len(table.labels)} rows of {len(table.feature_names)} features"
     if not len(table.labels):
         return Finding("data", WARN, f"{path}: no rows: this device has nothing to train on", f"wc -l {path}")

@@ -36,7 +36,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "num-examples": "how many rows it trains on",
         "num-held-out": "how many rows it tests on",
         "feature-count": "how many of its rows have each feature",
-        "feature-mean": "each feature's mean over its rows",
+        "feature-mean": "each feature's mean over its rows: of categories, the share of rows of each value",
         "feature-m2": "each feature's sum of squared deviations over its rows",
         "class-counts": "how many rows of each class it trains on",
     },

@@ -118,7 +118,7 @@ def _own_file(node_config: Mapping[str, Any], run_config: Mapping[str, Any]) -> 
         log.warning("this device's file cannot be used: %s", error)
         return {"problem": error.told or "its file cannot be used; its own log says why"}
     return {
-        "features": list(table.feature_names),
+        "features": list(table.columns),  # not the indicators: what a category's cells hold stays here
         "classes": list(table.class_names),
         "label": table.label_name,
     }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flwr.serverapp import ServerApp
 
+from edgefed.categories import feature_names, parsed_categories
 from edgefed.config import FederationConfig
 from edgefed.data.datasets import Dataset
 from edgefed.data.device_file import read_device_file
@@ -160,7 +161,8 @@ def _of_devices(config: FederationConfig, fleet: Fleet) -> tuple[FederationConfi
     table = read_device_file(config.test_path, config) if config.test_path else None
     told = fleet.agree(table.class_names if table is not None else ())
     config = FederationConfig.from_mapping({**config.to_mapping(), **told})
-    features, classes = tuple(told["feature-columns"].split(",")), tuple(told["classes"].split(","))
+    features = feature_names(told["feature-columns"].split(","), parsed_categories(config.categories))
+    classes = tuple(told["classes"].split(","))
     if config.test_path:
         table = read_device_file(config.test_path, config)  # in the devices' order of columns and classes
     elif config.differentially_private:

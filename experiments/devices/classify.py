@@ -11,7 +11,14 @@ import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession(sys.argv[1])
-features = json.loads(session.get_modelmeta().custom_metadata_map["features"])
+told = session.get_modelmeta().custom_metadata_map
+features, categories = json.loads(told["features"]), json.loads(told["categories"])
 with open(sys.argv[2], newline="") as file:  # noqa: PTH123
-    rows = [[float(row[name] or "nan") for name in features] for row in csv.DictReader(file)]
+    cells = list(csv.DictReader(file))
+for row in cells:
+    for column, values in categories.items():
+        if (cell := row[column].strip()) and cell not in values:
+            sys.exit(f"{column} is {cell}, and the model knows {', '.join(values)}")
+        row |= {f"{column}={value}": cell and str(int(cell == value)) for value in values}
+rows = [[float(row[name] or "nan") for name in features] for row in cells]
 print(*session.run(["label"], {"features": np.array(rows, np.float32)})[0], sep="\n")

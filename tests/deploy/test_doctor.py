@@ -62,6 +62,22 @@ def test_a_devices_rows(tmp_path, text, state, says):
     assert (finding.mend == "") == (state == GOOD)
 
 
+def test_a_devices_rows_are_read_as_the_run_reads_them(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "rows.csv"
+    path.write_text("id,color,y\nr1,red,a\nr2,blue,b\n")
+    finding = found_by("data", None, path)
+    assert (finding.state, "categories=id=r1|r2,color=blue|red" in finding.found) == (BAD, True)
+    assert finding.mend.endswith("-s KEY=VALUE as the run has it (categories, drop-columns, label-column, missing)")
+    finding = found_by("data", None, path, {"drop-columns": "id", "categories": "color=red|blue"})
+    assert (finding.state, finding.found) == (GOOD, f"{path}: 2 rows of 2 features, label 'y': a, b")
+    with pytest.raises(SettingsError, match="categories=color: list the values of 'color'"):
+        found_by("data", None, path, {"categories": "color"})
+    arguments = ["--data", str(path), "-s", "drop-columns=id", "-s", "categories=color=red|blue"]
+    monkeypatch.setattr("sys.argv", ["edgefed", "doctor", *arguments])
+    assert _exit_code() == 0
+    assert "2 rows of 2 features" in capsys.readouterr().out
+
+
 def test_a_servers_certificate(deployment):
     assert found_by("certificate", deployment.folder).state == GOOD
     renew_server_certificate(deployment, 5)
