@@ -295,6 +295,11 @@ class FederationConfig:
         return self.strategy == "scaffold" or self.compression == "top-k"
 
     @property
+    def tells_moments(self) -> bool:
+        """Whether clients are asked for each feature's mean and deviation."""
+        return self.standardize in ("federated", "local") or self.missing == "mean"
+
+    @property
     def differentially_private(self) -> bool:
         """Whether updates are clipped and their average gets noise; class counts then leave under noise too."""
         return self.privacy in DIFFERENTIALLY_PRIVATE

@@ -64,6 +64,13 @@ def last_column(path: Path) -> str:
     return header[-1].strip() if header else ""
 
 
+def settled(config: FederationConfig) -> FederationConfig:
+    """Return a run's settings with the ``client-test-fraction`` that a device takes where it is unset."""
+    if config.client_test_fraction >= 0:
+        return config
+    return config.replace(client_test_fraction=0.0 if config.differentially_private else DEVICE_TEST_FRACTION)
+
+
 def device_shards(table: Table, config: FederationConfig, partition_id: int) -> Shards:
     """Return a device's rows as shards of one client; classes by ``config.classes`` where it names them.
 
@@ -77,9 +84,7 @@ def device_shards(table: Table, config: FederationConfig, partition_id: int) -> 
     if config.client_test_fraction > MOST_HELD_OUT:
         line = f"client-test-fraction={config.client_test_fraction:g}: a device holds out {MOST_HELD_OUT:g} at most"
         raise SettingsError(line, line)
-    if config.client_test_fraction < 0:
-        own_rows = 0.0 if config.differentially_private else DEVICE_TEST_FRACTION
-        config = config.replace(client_test_fraction=own_rows)
+    config = settled(config)
     ids = np.array([partition_id])
     everything = Partition(np.array([0, len(table.labels)]), np.arange(len(table.labels)))
     train, held_out = hold_out(everything, table.labels, ids, config)

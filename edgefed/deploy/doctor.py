@@ -19,6 +19,8 @@ from edgefed.deploy.folder import Deployment, DeviceIdentity
 from edgefed.deploy.handshake import HandshakeError, UnreachableError, connect, resolve, shake_hands
 from edgefed.errors import SettingsError
 from edgefed.federation.federation import FederationError
+from edgefed.federation.terms import FILE
+from edgefed.federation.terms_file import read_terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -135,6 +137,7 @@ def _device(folder: Path) -> Iterator[Finding]:
     authority, key = folder / "ca.crt", folder / "device.key"
     yield Finding("identity", GOOD, f"{identity.name}, partition id {identity.partition_id}, dials {identity.server}")
     yield _private(key, "start the device once: it makes its key")
+    yield _terms(folder / FILE)
     try:
         yield Finding("name", GOOD, f"{identity.host} is {resolve(identity.host, identity.port)}")
         connect(identity.host, identity.port).close()
@@ -152,6 +155,19 @@ def _device(folder: Path) -> Iterator[Finding]:
     yield _clock(met.skew)
     if key.is_file():
         yield _admitted(identity, authority, key)
+
+
+def _terms(path: Path) -> Finding:
+    if not path.exists():
+        return Finding("terms", GOOD, f"no {FILE}: it answers whatever a run asks of it (docs/devices.md)")
+    try:
+        terms = read_terms(path)
+        said = "; ".join(terms.lines()) or "none are in it: it answers whatever a run's settings call for"
+        if terms.used_up:
+            return Finding("terms", WARN, f"{said}: no more of {', '.join(terms.used_up)}", f"edit {path}")
+    except SettingsError as error:
+        return Finding("terms", BAD, str(error), f"edit {path}")
+    return Finding("terms", GOOD, said)
 
 
 def _admitted(identity: DeviceIdentity, authority: Path, key: Path) -> Finding:

@@ -16,7 +16,7 @@ from edgefed.deploy.control import Control
 from edgefed.deploy.folder import Deployment
 from edgefed.errors import SettingsError
 from edgefed.federation.federation import FederationError
-from edgefed.runs import Interrupted, Run, new_folder
+from edgefed.runs import Interrupted, Run, new_folder, read_json
 from edgefed.terminal import note
 
 if TYPE_CHECKING:
@@ -186,7 +186,11 @@ def _watch(run: _Submitted, progress: bool | None) -> None:
     asked, given_again = 0.0, -1
     with shown(progress, run.config.num_server_rounds, "devices") as show:
         while True:
-            for row in _rows(run.home)[len(seen) :]:
+            new = _rows(run.home)[len(seen) :]
+            if new and not seen:
+                for absent in left_out_of(run.home):
+                    note(f"edgefed: {absent['name']} is left out: {absent['why']}")
+            for row in new:
                 seen.append(row)
                 show(seen)
             if time.monotonic() - asked > 5 * LOOK_EVERY or len(seen) == run.config.num_server_rounds:
@@ -211,6 +215,14 @@ def _watch(run: _Submitted, progress: bool | None) -> None:
     if ending != "completed":
         reason = " ".join(details.removeprefix("ServerApp failed with exception: ").split()) or f"the run was {ending}"
         raise FederationError(reason)
+
+
+def left_out_of(home: Path) -> list[dict[str, Any]]:
+    """Return the devices that a run does without: ``partition-id``, ``name`` and ``why``."""
+    try:
+        return list(read_json(home / "manifest.json").get("left-out", ()))
+    except SettingsError:
+        return []
 
 
 def _rows(home: Path) -> list[dict[str, Any]]:

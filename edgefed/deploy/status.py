@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefed.deploy.certificates import as_flower_keeps_it
 from edgefed.deploy.control import Control
-from edgefed.deploy.launch import last_run
+from edgefed.deploy.launch import last_run, left_out_of
 from edgefed.errors import SettingsError
 from edgefed.runs import read_json
 
@@ -75,6 +75,9 @@ def part_in(folder: Path) -> dict[int, dict[str, Any]]:
     except (OSError, KeyError, TypeError, ValueError):
         return found
     try:
+        for device in left_out_of(folder):
+            entry = found.setdefault(int(device["partition-id"]), {"rows": None, "rounds": 0, "error": ""})
+            entry["error"] = f"left out: {device['why']}"
         for device in read_json(folder / "manifest.json").get("devices", ()):
             found.setdefault(int(device["partition-id"]), {"rows": None, "rounds": 0, "error": ""})["rows"] = device[
                 "rows"

@@ -23,6 +23,8 @@ from edgefed.deploy.logs import keep_logs, keep_output
 from edgefed.errors import SettingsError, shown
 from edgefed.federation.federation import FederationError
 from edgefed.federation.introduction import DATA_PATH, DEVICE_NAME, LABEL
+from edgefed.federation.terms import FILE, TERMS
+from edgefed.federation.terms_file import read_terms
 from edgefed.terminal import note
 
 if TYPE_CHECKING:
@@ -140,6 +142,7 @@ def run_device(start: Start) -> None:
     label = start.label or last_column(data)
     if '"' in label:
         raise SettingsError(f"label column {shown(label)}: Flower cannot take a double quote: rename it")
+    terms = _terms(start.folder.resolve())
     authority = _authority(start, identity)
     if authority is not None and not (start.folder / "device.key").is_file():
         make_device_key(start.folder)
@@ -150,7 +153,8 @@ def run_device(start: Start) -> None:
     os.environ.update(QUIET)
     path, last_error = keep_logs(start.folder, identity.name)
     if not again:
-        note(f"edgefed: {identity.name} joins {identity.server} with {data}; log: {path}")
+        under = f"under the terms of {terms}" if terms else f"without terms of its own ({FILE})"
+        note(f"edgefed: {identity.name} joins {identity.server} with {data}, {under}; log: {path}")
     terminal = keep_output(start.folder, identity.name)
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["FLWR_HOME"] = temporary  # nothing is kept there: the app is the installed one
@@ -183,6 +187,17 @@ def _same_again(start: Start) -> list[str]:
     options = ["--insecure"] * start.insecure + ["--on-network"] * start.on_network
     options += ["--label", start.label] * bool(start.label)
     return ["launch-device", str(start.folder), "--data", str(start.data), *options]
+
+
+def _terms(folder: Path) -> Path | None:
+    """Return the file of the device's terms, which can be read; None where it has none."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    if '"' in str(path):
+        raise SettingsError(f"{path}: Flower cannot take a path that holds a double quote: rename the folder")
+    read_terms(path).given()
+    return path
 
 
 def _authority(start: Start, identity: DeviceIdentity) -> Path | None:
@@ -240,6 +255,8 @@ def _arguments(
 ) -> list[str]:
     """Return the command line of ``flower-supernode``."""
     said = {DATA_PATH: str(data), DEVICE_NAME: identity.name, LABEL: label}
+    if (terms := _terms(start.folder.resolve())) is not None:
+        said[TERMS] = str(terms)
     quoted = (f'{key}="{value}"'.replace("\\", "\\\\") for key, value in said.items())
     node_config = " ".join([f"partition-id={identity.partition_id}", *quoted])
     trust = (

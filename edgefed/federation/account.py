@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from edgefed.federation.clipping import ClippedAverage
-from edgefed.federation.query import sends_moments
 
 if TYPE_CHECKING:
     from edgefed.federation.federation import Federation
@@ -92,7 +91,7 @@ def _left_out(federation: Federation) -> list[str]:
 def _besides_counts(federation: Federation) -> list[str]:
     """Return what clients tell as it is beside noisy class counts, in a run whose weights have no noise."""
     left = ["row counts, so that a row more or less is no secret", "weights, training losses and steps"]
-    if sends_moments(federation):
+    if federation.config.tells_moments:
         left.append("each feature's mean and deviation over a client's rows")
     if federation.held_out.any():
         left.append("what clients say of the rows that they test on")

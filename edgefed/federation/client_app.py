@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
-from flwr.app import Context, Message
+from flwr.app import Message
 from flwr.clientapp import ClientApp
 
 from edgefed.config import FederationConfig
@@ -20,7 +20,7 @@ from edgefed.data.shards import federate
 from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question, class_moments, explain
 from edgefed.federation.clients import CONTROL, DTYPES, ROWS, Clients, schedule_of, update_of
 from edgefed.federation.compression import sent
-from edgefed.federation.introduction import DATA_PATH, INTRODUCE, TOLD, introduction, settings_of_device
+from edgefed.federation.introduction import DATA_PATH, INTRODUCE, informed, introduction, settings_of_device
 from edgefed.federation.messages import (
     ARRAYS,
     CONFIG,
@@ -33,11 +33,13 @@ from edgefed.federation.messages import (
     to_flat,
 )
 from edgefed.federation.secagg.mod import add_stages, secagg_mod
+from edgefed.federation.terms_mod import under_terms
 from edgefed.learning.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from flwr.app import Context
     from numpy.typing import NDArray
 
     from edgefed.edge.codecs import Packed
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 
 def make_client_app(clients_of: Callable[[Context], Clients], execution: Execution | None = None) -> ClientApp:
     """Return a ClientApp whose client is found by ``clients_of(context)``: a :class:`Clients` of one shard."""
-    app = ClientApp()
+    app = ClientApp(mods=[under_terms(clients_of)])
     add_stages(app)
 
     @app.query(INTRODUCE)
@@ -55,19 +57,19 @@ def make_client_app(clients_of: Callable[[Context], Clients], execution: Executi
 
     @app.query()
     def query(message: Message, context: Context) -> Message:
-        clients = clients_of(_informed(context, message))
+        clients = clients_of(informed(context, message))
         asked = message.content.config_records[CONFIG]
         columns = clients.statistics(moments=bool(asked["moments"]), class_counts=bool(asked["class-counts"]))
         return _reply(message, clients, columns)
 
     @app.query(CLASS_MOMENTS)
     def query_class_moments(message: Message, context: Context) -> Message:
-        clients = clients_of(_informed(context, message))
+        clients = clients_of(informed(context, message))
         return _reply(message, clients, class_moments(clients, np.array([0])))
 
     @app.query(EXPLAIN)
     def query_explanation(message: Message, context: Context) -> Message:
-        clients = clients_of(_informed(context, message))
+        clients = clients_of(informed(context, message))
         config = message.content.config_records[CONFIG]
         question, edges = Question.read(config, clients.model.inputs)
         answer = explain(clients, read_guidance(config), np.array([0]), _weights(message, clients), question, edges)
@@ -75,7 +77,7 @@ def make_client_app(clients_of: Callable[[Context], Clients], execution: Executi
 
     @app.train(mods=[secagg_mod])
     def train_round(message: Message, context: Context) -> Message:
-        clients = clients_of(_informed(context, message))
+        clients = clients_of(informed(context, message))
         params, round_number = _weights(message, clients), _round(message)
         guidance = read_guidance(message.content.config_records[CONFIG])
         if not clients.shards.train.sizes[0]:
@@ -103,26 +105,11 @@ def make_client_app(clients_of: Callable[[Context], Clients], execution: Executi
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        clients = clients_of(_informed(context, message))
+        clients = clients_of(informed(context, message))
         guidance = read_guidance(message.content.config_records[CONFIG])
         return _reply(message, clients, clients.evaluate(guidance, np.array([0]), _weights(message, clients)))
 
     return app
-
-
-def _informed(context: Context, message: Message) -> Context:
-    """Return the context with what the server found out from all devices: order of classes, of feature columns."""
-    told = message.content.config_records[CONFIG]
-    settings = {key: cast("str", told[key]) for key in TOLD if key in told}
-    if not settings:
-        return context
-    return Context(
-        run_id=context.run_id,
-        node_id=context.node_id,
-        node_config=context.node_config,
-        state=context.state,
-        run_config={**context.run_config, **settings},
-    )
 
 
 def _weights(message: Message, clients: Clients) -> torch.Tensor:

@@ -98,6 +98,7 @@ INTRODUCTION = {
     "name": "what its person calls it",
     "own-file": "whether it has a file of its own",
     "problem": "why its file cannot be used",
+    "declines": "what of the run's settings its owner's terms do not agree to",
     "features": "the names of its file's feature columns",
     "classes": "the labels that are in its file",
     "label": "the name of its file's label column",
@@ -127,6 +128,28 @@ def status_of(config: FederationConfig, message: str, field: str) -> str:
     if (message, field) == ("query", "class-counts") and REMEDIES[config.imbalance](config).tells_noisy_counts:
         return NOISED
     return EXACT
+
+
+def called_for(config: FederationConfig) -> dict[str, frozenset[str]]:
+    """Return what a run of these settings asks clients for: type of message -> fields of its reply.
+
+    Who it is (``partition-id``) goes without saying, and so do the keys and shares of secure aggregation.
+    """
+    remedy = REMEDIES[config.imbalance](config)
+    moments = {"feature-count", "feature-mean", "feature-m2"} if config.tells_moments else set()
+    counts = {"class-counts"} if remedy.needs_global_counts else set()
+    found = {"query": {"num-examples", "num-held-out"} | moments | counts}
+    if config.privacy == "secagg":
+        found["train"] = {"masked"}
+    else:
+        found["train"] = {"arrays", "num-examples", "steps", "train-loss"}
+        found["train"] |= {"aggregation-weight"} if remedy.reweighs else set()
+        found["train"] |= {"start-loss"} if remedy.needs_loss or config.strategy == "qfedavg" else set()
+        found["train"] |= {"state-round"} if config.keeps_state else set()
+    asked = ["evaluate"] if config.client_test_fraction > 0 else []
+    asked += ["query.class_moments", "query.explain"] if config.explain == "yes" else []
+    found |= {message: {*FIELDS[message]} - {"partition-id"} for message in asked}
+    return {message: frozenset(fields) for message, fields in found.items()}
 
 
 class Disclosed:

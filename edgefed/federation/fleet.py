@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,6 +57,8 @@ class Fleet:
     places: Places = field(default_factory=Places)
     members: dict[int, Introduction] = field(default_factory=dict)
     """By partition id."""
+    left_out: dict[int, tuple[Introduction, str]] = field(default_factory=dict)
+    """By node id: devices that do not fit, and why."""
     _met: set[int] = field(default_factory=set)
     _asked: dict[int, float] = field(default_factory=dict)
     _unanswered: dict[str, Message] = field(default_factory=dict)
@@ -66,6 +68,15 @@ class Fleet:
     def of_devices(self) -> bool:
         """Whether the nodes hold rows of their own."""
         return any(member.own_file for member in self.members.values())
+
+    def absent(self) -> list[dict[str, Any]]:
+        """Return a row a device that does not fit and is no member under another node id: who it is, and why."""
+        rows = {
+            who.partition_id: {"partition-id": who.partition_id, "name": who.name, "why": why}
+            for who, why in self.left_out.values()
+            if who.own_file and who.partition_id not in self.members
+        }
+        return [rows[partition_id] for partition_id in sorted(rows)]
 
     def asked(self, partition_ids: Iterable[int]) -> Asked:
         """Return members as who is asked: a node answers for the client that it introduced itself as."""
@@ -82,21 +93,25 @@ class Fleet:
         """
         expected, deadline = self.config.num_clients, time.monotonic() + self.config.wait_for_clients
         connected = list(self.grid.get_node_ids())
-        while len(self.members) < (awaited := self._awaited()):
+        while len(self.members) < self._awaited(connected):
             self._meet(connected)
             if self.members and not self.of_devices and len(connected) > expected:
                 break
-            if len(self.members) >= awaited or (time.monotonic() > deadline and not self._answers_soon()):
+            if len(self.members) >= self._awaited(connected):
+                break
+            if time.monotonic() > deadline and not self._answers_soon():
                 break
             time.sleep(LOOK_EVERY)
             connected = list(self.grid.get_node_ids())
         self._check_number(len(connected))
 
-    def _awaited(self) -> int:
-        """Return for how many nodes a start waits: of devices, those whose keys may join."""
-        if (places := self.places.read()) is None:
-            return self.config.num_clients
-        return max(1, len({place for place in places.values() if place < self.config.num_clients}))
+    def _awaited(self, connected: Sequence[int]) -> int:
+        """Return for how many nodes a start waits: of devices, those whose keys may join and who agree to the run."""
+        places, expected = self.places.read(), self.config.num_clients
+        declined = sum(node in connected and bool(who.declines) for node, (who, _) in self.left_out.items())
+        if places is not None:
+            expected = max(1, len({place for place in places.values() if place < expected}))
+        return expected - declined
 
     def _answers_soon(self) -> bool:
         """Return whether a start waits for an answer that is on its way; of a simulation's nodes none may lack."""
@@ -107,6 +122,10 @@ class Fleet:
 
     def _check_number(self, connected: int) -> None:
         expected = self.config.num_clients
+        declined = [f"{who.who}: {why}" for who, why in self.left_out.values() if who.declines]
+        if declined and not self.members:
+            more = f"; and so do {len(declined) - 1} others" if len(declined) > 1 else ""
+            raise FederationError(f"no device takes part: {declined[0]}{more}")
         if self.of_devices:
             without = [member.who for member in self.members.values() if not member.own_file]
             if without:
@@ -139,6 +158,7 @@ class Fleet:
                 continue
             if problem := self._unfit(member):
                 log.warning("%s is left out: %s", member.who, one_line(problem))
+                self.left_out[member.node] = (member, one_line(problem))
                 continue
             if problem := self._taken(member, places, connected):
                 log.warning("%s is left out: %s", member.who, problem)
@@ -199,6 +219,8 @@ class Fleet:
         expected = self.config.num_clients
         if member.own_file and not 0 <= member.partition_id < expected and not member.problem:
             return f"partition-id={member.partition_id}, and num-clients={expected} expects 0 to {expected - 1}"
+        if member.declines:
+            return member.declines
         if self._told and member.own_file:
             return member.problem or self._differs(member)
         return ""

@@ -9,22 +9,24 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
 
 from edgefed.config import FederationConfig
-from edgefed.data.device_file import read_device_file
+from edgefed.data.device_file import device_shards, read_device_file
 from edgefed.errors import SettingsError, one_line, shown
 from edgefed.federation.messages import CONFIG, METRICS, PARTITION_ID
+from edgefed.federation.terms import TERMS, TermsError
+from edgefed.federation.terms_file import read_terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flwr.app import Context
-
     from edgefed.data.csv_file import Table
+    from edgefed.federation.terms import Terms
 
 log = logging.getLogger("edgefed")
 
@@ -61,6 +63,8 @@ class Introduction:
         Its file's label column.
     problem : str
         Why its file cannot be used, in one line.
+    declines : str
+        What of the run its owner's terms do not agree to, in one line; it then says nothing of its file.
     """
 
     node: int
@@ -72,6 +76,7 @@ class Introduction:
     classes: tuple[str, ...] = ()
     label: str = ""
     problem: str = ""
+    declines: str = ""
 
     @property
     def who(self) -> str:
@@ -98,6 +103,7 @@ def introduction(context: Context) -> RecordDict:
         "name": str(node_config.get(DEVICE_NAME, "")),
         "own-file": DATA_PATH in node_config,
         "problem": "",
+        "declines": "",
     }
     if said["own-file"]:
         said |= _own_file(node_config, context.run_config)
@@ -110,9 +116,17 @@ def _own_file(node_config: Mapping[str, Any], run_config: Mapping[str, Any]) -> 
         return {"problem": "its node config has data-path but no partition-id=0, 1, ..."}
     try:
         config = settings_of_device(node_config, run_config)
+        terms = terms_of(node_config)
+        if terms is not None:
+            terms.agree(config)
         table = read_device_file(str(node_config[DATA_PATH]), config)
         if not config.classes:
             _check_not_of_rows(table)
+        if terms is not None:
+            terms.agree_to_rows(device_shards(table, config, int(node_config[PARTITION_ID])), config)
+    except TermsError as error:
+        log.warning("this device takes no part: %s", error)
+        return {"declines": error.told}
     except SettingsError as error:
         # What is in a row, and where the file lies, stays here.
         log.warning("this device's file cannot be used: %s", error)
@@ -122,6 +136,38 @@ def _own_file(node_config: Mapping[str, Any], run_config: Mapping[str, Any]) -> 
         "classes": list(table.class_names),
         "label": table.label_name,
     }
+
+
+def terms_of(node_config: Mapping[str, Any]) -> Terms | None:
+    """Return a device's terms; None where it has none.
+
+    Raises
+    ------
+    TermsError
+        Where they cannot be read: then it agrees to nothing.
+    """
+    if TERMS not in node_config:
+        return None
+    try:
+        return read_terms(Path(str(node_config[TERMS])))
+    except SettingsError as error:
+        log.error("this device's terms cannot be read: %s", error)
+        raise TermsError("its terms cannot be read; its own log says why") from None
+
+
+def informed(context: Context, message: Message) -> Context:
+    """Return the context with what the server found out from all devices: order of classes, of feature columns."""
+    told: Mapping[str, Any] = message.content.config_records.get(CONFIG, {})
+    settings = {key: cast("str", told[key]) for key in TOLD if key in told}
+    if not settings:
+        return context
+    return Context(
+        run_id=context.run_id,
+        node_id=context.node_id,
+        node_config=context.node_config,
+        state=context.state,
+        run_config={**context.run_config, **settings},
+    )
 
 
 def settings_of_device(node_config: Mapping[str, Any], run_config: Mapping[str, Any]) -> FederationConfig:
@@ -172,8 +218,8 @@ def read_introduction(reply: Message) -> Introduction:
         raise ValueError(f"partition-id={shown(partition_id)}, expected a whole number")
     if type(said["own-file"]) is not bool:
         raise ValueError("own-file is neither true nor false")
-    said = {"label": "", "features": [], "classes": []} | said
-    for key in ("name", "version", "problem", "label"):
+    said = {"label": "", "features": [], "classes": [], "declines": ""} | said
+    for key in ("name", "version", "problem", "declines", "label"):
         if not isinstance(said[key], str):
             raise ValueError(f"{key} is no text")
     for key in ("features", "classes"):
@@ -189,4 +235,5 @@ def read_introduction(reply: Message) -> Introduction:
         classes=tuple(said["classes"]),
         label=said["label"],
         problem=one_line(said["problem"]),
+        declines=one_line(said["declines"]),
     )

@@ -49,7 +49,8 @@ def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence
 
 
 def _expected(federation: Federation) -> Expected:
-    return expected_of_query(federation, moments=sends_moments(federation), class_counts=_needs_counts(federation))
+    moments, class_counts = federation.config.tells_moments, _needs_counts(federation)
+    return expected_of_query(federation, moments=moments, class_counts=class_counts)
 
 
 def admit(federation: Federation, exchange: Exchange, arrived: Asked) -> None:
@@ -74,7 +75,7 @@ def admit(federation: Federation, exchange: Exchange, arrived: Asked) -> None:
 
 def _question(federation: Federation, nodes: NDArray[np.uint64]) -> Broadcast:
     asked: dict[str, Any] = {
-        "moments": sends_moments(federation),
+        "moments": federation.config.tells_moments,
         "class-counts": _needs_counts(federation),
         **federation.told,
     }
@@ -88,11 +89,6 @@ def _enter(federation: Federation, screened: Screened) -> None:
     federation.nodes[ids] = senders(screened.kept)
     federation.rows[ids] = found[ROWS].astype(np.int64)
     federation.held_out[ids] = found["num-held-out"].astype(np.int64)
-
-
-def sends_moments(federation: Federation) -> bool:
-    """Return whether clients are asked for each feature's mean and deviation."""
-    return federation.config.standardize in ("federated", "local") or federation.config.missing == "mean"
 
 
 def _needs_counts(federation: Federation) -> bool:

@@ -194,4 +194,4 @@ def _devices(federation: Federation, fleet: Fleet, opening: dict[str, Any]) -> d
             }
             for _, member in sorted(fleet.members.items())
         ],
-    }
+    } | ({"left-out": absent} if (absent := fleet.absent()) else {})

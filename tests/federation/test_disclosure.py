@@ -13,7 +13,7 @@ from edgefed.api.assembly import in_process
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.engines.grid import _claim_identity
-from edgefed.federation.disclosure import ENVELOPE, FIELDS, OTHER, Disclosed
+from edgefed.federation.disclosure import ENVELOPE, FIELDS, OTHER, Disclosed, called_for
 from edgefed.federation.exchange import LATE
 from edgefed.federation.explanation import collect
 from edgefed.federation.federation import FederationError
@@ -103,6 +103,7 @@ def test_every_field_of_every_message_is_named_and_weighed(changes):
 
     assert all(field in FIELDS[kind] for kind, field in opener.messages), "a message carries what no row names"
     assert OTHER not in {field for _, field in named}
+    assert asked_by(opener.messages) == called_for(federation.config)
     assert {key: row["messages"] for key, row in named.items()} == dict(opener.messages)
     assert {key: row["bytes"] for key, row in named.items() if key[1] in ("arrays", "masked")} == dict(
         opener.array_bytes
@@ -111,6 +112,15 @@ def test_every_field_of_every_message_is_named_and_weighed(changes):
     assert opener.total == federation.query_bytes[0] + federation.bytes_up + federation.explanation_bytes[0]
     assert all(row["bytes"] > 0 for row in ledger)
     assert finished(changes, make_engine("batched")).disclosed.rows(federation.config) == ledger
+
+
+def asked_by(messages):
+    """Return the fields of each type of message, but for who it is, keys and shares, and explanations asked later."""
+    found = {}
+    for kind, field in messages:
+        if field != "partition-id" and kind not in ("query.class_moments", "query.explain") and "secagg" not in kind:
+            found.setdefault(kind, set()).add(field)
+    return found
 
 
 def test_a_field_that_no_row_names_stands_out():
