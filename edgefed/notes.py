@@ -22,6 +22,9 @@ FEW = 5
 NAMED = 3
 """Classes up to which such a note names each."""
 
+FEWEST_ORDERED = 4
+"""Features from which on rank correlations of their orders are given: two have two orders, which makes it 1 or -1."""
+
 
 def notes_of_run(run: Run) -> list[str]:
     """Return what is known once a run is finished: classes with few test rows or none, devices that are too small."""
