@@ -517,6 +517,14 @@ def test_partition_draws_a_picture(cli):
     assert "shards.png" in err
     assert Path("shards.png").read_bytes().startswith(b"\x89PNG")
 
+    Path("shards.png").write_bytes(b"a person's own")
+    for name in ("shards.png", "shards"):  # without a suffix it is to be a PNG and an SVG
+        code, out, err = cli("partition", "--plot", name)
+        assert (code, out) == (2, "")
+        assert err == "edgefed: --plot shards.png: exists already; give another name\n"
+    assert Path("shards.png").read_bytes() == b"a person's own"
+    assert not Path("shards.svg").exists()
+
 
 def test_plot_draws_a_run_again(cli):
     cli("run", *QUICK, "--out", "run")
