@@ -22,6 +22,9 @@ FEW = 5
 NAMED = 3
 """Classes up to which such a note names each."""
 
+FEWEST_ORDERED = 4
+"""Features from which on rank correlations of their orders are given: two have two orders, which makes it 1 or -1."""
+
 
 def notes_of_run(run: Run) -> list[str]:
     """Return what is known once a run is finished: classes with few test rows or none, devices that are too small."""
@@ -30,9 +33,13 @@ def notes_of_run(run: Run) -> list[str]:
         str(name) for name, value in zip(run.manifest.get("classes", ()), recall, strict=False) if _unknown(value)
     ]
     said = [f"{_named(missing)}: what averages over classes leaves it out"] if missing else []
+    return [*said, *few_test_rows_of_run(run), *_memory(run)]
+
+
+def few_test_rows_of_run(run: Run) -> list[str]:
+    """Return the classes of a run whose recall rests on few test rows."""
     confusion = next((row["test"].get("confusion") for row in reversed(run.rounds) if "test" in row), None) or []
-    few = _few({str(name): [sum(row)] for name, row in zip(run.manifest.get("classes", ()), confusion, strict=False)})
-    return [*said, *few, *_memory(run)]
+    return _few({str(name): [sum(row)] for name, row in zip(run.manifest.get("classes", ()), confusion, strict=False)})
 
 
 def notes_of_comparison(result: Mapping[str, Any]) -> list[str]:

@@ -411,7 +411,9 @@ def test_a_class_with_few_test_rows_is_told_of(cli):
     line = "recall of rare rests on 2 test rows: each moves balanced accuracy by 16.7 points"
     assert f"note: {line}\n" in err
     assert cli("report", "run")[0] == 0
-    assert f"R{line[1:]}." in Path("run/report.html").read_text()
+    page = Path("run/report.html").read_text()
+    assert page.count(f"R{line[1:]}.") == 1
+    assert f"R{line[1:]}." in page.partition('<p class="lead">')[2].partition("</p>")[0]  # beside the figure itself
 
     asked = ("--strategies", "focal", "--seeds", "2", "--no-tune", *QUICK, "-s", "num-clients=2")
     code, _, err = cli("compare", "mine.csv", *asked)
@@ -516,6 +518,14 @@ def test_partition_draws_a_picture(cli):
     assert code == 0
     assert "shards.png" in err
     assert Path("shards.png").read_bytes().startswith(b"\x89PNG")
+
+    Path("shards.png").write_bytes(b"a person's own")
+    for name in ("shards.png", "shards"):  # without a suffix it is to be a PNG and an SVG
+        code, out, err = cli("partition", "--plot", name)
+        assert (code, out) == (2, "")
+        assert err == "edgefed: --plot shards.png: exists already; give another name\n"
+    assert Path("shards.png").read_bytes() == b"a person's own"
+    assert not Path("shards.svg").exists()
 
 
 def test_plot_draws_a_run_again(cli):

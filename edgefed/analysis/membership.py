@@ -149,24 +149,33 @@ class Attack:
 
         A tie counts a half. Of an outsider that several models are shown, the mean over the members of all of them.
         """
+        beaten = self._beaten
+        rows, row = np.unique(self.rows[~self.member], return_inverse=True)
+        wins = np.bincount(row, beaten[~self.member], minlength=len(rows))
+        met = np.bincount(row, np.bincount(self.stratum[self.member])[self.stratum[~self.member]], minlength=len(rows))
+        return beaten[self.member], wins / np.maximum(met, 1)
+
+    @cached_property
+    def _beaten(self) -> Floats:
+        """Of each member the share of its stratum's outsiders that it beats; of each outsider the members that beat it.
+
+        A tie counts a half.
+        """
         beaten = np.zeros(len(self.rows))
         order = np.argsort(self.stratum, kind="stable")
         for places in np.split(order, np.flatnonzero(np.diff(self.stratum[order])) + 1) if len(order) else []:
             own, other = places[self.member[places]], places[~self.member[places]]
             beaten[own] = _below(self.scores[own], self.scores[other]) / len(other)
             beaten[other] = len(own) - _below(self.scores[other], self.scores[own])
-        rows, row = np.unique(self.rows[~self.member], return_inverse=True)
-        wins = np.bincount(row, beaten[~self.member], minlength=len(rows))
-        met = np.bincount(row, np.bincount(self.stratum[self.member])[self.stratum[~self.member]], minlength=len(rows))
-        return beaten[self.member], wins / np.maximum(met, 1)
+        return beaten
 
     def auc(self) -> Interval:
         """Return how often a member is found surer than an outsider of its class, with DeLong's 95 % interval.
 
         AUC = (1 / M) sum_i (share of the outsiders of i's class that i beats); 0.5 is chance. Its variance is
         sum_c w_c^2 (s_c^2 / m_c + t_c^2 / n_c) with the variances s^2, t^2 of the placements of members and outsiders,
-        and w_c = m_c / M. nan where no class can be looked at. No interval where no placement varies, nor where a row
-        is a member of one view and an outsider of another: DeLong's two samples are then one.
+        and w_c = m_c / M. nan where no class can be looked at. No interval where no placement varies. Where rows are
+        members of one view and outsiders of others DeLong's two samples are one: see :meth:`_clustered`.
 
         References
         ----------
@@ -178,8 +187,7 @@ class Attack:
         share = np.array([row["members"] for row in found]) / self.members
         mean = float(share @ np.array([row["auc"] for row in found]))
         variance = float(share**2 @ np.array([row["variance"] for row in found]))
-        both = np.isin(self.rows[self.member], self.rows[~self.member]).any()
-        return _interval(mean, math.nan if both else variance)
+        return _interval(mean, variance)
 
     def by_class(self) -> list[dict[str, Any]]:
         """Return each class's ``label``, ``members``, ``outsiders``, ``auc``, its ``variance`` and ``interval``."""
@@ -188,10 +196,11 @@ class Attack:
         own, other = self.placements
         first = np.unique(self.rows[~self.member], return_index=True)[1]
         kinds, classes = self.labels[self.member], self.labels[~self.member][first]
+        clustered = self._clustered()
         found = []
         for label in np.unique(kinds).tolist():
             ours, theirs = own[kinds == label], other[classes == label]
-            variance = float(ours.var(ddof=1) / len(ours) + theirs.var(ddof=1) / len(theirs))
+            variance = clustered.get(label, float(ours.var(ddof=1) / len(ours) + theirs.var(ddof=1) / len(theirs)))
             found.append(
                 {
                     "label": label,
@@ -202,6 +211,32 @@ class Attack:
                     "interval": _interval(float(ours.mean()), variance),
                 }
             )
+        return found
+
+    def _clustered(self) -> dict[int, float]:
+        """Return each class's variance of AUC where rows stand on both sides; empty where none does.
+
+        A row is one draw, whichever sides it stands on: R / (R - 1) sum_r e_r^2 over the R rows of a class, with
+        e_r = [r is a member] (V_r - A) / m + sum_s m_s / (m n_s) (W_rs - A) over the strata s where r is an outsider.
+        V_r is the share of its stratum's outsiders that r beats, W_rs the share of the members of s that beat r.
+
+        References
+        ----------
+        Obuchowski (1997), "Nonparametric analysis of clustered ROC curve data", Biometrics 53: members and outsiders
+        of one cluster vary together. Here the cluster is a row.
+        """
+        if not np.isin(self.rows[self.member], self.rows[~self.member]).any():
+            return {}
+        members, strangers = (np.bincount(self.stratum[side]) for side in (self.member, ~self.member))
+        own, there = members[self.stratum], strangers[self.stratum]
+        found = {}
+        for label in np.unique(self.labels).tolist():
+            here = self.labels == label
+            count, mean = int((here & self.member).sum()), float(self._beaten[here & self.member].mean())
+            parts = np.where(self.member, self._beaten - mean, (self._beaten - mean * own) / there)[here] / count
+            rows, row = np.unique(self.rows[here], return_inverse=True)
+            each = np.bincount(row, parts)
+            found[label] = float(len(rows) / (len(rows) - 1) * each @ each)
         return found
 
     # ---- one threshold

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.analysis.explanation import FEW_ROWS, METHODS, agreement, by_class, by_client, stability
+from edgefed.notes import FEWEST_ORDERED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ def figures(runs: Sequence[Run], collected: Sequence[Arrays], ranked: Sequence[d
     order = [manifest["features"].index(row["feature"]) for row in ranked]
     rows = [np.asarray(said["rows"].sum(1)) for said in collected]
     total = sum(int(own.sum()) for own in rows)
+    ordered = len(order) >= FEWEST_ORDERED
     few = [own[(own > 0) & (own < FEW_ROWS)] for own in rows]
     return {
         "runs": len(runs),
@@ -48,8 +50,11 @@ def figures(runs: Sequence[Run], collected: Sequence[Arrays], ranked: Sequence[d
         "importance": list(ranked),
         "classes": _classes(collected, manifest["classes"], order),
         "by_client": _clients(first, order),
-        "agreement": {"methods": list(METHODS), "rank_correlation": agreement(collected)},
-        "stability": stability(collected),
+        "agreement": {
+            "methods": list(METHODS),
+            "rank_correlation": agreement(collected) if ordered else [[None] * len(METHODS) for _ in METHODS],
+        },
+        "stability": stability(collected) if ordered else dict.fromkeys(METHODS),
     }
 
 

@@ -29,7 +29,9 @@ def partition(
     settings: Settings = None,
     label: Label = "",
     client: Client = "",
-    plot: Annotated[Path | None, typer.Option(help="Write the picture here (.png, .svg or .pdf).")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write the picture into this new file (.png, .svg or .pdf).")
+    ] = None,
     output: OutputFormat = Format.text,
 ) -> None:
     """Show who holds what, before any training."""
@@ -37,6 +39,8 @@ def partition(
     from edgefed.data.shards import federate
 
     given = settings_of(source, settings, label, client)
+    if plot is not None:
+        _check_new(plot)
     config, data = federate(checked_settings(FederationConfig.from_mapping(given), given))
     counts, names = data.class_counts, data.dataset.class_names
     if plot is not None:
@@ -58,6 +62,13 @@ def partition(
     table.add_row("all", *map(str, counts.sum(0).tolist()), str(int(counts.sum())))
     show(table)
     note(f"picture: {plot}" if plot is not None else "")
+
+
+def _check_new(picture: Path) -> None:
+    """Refuse a picture that is there already, in either format where the name says none."""
+    for path in [picture] if picture.suffix else [picture.with_name(picture.name + kind) for kind in (".png", ".svg")]:
+        if path.exists():
+            raise SettingsError(f"--plot {path}: exists already; give another name")
 
 
 def plot(runs: Annotated[list[Path], typer.Argument(help="Folders of runs, comparisons or grids.")]) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.ticker import MaxNLocator
 
-from edgefed.report.folder import number, numbers
+from edgefed.notes import FEWEST_ORDERED
+from edgefed.report.folder import client_names, number, numbers
 from edgefed.report.style import (
     BLUE,
     GREY,
@@ -132,8 +133,8 @@ def methods_figure(found: ExplanationFolder) -> Figure:
     names = list(METHODS)
     known = result["agreement"]["methods"]
     order = [known.index(name) for name in names]
-    matrix = np.array([numbers(row) for row in result["agreement"]["rank_correlation"]])[np.ix_(order, order)]
-    again = np.array([number(result["stability"][name]) for name in names])
+    between, again = found.correlations()
+    matrix, again = between[np.ix_(order, order)], again[order]
     figure = new_figure(WIDTH, 4.9, f"Do the methods agree? {result['explained']}")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[len(names), 1.1])
     _heat(left, matrix, TwoSlopeNorm(0, -1, 1), "RdBu", "{:+.2f}")
@@ -147,7 +148,12 @@ def methods_figure(found: ExplanationFolder) -> Figure:
         f"Spearman's rank correlation of the features' order; 1 is the same order, 0 no relation. Right: the same "
         f"method from one of the {result['interval_over']} to the next, mean over all pairs"
         + (" of clients with at least ten rows." if result["interval_over"] == "clients" else ".")
-        + " Empty: not measured there. ANOVA F and mutual information know the rows only, not the model.",
+        + (
+            " Empty: not measured there."
+            if len(found.features) >= FEWEST_ORDERED
+            else f" Empty: fewer than {FEWEST_ORDERED} features have too few orders for a correlation to mean anything."
+        )
+        + " ANOVA F and mutual information know the rows only, not the model.",
     )
     settle(figure)
     return figure
@@ -163,8 +169,10 @@ def clients_figure(found: ExplanationFolder) -> Figure | None:
     count = min(CLIENTS, len(table["client"]))
     shown = found.features[:SHOWN]
     values = np.array([numbers(row) for row in table["loss"][:count]])[:, : len(shown)]
-    names = [f"client {client}, {rows} rows" for client, rows in zip(table["client"], table["rows"], strict=True)][
-        :count
+    named = client_names(found.run)
+    names = [
+        f"{label(named.get(client, f'client {client}'), 26, 1)}, {rows} {'row' if rows == 1 else 'rows'}"
+        for client, rows in zip(table["client"][:count], table["rows"][:count], strict=True)
     ]
     seed = f", seed {result['seeds'][0]}" if result["runs"] > 1 else ""
     figure = new_figure(WIDTH, 0.23 * count + 2.3, f"Where clients disagree: {result['explained']}{seed}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.config import SettingsError
+from edgefed.notes import FEWEST_ORDERED
 from edgefed.runs import AUDIT, AUDIT_HOME, EXPLANATION, EXPLANATION_HOME, SELECTION, Run, is_folder_of, read_json
 
 if TYPE_CHECKING:
@@ -170,6 +171,18 @@ class ExplanationFolder:
         """Names of the features, the strongest first."""
         return [str(row["feature"]) for row in self.result["importance"]]
 
+    def correlations(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return rank correlations of every two methods [methods, methods], and of each with itself again [methods].
+
+        nan where it is not known, and of fewer features than have orders to speak of.
+        """
+        said = self.result["agreement"]
+        between = np.array([numbers(row) for row in said["rank_correlation"]])
+        again = numbers([self.result["stability"].get(name) for name in said["methods"]])
+        if len(self.features) < FEWEST_ORDERED:
+            return np.full_like(between, np.nan), np.full_like(again, np.nan)
+        return between, again
+
     def dots(self, place: int) -> NDArray[np.float64]:
         """Return the increase in log-loss of a feature (its place) under each seed, or at each client of one seed."""
         if self.result["interval_over"] == "seeds":
@@ -231,6 +244,20 @@ class AuditFolder:
     def over_seeds(self) -> bool:
         """Whether figures are over seeds."""
         return bool(self.result["interval_over"] == "seeds")
+
+
+def client_names(run: Run) -> dict[int, str]:
+    """Return the names of a run's clients by number: devices' names, or those in the data; empty where they have none.
+
+    A device that never came has none.
+    """
+    devices = run.manifest.get("devices")
+    if isinstance(devices, list):
+        named = {int(device["partition-id"]): str(device["name"]) for device in devices}
+    else:
+        found = run.manifest.get("client_names")
+        named = dict(enumerate(map(str, found))) if isinstance(found, list) else {}
+    return {client: name for client, name in named.items() if name.strip()}
 
 
 def share_interval(figure: Mapping[str, Any]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import numpy as np
 from edgefed.report import confusion, panels
 from edgefed.report.costs import comparison_costs, run_costs
 from edgefed.report.curves import run_curves
-from edgefed.report.folder import ComparisonFolder
+from edgefed.report.folder import ComparisonFolder, client_names
 from edgefed.report.ranking import ranking_figure
 from edgefed.report.shards import plot_shards
 from edgefed.report.style import save
@@ -105,5 +105,6 @@ def _shards(run: Run, stem: Path, title: str, *, idle: bool = True) -> list[Path
     if not counts:
         return []
     why = shards.get("idle") or [] if idle else []
-    named = run.manifest.get("client_names") or []
+    known = client_names(run)
+    named = [known.get(client, str(client)) for client in range(len(counts))]
     return plot_shards(np.array(counts), run.manifest["classes"], stem, title=title, client_names=named, idle=why)

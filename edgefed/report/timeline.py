@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 
 from edgefed.edge.clock import Times, times, up_to
 from edgefed.edge.profiles import fleet
+from edgefed.report.folder import client_names
 from edgefed.report.style import (
     BLUE,
     FAINT,
@@ -42,7 +43,7 @@ PHASES = (("download", BLUE, ""), ("training", GREEN, "///"), ("upload", VERMILL
 
 @dataclass(frozen=True)
 class Timeline:
-    """One round: its clients, what became of each, and their modelled times [clients]."""
+    """One round: its clients, what became of each, their modelled times [clients], their devices and own names."""
 
     round: int
     seconds: float
@@ -50,6 +51,7 @@ class Timeline:
     verdicts: list[str]
     times: Times
     devices: list[str]
+    names: list[str]
 
 
 def timeline_of(run: Run, number: int) -> Timeline | None:
@@ -87,8 +89,10 @@ def timeline_of(run: Run, number: int) -> Timeline | None:
     stopped = uniforms(counter_keys(config.seed, "drop-out", number, clients, 1))
     share = np.where([verdict == "dropped out" for verdict in verdicts], stopped, 1.0)
     share = np.where(counted, 1.0, np.minimum(share, seconds / np.maximum(spent.total, 1e-12)))
-    names = [devices.names[kind] for kind in devices.kind[clients]]
-    return Timeline(number, seconds, clients, verdicts, up_to(spent, share), names)
+    kinds = [devices.names[kind] for kind in devices.kind[clients]]
+    named = client_names(run)
+    names = [named.get(client, str(client)) for client in clients.tolist()]
+    return Timeline(number, seconds, clients, verdicts, up_to(spent, share), kinds, names)
 
 
 @house_style()
@@ -128,7 +132,9 @@ def timeline_figure(run: Run, title: str, number: int | None = None) -> Figure |
             axes.text(start[row], row, f" {label(found.verdicts[place], 24, 1)}", va="center", fontsize=TINY)
     axes.axvline(found.seconds, color=INK, linewidth=1, linestyle="--")
     axes.set_yticks(
-        np.arange(len(order)), [f"{found.clients[place]} {found.devices[place]}" for place in order], fontsize=TINY
+        np.arange(len(order)),
+        [f"{label(found.names[place], 24, 1)}, {found.devices[place]}" for place in order],
+        fontsize=TINY,
     )
     axes.set_ylim(-0.7, len(order) - 0.3)
     axes.set_xlim(0, 1.12 * max(found.seconds, float(start.max(initial=0.0)), 1e-9))

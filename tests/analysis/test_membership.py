@@ -165,13 +165,52 @@ def test_nothing_to_compare_is_no_number(views):
     assert attack.curve() == {"false": [0.0], "true": [0.0]}
 
 
-def test_a_row_on_both_sides_leaves_no_interval():
-    rows = np.arange(12)
-    views = [view(np.random.default_rng(k).normal(size=12), rows // 6 == k, rows=rows) for k in (0, 1)]
+def whose(seed, clients=10, rows=60, classes=3, alike=1.0, gain=0.0):
+    """Each client's view of all rows: its own are members. A row is surer or less sure whoever looks at it."""
+    rng = np.random.default_rng(seed)
+    labels, holder = rng.integers(0, classes, rows), rng.integers(0, clients, rows)
+    level = alike * rng.normal(size=rows)
+    return [
+        view(level + rng.normal(size=rows) + gain * (holder == client), holder == client, labels)
+        for client in range(clients)
+    ]
+
+
+def test_the_interval_of_rows_on_both_sides_is_obuchowskis():
+    """Each row's part in AUC, as a member and as an outsider of every other model, by the definition."""
+    views = whose(4, clients=3, rows=30, classes=2, gain=0.5)
+    variance, members = 0.0, 30
+    for c in (0, 1):
+        rows = np.flatnonzero(views[0].labels == c)
+        wins = {
+            (i, j): (v.scores[i] > v.scores[j]) + 0.5 * (v.scores[i] == v.scores[j])
+            for v in views
+            for i in rows[v.member[rows]]
+            for j in rows[~v.member[rows]]
+        }
+        auc = np.mean([np.mean([won for (one, _), won in wins.items() if one == i]) for i in rows])
+        part = dict.fromkeys(rows.tolist(), 0.0)
+        for v in views:
+            mine, others = rows[v.member[rows]], rows[~v.member[rows]]
+            for i in mine:
+                part[i] += np.mean([wins[i, j] for j in others]) - auc
+            for j in others:
+                part[j] += len(mine) / len(others) * (np.mean([wins[i, j] for i in mine]) - auc)
+        assert sum(part.values()) == pytest.approx(0)
+        variance += len(rows) / (len(rows) - 1) * sum(value**2 for value in part.values()) / members**2
     found = Attack(views).auc()
 
-    assert np.isfinite(found.mean)
-    assert np.isnan(found.low)
+    assert (found.high - found.low) / 2 == pytest.approx(1.959964 * np.sqrt(variance), rel=1e-6)
+
+
+@pytest.mark.parametrize("alike", [0.0, 2.0])
+def test_where_no_client_is_told_its_interval_covers_chance(alike):
+    """Whoever looks, own rows and others' are exchangeable. Taken for two samples, alike rows cover too much."""
+    found = [Attack(whose(seed, alike=alike)).auc() for seed in range(200)]
+
+    assert 0.9 <= np.mean([one.low <= 0.5 <= one.high for one in found]) <= 0.99
+    spread = np.mean([(one.high - one.low) / 2 / 1.96 for one in found])
+    assert spread == pytest.approx(np.std([one.mean for one in found]), rel=0.2)
 
 
 def test_the_interval_of_a_find_above_a_given_threshold_is_the_exact_one():

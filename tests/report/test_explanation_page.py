@@ -256,3 +256,48 @@ def test_figures_that_are_not_known_are_dashes(tmp_path: Path) -> None:
     assert found.row("features", "petal width")[5].startswith("–")
     assert "nan" not in found.text.lower().replace("finance", "")
     assert FEATURES[0] in found.text
+
+
+@pytest.mark.parametrize(
+    ("features", "why"), [(1, "would not exist"), (2, "1 or −1 whatever"), (3, "would say little")]
+)
+def test_so_few_features_have_no_rank_correlation(tmp_path: Path, features: int, why: str) -> None:
+    """Of two features, any two orders correlate with 1 or -1: the figure would say nothing of the methods."""
+    write_explained(tmp_path / "run", features=FEATURES[:features])
+
+    found = page(tmp_path / "run")
+    assert why in found.text
+    assert found.row("methods", "SHAP values")[1:] == ["–"] * 7
+    plot_explanation(tmp_path / "run", tmp_path / "plots")
+    drawn = (tmp_path / "plots" / "methods.svg").read_text()
+    assert "+1.00" not in drawn
+    assert "fewer than 4 features" in drawn
+
+
+def test_four_features_have_rank_correlations(tmp_path: Path) -> None:
+    write_explained(tmp_path / "run")
+
+    plot_explanation(tmp_path / "run", tmp_path / "plots")
+    assert page(tmp_path / "run").row("methods", "SHAP values")[3] == "1.00"
+    assert "+1.00" in (tmp_path / "plots" / "methods.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"client_names": ["north", "south", "east", "west", "hill", "dale"]},
+        {"devices": [{"partition-id": 0, "name": "north", "rows": 3, "held-out": 0}]},
+    ],
+)
+def test_clients_are_called_by_their_names(tmp_path: Path, manifest) -> None:
+    write_explained(tmp_path / "run")
+    path = tmp_path / "run" / "manifest.json"
+    write_json(path, read_json(path) | manifest)
+
+    found = page(tmp_path / "run")
+    second = "south" if "client_names" in manifest else "client 1"  # a device that has told nobody its name
+    assert found.row("clients", "north")[0] == "north"
+    assert found.row("clients", second)[0] == second
+    plot_explanation(tmp_path / "run", tmp_path / "plots")
+    assert "north, " in (tmp_path / "plots" / "clients.svg").read_text()
+    assert "client 0" not in found.text

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from edgefed.report.folder import CONTROL, number
+from edgefed.report.folder import CONTROL, client_names, number
 from edgefed.report.page import words
 from edgefed.report.page.blocks import Cell, Column, Fold, Line, Section, Table, Text, empty, number_cell
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgefed.report.folder import ComparisonFolder
     from edgefed.runs import Run
 
-from edgefed.report.page.clients import LISTED, OPEN, client_names
+from edgefed.report.page.clients import LISTED, OPEN
 
 WIDE = 8
 """Columns up to which remedies stand side by side; more stand one below the other where that is shorter."""
@@ -84,7 +84,12 @@ def _of_manifest(run: Run) -> list[dict[str, Any]]:
         return []
     names, idle = client_names(run), _idle(run, len(rows))
     return [
-        {"client": names[place], "rows": rows[place], "why": why[place], "idle": idle[place] or not rows[place]}
+        {
+            "client": names.get(place, str(place)),
+            "rows": rows[place],
+            "why": why[place],
+            "idle": idle[place] or not rows[place],
+        }
         | {key: done[key][place] for key in ("drawn", "made") if len(done.get(key) or []) == len(rows)}
         for place in range(len(rows))
     ]
@@ -137,7 +142,7 @@ def _by_client(records: Mapping[str, Sequence[dict[str, Any]]], seed: int | None
     if len(records) > max(WIDE, len(order)):
         columns = [Column("Remedy")]
         columns += [
-            Column(f"Client {first[place]['client']}", note=words.many(int(first[place].get("rows") or 0), "row"))
+            Column(_titled(str(first[place]["client"])), note=words.many(int(first[place].get("rows") or 0), "row"))
             for place in order
         ]
         lines = [
@@ -160,6 +165,11 @@ def _by_client(records: Mapping[str, Sequence[dict[str, Any]]], seed: int | None
             cells += [_did(clients[place]) if place < len(clients) else empty() for clients in records.values()]
             lines.append(Line(cells))
     return Table("applied-clients", caption, columns, lines, filtered=True, look="tall")
+
+
+def _titled(client: str) -> str:
+    """Return a client's name, or its number as one."""
+    return f"Client {client}" if client.isdigit() else client
 
 
 def _why(client: dict[str, Any]) -> str:

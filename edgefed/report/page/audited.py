@@ -112,9 +112,11 @@ def _of_run(found: AuditFolder) -> Table:
         Column("Members", True),
         Column("Outsiders", True),
     ]
+    whose = "whose" in found.kinds
     caption = (
-        "Membership inference by a threshold on the loss, with 95 % intervals over rows: DeLong's of AUC, Clopper and "
-        "Pearson's of what is found above the given threshold."
+        "Membership inference by a threshold on the loss, with 95 % intervals over rows: DeLong's of AUC"
+        + (", but of whose row it is Obuchowski's, since there a row stands on both sides" if whose else "")
+        + "; Clopper and Pearson's of what is found above the given threshold."
     )
     return Table("audit", caption, columns, lines)
 

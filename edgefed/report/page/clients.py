@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefed.report.folder import client_names
 from edgefed.report.page import words
 from edgefed.report.page.blocks import Cell, Column, Line, Section, Table, Text, empty, number_cell
 from edgefed.runs import CLIENT_COLUMNS
@@ -20,15 +21,6 @@ LISTED = 200
 """Clients up to which each has a row; of more, those with the most rows."""
 OPEN = 24
 """Clients up to which the list of them needs no unfolding."""
-
-
-def client_names(run: Run) -> list[str]:
-    """Return the clients' names where the folder has them, else their numbers."""
-    counts = (run.manifest.get("shards") or {}).get("class_counts") or []
-    named = run.manifest.get("client_names")
-    if isinstance(named, list) and len(named) == len(counts):
-        return [str(name) for name in named]
-    return [str(client) for client in range(len(counts))]
 
 
 # ---------------------------------------------------------------------------------------------- shards
@@ -55,7 +47,7 @@ def shards(run: Run, which: str) -> Section:
     lines = [
         Line(
             [
-                Cell(clients[client], value=float(client)),
+                Cell(clients.get(int(client), str(client)), value=float(client)),
                 *(_held(int(counts[client, label]), largest) for label in order),
                 number_cell(int(rows[client]), words.count),
                 number_cell(int((counts[client] > 0).sum()), words.count),
@@ -139,7 +131,7 @@ def taking_part(run: Run) -> Section:
         Line(
             [
                 Cell(
-                    names[int(key)] if key.isdigit() and int(key) < len(names) else key,
+                    names.get(int(key), key) if key.isdigit() else key,
                     value=float(key) if key.isdigit() else None,
                 ),
                 number_cell(parts[key]["rows"], words.count),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.report.folder import number, numbers
+from edgefed.notes import FEWEST_ORDERED
+from edgefed.report.folder import client_names, number, numbers
 from edgefed.report.page import words
 from edgefed.report.page.blocks import Cell, Column, Figure, Line, Section, Table, Text, empty, number_cell
 from edgefed.report.page.strips import Panel, Row, Strip, reach, strip_chart
@@ -130,12 +131,14 @@ def methods(found: ExplanationFolder) -> Section:
     """Return how alike two methods rank the features, and how alike one does from seed to seed or client to client."""
     said = found.result["agreement"]
     over = found.result["interval_over"]
-    stability = found.result["stability"]
+    between, again = found.correlations()
     lines = []
     for place, name in enumerate(said["methods"]):
-        row = numbers(said["rank_correlation"][place])
-        cells = [Cell(METHODS.get(name, name), tone="name"), *(_correlation(value) for value in row)]
-        lines.append(Line([*cells, _correlation(number(stability.get(name)))]))
+        cells = [
+            Cell(METHODS.get(name, name), tone="name"),
+            *(_correlation(value) for value in between[place].tolist()),
+        ]
+        lines.append(Line([*cells, _correlation(float(again[place]))]))
     columns = [Column("Method"), *(Column(METHODS.get(name, name), True) for name in said["methods"])]
     columns.append(Column("Itself", True, f"from one of the {over} to the next"))
     caption = (
@@ -148,14 +151,20 @@ def methods(found: ExplanationFolder) -> Section:
 
 
 def _agreement_in_words(found: ExplanationFolder) -> str:
-    said = found.result["agreement"]
-    places = {name: place for place, name in enumerate(said["methods"])}
-    values = {
-        name: number(said["rank_correlation"][places["loss"]][places[name]])
-        for name in ("shap", "integrated-gradients", "anova-f")
-    }
+    count = len(found.features)
+    if count < FEWEST_ORDERED:
+        return (
+            f"No figure is given of {words.many(count, 'feature')}: "
+            + ("there is one order only" if count == 1 else "so few have so few orders")
+            + ", so that a rank correlation would "
+            + ("not exist." if count == 1 else "be 1 or −1 whatever the methods say." if count == 2 else "say little.")
+            + " The table above has each method’s own figures."
+        )
+    places = {name: place for place, name in enumerate(found.result["agreement"]["methods"])}
+    between, stability = found.correlations()
+    values = {name: between[places["loss"], places[name]] for name in ("shap", "integrated-gradients", "anova-f")}
     over = found.result["interval_over"]
-    again = number(found.result["stability"]["loss"])
+    again = float(stability[places["loss"]])
     parts = [
         f"Permutation and SHAP rank the features with a correlation of {words.plain(values['shap'], 2)}, permutation "
         f"and integrated gradients with {words.plain(values['integrated-gradients'], 2)}, permutation and ANOVA F, "
@@ -195,10 +204,11 @@ def by_client(found: ExplanationFolder) -> Section:
     names = found.features[:WIDE]
     values = np.array([numbers(row) for row in table["loss"]])[:, : len(names)]
     largest = float(np.nanpercentile(np.abs(values), 97)) or 1.0
+    named = client_names(found.run)
     lines = [
         Line(
             [
-                Cell(f"client {client}", value=float(client)),
+                Cell(named.get(client, f"client {client}"), value=float(client)),
                 Cell(words.count(rows), "few" if rows < 10 else "", float(rows)),
                 *(_heat(value, largest) for value in row),
             ]

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from edgefed.effects import without_effect
-from edgefed.notes import notes_of_run
+from edgefed.notes import few_test_rows_of_run, notes_of_run
 from edgefed.report.folder import RANKED, number
 from edgefed.report.page import words
 from edgefed.report.page.applied import applied_in_run
@@ -55,6 +55,8 @@ def run_page(run: Run) -> Page:
                 len(run.rounds), words.percent(test[RANKED]), worst
             )
         )
+    few = few_test_rows_of_run(run)
+    lead += [Markup("{}").format(words.sentence(line)) for line in few]  # what the figure above it is worth
     traffic = summary.get("bytes") or {}
     modelled = {} if config.dataset == "devices" else summary.get("modelled") or {}
     facts = [
@@ -91,7 +93,7 @@ def run_page(run: Run) -> Page:
         sections=sections,
         notes=[
             "One run shows no spread: whether a remedy helps is for a comparison over seeds to say.",
-            *(words.sentence(line) for line in notes_of_run(run)),
+            *(words.sentence(line) for line in notes_of_run(run) if line not in few),
             *(f"`{setting}` {said}." for setting, said in without_effect(config)),
         ],
     )
