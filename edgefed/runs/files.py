@@ -49,6 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parsed(path: Path, text: str) -> dict[str, Any]:
+    """Return the object that a file's text holds; ``path`` is for the error's line."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -59,6 +60,7 @@ def parsed(path: Path, text: str) -> dict[str, Any]:
 
 
 def text_of(path: Path) -> str:
+    """Return what a file of a run's folder holds."""
     if not path.exists():
         raise SettingsError(f"{path}: no such file; is {path.parent} a run folder?")
     return read_utf8(path, "text that edgefed wrote")

@@ -128,5 +128,3 @@ def made_folder(home: Path, name: str) -> Path:
 def is_folder_of(folder: Path, kind: str) -> bool:
     """Return whether a folder holds a ``run`` (finished or not), a finished ``comparison`` or a finished ``grid``."""
     return (folder / {"run": "manifest.json", "comparison": "comparison.json", "grid": "grid.json"}[kind]).is_file()
-
-
