@@ -360,8 +360,18 @@ class FederationConfig:
         return dataclasses.replace(self, **cast("dict[str, Any]", changes))
 
     def to_toml(self) -> str:
-        """Return the settings as a TOML document that :func:`read_settings` reads back."""
-        return "".join(f"{key} = {as_toml(value)}\n" for key, value in self.to_mapping().items())
+        """Return the settings as a TOML document that :func:`read_settings` reads back: first what was chosen."""
+        lines: dict[bool, list[str]] = {False: [], True: []}
+        values = self.to_mapping()
+        for key, _, default, *_ in schema():
+            value = values[key]
+            lines[value == default].append(f"{key} = {as_toml(value)}\n")
+        parts = [heading + "".join(lines[usual]) for usual, heading in HEADINGS.items() if lines[usual]]
+        return "\n".join(parts)
+
+
+HEADINGS = {False: "# Chosen\n", True: "# Defaults\n"}
+"""Of a settings file's two parts, by whether they hold defaults."""
 
 
 def schema() -> Iterable[tuple[str, type, Scalar, str, str]]:

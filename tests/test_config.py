@@ -441,3 +441,10 @@ def test_a_pull_that_overshoots_is_refused_where_its_weight_is_divided_by(strate
     with pytest.raises(SettingsError, match="learning-rate times proximal-mu is 2, expected less than 2"):
         FederationConfig(strategy=strategy, learning_rate=0.5, proximal_mu=4.0)
     assert FederationConfig(strategy=strategy, learning_rate=0.5, proximal_mu=3.9).pull == 3.9
+
+
+def test_to_toml_begins_with_what_was_chosen() -> None:
+    lines = FederationConfig(imbalance="focal", alpha=0.1).to_toml().splitlines()
+
+    assert lines[:5] == ["# Chosen", "alpha = 0.1", 'imbalance = "focal"', "", "# Defaults"]
+    assert FederationConfig().to_toml().splitlines()[0] == "# Defaults"

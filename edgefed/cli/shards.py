@@ -34,5 +34,7 @@ def shards(
             "note: accuracy, macro F1, log loss and brier of a simulation with a long tail stand at the data's own "
             "class mix; on devices they stand at that of test.csv"
         )
+    for path, name in zip(files.clients, data.dataset.client_names or (), strict=False):
+        note(f"{path.name}: the rows of {name}")
     note(f"a device takes its file: edgefed launch-device FOLDER --data {files.clients[0].name}")
     note(f"the server takes the settings: edgefed launch FOLDER {files.settings}")
