@@ -14,7 +14,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from edgefed.deploy.handshake import HandshakeError, UnreachableError
+from edgefed.deploy.handshake import HandshakeError, SignatureError, UnreachableError
 from edgefed.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ def key_is_known(server: str, authority: Path, key: Path) -> bool:
     ------
     SettingsError
         For a key file that Flower cannot read.
-    HandshakeError
+    SignatureError
         Where the server does not believe the signature, which a clock that is off makes it do.
+    HandshakeError
+        Where it refuses for another reason.
     UnreachableError
         Where it does not answer.
     """
@@ -63,7 +65,7 @@ def key_is_known(server: str, authority: Path, key: Path) -> bool:
         if code == ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED:
             return False
         if error.response.status_code == httpx.codes.UNAUTHORIZED:
-            raise HandshakeError(
+            raise SignatureError(
                 f"{server} does not believe this device's signature: is a clock off? (edgefed doctor compares them)"
             ) from None
         raise HandshakeError(f"{server} refuses with status {error.response.status_code}") from None

@@ -16,7 +16,7 @@ from edgefed.config import FederationConfig
 from edgefed.data.device_file import read_device_file
 from edgefed.deploy.certificates import expires, names_in
 from edgefed.deploy.folder import Deployment, DeviceIdentity
-from edgefed.deploy.handshake import HandshakeError, UnreachableError, connect, resolve, shake_hands
+from edgefed.deploy.handshake import HandshakeError, SignatureError, UnreachableError, connect, resolve, shake_hands
 from edgefed.errors import SettingsError
 from edgefed.federation.federation import FederationError
 from edgefed.federation.terms import FILE
@@ -31,8 +31,10 @@ PACKAGES = ("edgefed", "flwr", "torch", "numpy", "scikit-learn", "imbalanced-lea
 LEAST_PYTHON = (3, 11)
 MEMORY_MB, DISK_MB = 500, 500
 """What a device process and its logs need at least."""
-MOST_SKEW = 5.0
-"""Seconds by which clocks may differ: Flower refuses signatures that are older than a few."""
+MOST_AHEAD, MOST_BEHIND = 5.0, 300.0
+"""Seconds by which a device's clock may differ from the server's, which refuses a signature from the future, or an old
+one (Flower's tolerances)."""
+SET_CLOCK = "sudo timedatectl set-ntp true"
 SOON_DAYS = 30
 READ_BY = "categories, drop-columns, label-column, missing"
 """Settings of a run by which a device's file is read."""
@@ -178,6 +180,8 @@ def _admitted(identity: DeviceIdentity, authority: Path, key: Path) -> Finding:
         if key_is_known(identity.server, authority, key):
             return Finding("key", GOOD, "the server knows this device's key")
         return Finding("key", BAD, "the server does not know this device's key", mend)
+    except SignatureError as error:
+        return Finding("key", BAD, str(error), SET_CLOCK)
     except (SettingsError, HandshakeError, UnreachableError) as error:
         return Finding("key", BAD, str(error), mend)
 
@@ -186,9 +190,12 @@ def _clock(skew: float | None) -> Finding:
     if skew is None:
         return Finding("clock", WARN, "the server does not tell the time", "compare by hand: date")
     words = f"{abs(skew):.1f} s {'behind' if skew > 0 else 'ahead of'} the server"
-    if abs(skew) > MOST_SKEW:
-        return Finding("clock", BAD, f"{words}: signatures will be refused", "sudo timedatectl set-ntp true")
-    return Finding("clock", GOOD, f"{words}, at most {MOST_SKEW:g} will do")
+    bounds = f"{MOST_BEHIND:g} s behind or {MOST_AHEAD:g} s ahead"
+    if not -MOST_AHEAD <= skew <= MOST_BEHIND:
+        return Finding("clock", BAD, f"{words}: beyond {bounds} it refuses signatures", SET_CLOCK)
+    if skew > MOST_AHEAD:
+        return Finding("clock", WARN, f"{words}: up to {bounds} will do", SET_CLOCK)
+    return Finding("clock", GOOD, f"{words}, up to {bounds} will do")
 
 
 def _private(path: Path, mend: str) -> Finding:

@@ -26,6 +26,10 @@ class HandshakeError(Exception):
     """The server is there and the connection does not come about: trying again does not help."""
 
 
+class SignatureError(HandshakeError):
+    """The server does not believe when, or by whom, a request was signed."""
+
+
 class UnreachableError(Exception):
     """Nobody answers there now; it may be that the server is not up yet."""
 

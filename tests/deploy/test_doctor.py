@@ -5,7 +5,9 @@ import shutil
 import pytest
 
 from edgefed.cli import _exit_code
-from edgefed.deploy.doctor import BAD, GOOD, WARN, _clock, _lasting, examine
+from edgefed.deploy.doctor import BAD, GOOD, WARN, Finding, _admitted, _clock, _lasting, examine
+from edgefed.deploy.folder import DeviceIdentity
+from edgefed.deploy.handshake import SignatureError, UnreachableError
 from edgefed.deploy.provision import provision, renew_server_certificate
 from edgefed.deploy.status import part_in
 from edgefed.errors import SettingsError
@@ -99,11 +101,25 @@ def test_private_keys_of_devices_that_are_left_on_the_server(deployment):
 
 
 def test_clocks():
-    assert _clock(2.0).found == "2.0 s behind the server, at most 5 will do"
-    assert (_clock(-61.0).state, _clock(-61.0).mend) == (BAD, "sudo timedatectl set-ntp true")
-    assert "61.0 s ahead of the server" in _clock(-61.0).found
+    assert _clock(2.0).found == "2.0 s behind the server, up to 300 s behind or 5 s ahead will do"
+    assert (_clock(-6.0).state, _clock(-6.0).mend) == (BAD, "sudo timedatectl set-ntp true")
+    assert "6.0 s ahead of the server" in _clock(-6.0).found
+    assert [_clock(skew).state for skew in (-5.0, 5.0, 61.0, 300.0, 301.0)] == [GOOD, GOOD, WARN, WARN, BAD]
     assert _clock(None).state == WARN
     assert _lasting("tls", 0.0).state == BAD
+
+
+def test_a_signature_that_is_not_believed_is_mended_by_the_clock_and_not_by_a_key(deployment, monkeypatch):
+    home = deployment.device_folder("device-0")
+    parts = (DeviceIdentity.read(home), home / "ca.crt", home / "device.key")
+
+    def key_is_known(*_):
+        raise errors.pop()
+
+    monkeypatch.setattr("edgefed.deploy.admission.key_is_known", key_is_known)
+    errors = [UnreachableError("no answer"), SignatureError("is a clock off?")]
+    assert _admitted(*parts) == Finding("key", BAD, "is a clock off?", "sudo timedatectl set-ntp true")
+    assert "--public-key device.pub" in _admitted(*parts).mend
 
 
 def test_the_command_is_well_or_ends_in_1_and_names_what_is_neither(deployment, tmp_path, monkeypatch, capsys):
