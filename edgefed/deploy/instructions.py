@@ -100,8 +100,11 @@ Keep `ca/ca.key` off the network when you are done: whoever has it can pose as t
 Copy the device's folder to it, and nothing else:
 
     scp -rp {where}/devices/{first} {first}:edgefed-device
-    ssh {first} edgefed doctor edgefed-device --data data.csv
-    ssh {first} edgefed launch-device edgefed-device --data data.csv
+
+and there, in the environment that edgefed is installed in, with the device's rows:
+
+    edgefed doctor edgefed-device --data data.csv
+    edgefed launch-device edgefed-device --data data.csv
 
 Then remove its private key from this machine: the device alone needs it.
 
