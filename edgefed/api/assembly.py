@@ -8,7 +8,8 @@ from edgefed.config import SettingsError
 from edgefed.data.datasets import fingerprint
 from edgefed.data.shards import federate
 from edgefed.engines.grid import InProcessGrid
-from edgefed.federation.clients import Clients, device_of, model_of
+from edgefed.federation.clients import Clients
+from edgefed.federation.components import device_of, model_of
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.federation import Federation
 from edgefed.federation.participation import check_edge

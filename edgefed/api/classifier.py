@@ -17,7 +17,7 @@ from edgefed.data.partition import from_owners, partition
 from edgefed.data.shards import FederatedData, Shards
 from edgefed.data.split import Split
 from edgefed.engines import make_engine
-from edgefed.federation.clients import model_of
+from edgefed.federation.components import model_of
 from edgefed.federation.query import query
 from edgefed.federation.rounds import run_rounds
 from edgefed.learning.metrics import log_softmax

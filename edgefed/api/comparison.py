@@ -31,8 +31,8 @@ from edgefed.api.tables import results_table, strategies_table
 from edgefed.api.tracking import check_tracking, track_comparison
 from edgefed.config import FederationConfig, SettingsError
 from edgefed.engines import make_engine
-from edgefed.federation.clients import device_of
 from edgefed.federation.clipping import check_accountant
+from edgefed.federation.components import device_of
 from edgefed.federation.participation import check_edge
 from edgefed.lock import LOCK, only_writer
 from edgefed.runs import Run, check_kind, is_folder_of, new_folder, plain, read_json, write_atomically, write_json

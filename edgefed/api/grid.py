@@ -29,8 +29,8 @@ from edgefed.config import FederationConfig, SettingsError
 from edgefed.data.datasets import fingerprint, load
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
-from edgefed.federation.clients import device_of
 from edgefed.federation.clipping import check_accountant
+from edgefed.federation.components import device_of
 from edgefed.federation.participation import check_edge
 from edgefed.lock import only_writer
 from edgefed.runs import check_kind, is_folder_of, new_folder, plain, read_json, write_atomically, write_json

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from edgefed.federation.clients import Clients, Guidance
+    from edgefed.federation.clients import Clients
+    from edgefed.federation.guidance import Guidance
 
 
 def influence(clients: Clients, guidance: Guidance) -> dict[str, float]:

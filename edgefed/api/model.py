@@ -10,7 +10,7 @@ import torch
 from edgefed.categories import parsed_categories
 from edgefed.config import SettingsError
 from edgefed.data.csv_file import read_feature_rows
-from edgefed.federation.clients import DTYPES, model_of
+from edgefed.federation.components import DTYPES, model_of
 from edgefed.learning.metrics import log_softmax
 from edgefed.runs import Run
 

@@ -17,8 +17,10 @@ import torch
 from edgefed.api.lockstep import SeededData, in_processes
 from edgefed.api.plan import CONTROL, RANKED
 from edgefed.data.partition import Partition
-from edgefed.federation.clients import DTYPES, Clients, Guidance, schedule_of, update_of
+from edgefed.federation.clients import Clients
+from edgefed.federation.components import DTYPES, schedule_of, update_of
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation
+from edgefed.federation.guidance import Guidance
 from edgefed.federation.moments import merged, scale_of, total_counts
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.cohort import join

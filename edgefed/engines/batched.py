@@ -10,7 +10,8 @@ import torch
 
 from edgefed.engines.secure import STAGES, is_secure, masked_replies, stage_replies
 from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question, class_moments, explain
-from edgefed.federation.clients import CONTROL, DTYPES, ROWS, Clients, schedule_of, update_of
+from edgefed.federation.clients import CONTROL, ROWS, Clients
+from edgefed.federation.components import DTYPES, schedule_of, update_of
 from edgefed.federation.compression import sent
 from edgefed.federation.messages import (
     ARRAYS,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgefed.engines.grid import InProcessGrid
-    from edgefed.federation.clients import Guidance
+    from edgefed.federation.guidance import Guidance
     from edgefed.learning.local_update import ClientUpdate
     from edgefed.learning.model import MLP
     from edgefed.learning.schedule import Schedule

@@ -18,7 +18,8 @@ from edgefed.config import FederationConfig
 from edgefed.data.device_file import device_shards, read_device_file
 from edgefed.data.shards import federate
 from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question, class_moments, explain
-from edgefed.federation.clients import CONTROL, DTYPES, ROWS, Clients, schedule_of, update_of
+from edgefed.federation.clients import CONTROL, ROWS, Clients
+from edgefed.federation.components import DTYPES, schedule_of, update_of
 from edgefed.federation.compression import sent
 from edgefed.federation.introduction import DATA_PATH, INTRODUCE, informed, introduction, settings_of_device
 from edgefed.federation.messages import (

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgefed.data.partition import Partition
-    from edgefed.federation.clients import Clients, Guidance
+    from edgefed.federation.clients import Clients
+    from edgefed.federation.guidance import Guidance
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]

@@ -9,27 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from edgefed.config import SettingsError
 from edgefed.data.partition import Partition
 from edgefed.federation.client_state import ClientState
+from edgefed.federation.components import DTYPES, device_of, model_of
 from edgefed.federation.moments import CLIENTS_BLOCK, moments_of, scale_of
 from edgefed.imbalance import REMEDIES
 from edgefed.imbalance.remedy import Draw
 from edgefed.learning.cohort import Cohort
-from edgefed.learning.local_update import ClientUpdate, Hyper, gradient_weight
+from edgefed.learning.local_update import Hyper, gradient_weight
 from edgefed.learning.metrics import log_softmax
-from edgefed.learning.model import MLP
-from edgefed.learning.schedule import Schedule
 from edgefed.rng import counter_keys, stream, uniforms
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from edgefed.config import FederationConfig
     from edgefed.data.shards import Shards
+    from edgefed.federation.guidance import Guidance
     from edgefed.federation.secagg.participant import Participant
+    from edgefed.learning.model import MLP
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -40,87 +38,6 @@ ROWS, SAY, START_LOSS, STATE_ROUND = "num-examples", "aggregation-weight", "star
 
 #: The array record that carries SCAFFOLD's control variate to the clients, and a client's own between rounds.
 CONTROL, BEFORE = "control", "control-before"
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """What the server learned in the query round and tells every client with the weights.
-
-    Attributes
-    ----------
-    mean, scale : float64 ndarray [features]
-        A client trains on (x - mean) / scale, an empty cell counting as the mean.
-    class_counts : float64 ndarray [classes] or None
-        Sum over clients; None where no remedy asks for it.
-    """
-
-    mean: Floats
-    scale: Floats
-    class_counts: Floats | None = None
-
-    def arrays(self) -> dict[str, Floats]:
-        """Return it as arrays by name."""
-        found = {"mean": self.mean, "scale": self.scale}
-        return found if self.class_counts is None else found | {"class-counts": self.class_counts}
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, Floats], like: Guidance) -> Guidance:
-        """Return what :meth:`arrays` gave.
-
-        Raises
-        ------
-        ValueError
-            When a name or shape is not that of ``like``.
-        """
-        wanted = like.arrays()
-        if {name: array.shape for name, array in arrays.items()} != {n: array.shape for n, array in wanted.items()}:
-            raise ValueError(f"its guidance is not one of {len(like.mean)} features")
-        return cls(arrays["mean"], arrays["scale"], arrays.get("class-counts"))
-
-    def key(self) -> bytes:
-        """Return bytes that are equal where the guidance is."""
-        counts = b"" if self.class_counts is None else self.class_counts.tobytes()
-        return self.mean.tobytes() + self.scale.tobytes() + counts
-
-
-def model_of(config: FederationConfig, num_features: int, num_classes: int) -> MLP:
-    """Return the model that the settings name."""
-    return MLP(num_features, config.hidden_layers, num_classes, config.activation)
-
-
-def update_of(config: FederationConfig, model: MLP) -> ClientUpdate:
-    """Return the local update that the settings name."""
-    return ClientUpdate(
-        model,
-        config.loss,
-        config.optimizer,
-        momentum=config.momentum > 0,
-        decay=config.weight_decay > 0,
-        pull=config.pull > 0,
-        focal=REMEDIES[config.imbalance].focuses,
-        corrects=config.strategy == "scaffold",
-    )
-
-
-def device_of(config: FederationConfig) -> torch.device:
-    """Return the torch device that the settings name.
-
-    Raises
-    ------
-    SettingsError
-        For ``cuda`` where there is none.
-    """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("device=cuda: torch finds no CUDA device here; device=auto takes one where there is one")
-    use_cuda = config.device != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if use_cuda else "cpu")
-
-
-def schedule_of(config: FederationConfig) -> Schedule:
-    """Return the walk through a client's rows that the settings name."""
-    return Schedule(config.batch_size, config.local_epochs, match_steps=config.match == "steps")
 
 
 @dataclass(eq=False)

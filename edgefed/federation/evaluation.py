@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgefed.data.shards import FederatedData
-    from edgefed.federation.clients import Guidance
+    from edgefed.federation.guidance import Guidance
     from edgefed.learning.model import MLP
 
     Floats = NDArray[np.float64]

@@ -12,10 +12,10 @@ from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from edgefed.edge.ledger import Ledger
-from edgefed.federation.clients import Guidance
 from edgefed.federation.compression import codec_of
 from edgefed.federation.disclosure import Disclosed
 from edgefed.federation.evaluation import by_label_shares
+from edgefed.federation.guidance import Guidance
 from edgefed.federation.messages import guidance_config, to_record
 from edgefed.federation.participation import Participation
 from edgefed.imbalance import REMEDIES

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from edgefed.federation.clients import Guidance
+from edgefed.federation.guidance import Guidance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

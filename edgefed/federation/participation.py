@@ -16,7 +16,8 @@ from edgefed.edge.availability import read_traces
 from edgefed.edge.clock import Times, joules, round_seconds, times, up_to
 from edgefed.edge.profiles import fleet
 from edgefed.edge.selection import SELECTIONS, Choice
-from edgefed.federation.clients import CONTROL, SAY, START_LOSS, STATE_ROUND, schedule_of
+from edgefed.federation.clients import CONTROL, SAY, START_LOSS, STATE_ROUND
+from edgefed.federation.components import schedule_of
 from edgefed.federation.compression import codec_of
 from edgefed.federation.messages import ARRAYS, CONFIG, PARTITION_ID, STEPS, ask_for, reply_content, to_record
 from edgefed.federation.secagg.messages import bytes_of_a_round

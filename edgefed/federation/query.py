@@ -8,8 +8,9 @@ import numpy as np
 from flwr.app import ConfigRecord, MessageType, RecordDict
 
 from edgefed.data.partition import Partition
-from edgefed.federation.clients import ROWS, Guidance
+from edgefed.federation.clients import ROWS
 from edgefed.federation.federation import Exchange, Federation, FederationError
+from edgefed.federation.guidance import Guidance
 from edgefed.federation.messages import CONFIG, PARTITION_ID, Broadcast, guidance_config, in_sequence
 from edgefed.federation.moments import merged, moments_of, scale_of, total_counts
 from edgefed.federation.replies import Expected, senders

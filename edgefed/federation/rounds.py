@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.federation.clients import DTYPES, ROWS, SAY, START_LOSS, STATE_ROUND
+from edgefed.federation.clients import ROWS, SAY, START_LOSS, STATE_ROUND
 from edgefed.federation.clipping import ClippedAverage
+from edgefed.federation.components import DTYPES
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out, by_sums
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
 from edgefed.federation.gathering import Gathered, gather

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.federation.clients import ROWS, SAY, START_LOSS, STATE_ROUND, schedule_of
+from edgefed.federation.clients import ROWS, SAY, START_LOSS, STATE_ROUND
+from edgefed.federation.components import schedule_of
 from edgefed.federation.messages import (
     ARRAYS,
     METRICS,

@@ -23,8 +23,9 @@ from edgefed.data.partition import Partition
 from edgefed.data.shards import FederatedData, Shards, federate
 from edgefed.data.split import Split
 from edgefed.federation.checkpoint import RunLog
-from edgefed.federation.clients import Clients, model_of
+from edgefed.federation.clients import Clients
 from edgefed.federation.clipping import ClippedAverage
+from edgefed.federation.components import model_of
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.exchange import through_grids
 from edgefed.federation.explanation import collect, keep

@@ -49,7 +49,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parsed(path: Path, text: str) -> dict[str, Any]:
-    """Return the object that a file's text holds; ``path`` is for the error's line."""
+    """Return the JSON object that a file's text, or a line of it, holds.
+
+    Raises
+    ------
+    SettingsError
+        One line that names the file, when it holds none.
+    """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -60,7 +66,13 @@ def parsed(path: Path, text: str) -> dict[str, Any]:
 
 
 def text_of(path: Path) -> str:
-    """Return what a file of a run's folder holds."""
+    """Return a file's text.
+
+    Raises
+    ------
+    SettingsError
+        One line, when it is not there or is not UTF-8.
+    """
     if not path.exists():
         raise SettingsError(f"{path}: no such file; is {path.parent} a run folder?")
     return read_utf8(path, "text that edgefed wrote")

@@ -16,8 +16,10 @@ from edgefed.data.partition import Partition, partition
 from edgefed.data.shards import FederatedData, Shards, federate
 from edgefed.data.split import Split
 from edgefed.engines import make_engine
-from edgefed.federation.clients import DTYPES, Clients, Guidance, model_of, schedule_of, update_of
+from edgefed.federation.clients import Clients
+from edgefed.federation.components import DTYPES, model_of, schedule_of, update_of
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation
+from edgefed.federation.guidance import Guidance
 from edgefed.federation.query import query
 from edgefed.federation.rounds import run_rounds
 from edgefed.learning.cohort import Cohort, join

@@ -13,8 +13,8 @@ from edgefed.config import SettingsError
 from edgefed.durable import read_sealed, write_sealed
 from edgefed.federation import checkpoint
 from edgefed.federation.checkpoint import Commit, RunLog, WriteBehind
-from edgefed.federation.clients import Guidance
 from edgefed.federation.federation import ClientRows, Federation, FederationError
+from edgefed.federation.guidance import Guidance
 from edgefed.federation.messages import to_flat, to_record
 from edgefed.federation.rounds import run_rounds
 from edgefed.federation.strategies import StackedFedAvg

@@ -12,7 +12,8 @@ from edgefed.data.datasets import Dataset
 from edgefed.data.partition import from_owners
 from edgefed.data.shards import FederatedData, Shards
 from edgefed.data.split import Split
-from edgefed.federation.clients import Clients, Guidance, schedule_of, update_of
+from edgefed.federation.components import schedule_of, update_of
+from edgefed.federation.guidance import Guidance
 from edgefed.federation.moments import merged, scale_of, total_counts
 from edgefed.learning.training import train
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgefed.config import FederationConfig
+    from edgefed.federation.clients import Clients
     from edgefed.learning.cohort import Cohort
     from edgefed.learning.training import Trained
 

@@ -9,7 +9,8 @@ from shards_by_hand import holding, one_round
 from edgefed.config import FederationConfig
 from edgefed.engines import make_engine
 from edgefed.federation.checkpoint import RunLog
-from edgefed.federation.clients import Clients, schedule_of, update_of
+from edgefed.federation.clients import Clients
+from edgefed.federation.components import schedule_of, update_of
 from edgefed.federation.rounds import run_rounds
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.training import train

@@ -6,7 +6,8 @@ import torch
 from shards_by_hand import everyone, holding
 
 from edgefed.config import FederationConfig
-from edgefed.federation.clients import Clients, update_of
+from edgefed.federation.clients import Clients
+from edgefed.federation.components import update_of
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.local_update import Batch
 from edgefed.learning.losses import cross_entropy, focused

@@ -14,7 +14,9 @@ from torch.nn import functional
 
 import edgefed
 from edgefed.data.shards import federate
-from edgefed.federation.clients import Clients, Guidance, schedule_of
+from edgefed.federation.clients import Clients
+from edgefed.federation.components import schedule_of
+from edgefed.federation.guidance import Guidance
 from edgefed.learning.losses import LOSSES
 from edgefed.learning.model import ACTIVATIONS, MLP
 

@@ -27,7 +27,8 @@ from edgefed.data.shards import Shards
 from edgefed.engines.batched import BatchedEngine
 from edgefed.engines.grid import InProcessGrid
 from edgefed.federation.checkpoint import RunLog
-from edgefed.federation.clients import Clients, model_of
+from edgefed.federation.clients import Clients
+from edgefed.federation.components import model_of
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.federation import Federation
 from edgefed.federation.query import query
