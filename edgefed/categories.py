@@ -78,6 +78,15 @@ def columns_of(features: Iterable[str], categories: Mapping[str, Sequence[str]])
     return tuple(dict.fromkeys(of[name][0] if name in of else name for name in features))
 
 
+def columns_by_feature(features: Iterable[str], categories: Mapping[str, Sequence[str]]) -> tuple[int, ...]:
+    """Return for each feature the place in ``categories`` of the column that it is an indicator of; -1 for a number.
+
+    Empty where there are no categories.
+    """
+    of, places = indicators(categories), {column: place for place, column in enumerate(categories)}
+    return tuple(places[of[name][0]] if name in of else -1 for name in features) if categories else ()
+
+
 def _split(text: str, mark: str) -> list[str]:
     """Split text at marks without a backslash before them; backslashes stay."""
     parts, escaped = [""], False

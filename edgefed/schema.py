@@ -195,7 +195,7 @@ def as_toml(value: Scalar) -> str:
     """Return a value as TOML writes it."""
     if not isinstance(value, str):
         return repr(value)
-    escaped = (f"\\u{ord(c):04x}" if c < " " or c in '"\\\x7f' else c for c in value)
+    escaped = (f"\\{c}" if c in '"\\' else f"\\u{ord(c):04x}" if c < " " or c == "\x7f" else c for c in value)
     return f'"{"".join(escaped)}"'
 
 

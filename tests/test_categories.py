@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefed.categories import categories_text, columns_of, feature_names, indicators, parsed_categories
+from edgefed.categories import (
+    categories_text,
+    columns_by_feature,
+    columns_of,
+    feature_names,
+    indicators,
+    parsed_categories,
+)
 from edgefed.config import FederationConfig, read_settings
 from edgefed.errors import SettingsError
 
@@ -47,6 +54,12 @@ def test_features_are_named_by_column_and_value_and_lead_back():
     assert columns_of(names, categories) == ("a", "b", "c", "d")
     assert indicators(categories)["b=y=z"] == ("b", "y=z")
     assert columns_of(("d", "b=y=z"), categories) == ("d", "b")
+
+
+def test_features_know_the_place_of_their_column():
+    categories = {"b": ("x", "y"), "a": ("1",)}
+    assert columns_by_feature(("a=1", "n", "b=x", "b=y"), categories) == (1, -1, 0, 0)
+    assert columns_by_feature(("n", "m"), {}) == ()
 
 
 @pytest.mark.parametrize(

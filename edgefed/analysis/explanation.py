@@ -10,6 +10,7 @@ from scipy import stats
 
 from edgefed.analysis.filters import Moments, anova_f, grouped, mutual_information
 from edgefed.analysis.statistics import CONFIDENCE, Interval, t_interval
+from edgefed.categories import columns_by_feature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,6 +128,43 @@ def importance(runs: Sequence[Collected], features: Sequence[str]) -> list[dict[
         row["mutual-information"] = float(np.mean([found["mutual-information"][place] for found in filters]))
         row["between_clients"] = float(np.mean([found["between"][place] for found in filters]))
         rows.append(row)
+    return sorted(rows, key=lambda row: -row["mean"])
+
+
+def column_importance(
+    runs: Sequence[Collected], features: Sequence[str], categories: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+    """Return every column's importance, the strongest first: a category's indicators are permuted as one.
+
+    Parameters
+    ----------
+    runs : sequence of collected answers, one a seed
+    features : sequence of str
+    categories : mapping of str to sequence of str
+        Values of the categorical columns.
+
+    Returns
+    -------
+    list of dict
+        ``column``; ``features``, those that it became; the rest as :func:`importance`, by permutation alone.
+    """
+    of = columns_by_feature(features, categories)
+    alone = [place for place, column in enumerate(of) if column < 0]
+    became = {features[place]: [features[place]] for place in alone}
+    became |= {name: [f for f, own in zip(features, of, strict=True) if own == n] for n, name in enumerate(categories)}
+    whole = [
+        {
+            "rows": run["rows"],
+            "loss-increase": np.concatenate([run["loss-increase"][..., alone], run["column-loss-increase"]], axis=-1),
+            "accuracy-drop": np.concatenate([run["accuracy-drop"][:, alone], run["column-accuracy-drop"]], axis=-1),
+        }
+        for run in runs
+    ]
+    loss, accuracy = ([by_client(run, method) for run in whole] for method in ("loss", "accuracy"))
+    rows = [
+        {"column": name, "features": parts} | _measure(loss, place) | {"accuracy": _measure(accuracy, place)}
+        for place, (name, parts) in enumerate(became.items())
+    ]
     return sorted(rows, key=lambda row: -row["mean"])
 
 

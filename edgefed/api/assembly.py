@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgefed.categories import columns_by_feature, parsed_categories
 from edgefed.config import SettingsError
 from edgefed.data.datasets import fingerprint
 from edgefed.data.shards import federate
@@ -38,6 +39,7 @@ def in_process(config: FederationConfig, data: FederatedData, engine: Engine) ->
         label_counts=data.class_counts,
         applied=clients.applied,
         carried={"clients": clients.state},
+        categorical=columns_by_feature(data.dataset.feature_names, parsed_categories(config.categories)),
     )
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.analysis.explanation import importance
+from edgefed.analysis.explanation import column_importance, importance
 from edgefed.api.assembly import data_of, in_process
 from edgefed.api.explained_rows import server_rows
 from edgefed.api.explanation_figures import figures
 from edgefed.api.progress import asking
+from edgefed.categories import parsed_categories
 from edgefed.config import SettingsError
 from edgefed.engines import make_engine
 from edgefed.federation.explanation import collect, keep
@@ -48,7 +49,8 @@ class Explanation:
     Attributes
     ----------
     result : dict
-        As ``explanation.json`` holds it; ``importance`` lists features, the strongest first.
+        As ``explanation.json`` holds it; ``importance`` lists features, the strongest first, and ``columns``, where
+        some are categorical, the file's columns.
     collected : list of dict
         What the clients said, a run each: arrays with a client a row (docs/explanations.md lists them).
     folder : Path or None
@@ -123,6 +125,7 @@ def explain(
         "explained": name,
         "masked": any(run.config.privacy == "secagg" for run in runs),
         **figures(runs, collected, ranked),
+        **_columns(runs, collected),
         **shown,
         "seconds": round(time.perf_counter() - begun, 3),
     }
@@ -155,6 +158,14 @@ def _runs(what: Run | str | Path | Sequence[Run | str | Path], strategy: str) ->
     config = runs[0].config
     name = f"{config.data_name}, {config.imbalance}"
     return (None if several else runs[0].folder), name if several else f"{name}, seed {config.seed}", runs
+
+
+def _columns(runs: Sequence[Run], collected: Sequence[Arrays]) -> dict[str, Any]:
+    """Return the importance of columns, ``columns``, where there are categorical ones that clients were asked of."""
+    categories = parsed_categories(runs[0].config.categories)
+    if not categories or not all("column-loss-increase" in said for said in collected):
+        return {}
+    return {"columns": column_importance(collected, runs[0].manifest["features"], categories)}
 
 
 def _beside(run: Run, home: Path) -> str:

@@ -55,8 +55,16 @@ def explain(
 
 def _show(found: Explanation) -> None:
     result = found.result
-    table = Table(title=f"What the model uses: {result['explained']}")
     over = f"95 % over {result['interval_over']}"
+    if columns := result.get("columns"):
+        whole = Table(title="Columns, categories as a whole")
+        for title in ("column", "loss when permuted", over, "balanced accuracy, points"):
+            whole.add_column(title, justify="left" if title == "column" else "right", no_wrap=title == "column")
+        for row in columns:
+            points = f"{-100 * row['accuracy']['mean']:+.1f}"
+            whole.add_row(row["column"], f"{row['mean']:+.3f}", _interval(row), points)
+        show(whole, width=None if sys.stdout.isatty() else 140)
+    table = Table(title=f"What the model uses: {result['explained']}")
     for title in ("feature", "loss when permuted", over, "balanced accuracy, points", "SHAP", "ANOVA F"):
         table.add_column(title, justify="left" if title == "feature" else "right", no_wrap=title == "feature")
     for row in result["importance"]:

@@ -49,25 +49,40 @@ class Question:
         Rows of a client whose predictions are attributed to features, at most.
     background : int
         The client's own training rows that SHAP values compare each row to, at most.
+    categorical : tuple of int
+        For each feature the number of the column that it is an indicator of, -1 where of none: each such column is
+        permuted as a whole as well. Neutral: there is none.
     """
 
     held_out: bool
     repeats: int
     attributed: int
     background: int
+    categorical: tuple[int, ...] = ()
+
+    @property
+    def columns(self) -> int:
+        """Number of categorical columns."""
+        return max(self.categorical, default=-1) + 1
+
+    @property
+    def amounts(self) -> dict[str, int | bool]:
+        """Which rows, and how many of what."""
+        return {key: value for key, value in asdict(self).items() if key != "categorical"}
 
     def config(self, edges: Floats) -> ConfigRecord:
         """Return the question as a message carries it; ``edges`` [features, bins - 1] cut features into bins."""
-        return ConfigRecord({**asdict(self), "edges": edges.ravel().tolist()})
+        columns = {"categorical": list(self.categorical)} if self.categorical else {}
+        return ConfigRecord({**self.amounts, **columns, "edges": edges.ravel().tolist()})
 
     @classmethod
     def read(cls, config: ConfigRecord, features: int) -> tuple[Question, Floats]:
         """Return the question and the edges that a message carries."""
         asked: Any = config
         edges = np.array(asked["edges"], np.float64).reshape(features, -1)
-        return cls(
-            bool(asked["held_out"]), *(int(asked[key]) for key in ("repeats", "attributed", "background"))
-        ), edges
+        repeats, attributed, background = (int(asked[key]) for key in ("repeats", "attributed", "background"))
+        categorical = tuple(asked.get("categorical", ()))
+        return cls(bool(asked["held_out"]), repeats, attributed, background, categorical), edges
 
 
 def class_moments(clients: Clients, which: Ints) -> Columns:
@@ -96,7 +111,8 @@ def explain(
     """Return what some clients say of a model, a client a row; C classes, F features.
 
     ``rows`` [C], ``loss`` [C] and ``loss-increase`` [C * F] are sums over the explained rows of a class,
-    ``balanced-accuracy`` and ``accuracy-drop`` [F] means (see :class:`~edgefed.learning.importance.Importance`).
+    ``balanced-accuracy`` and ``accuracy-drop`` [F] means (see :class:`~edgefed.learning.importance.Importance`);
+    ``column-loss-increase`` and ``column-accuracy-drop`` are the same of categorical columns, where there are any.
     ``attributed`` [C] counts rows, ``integrated-gradients`` and ``shap`` [C * F] are sums over them of absolute
     attributions of the probability of the row's own class. ``histogram`` [F * bins * C] counts training rows.
     """
@@ -111,15 +127,23 @@ def explain(
         len(which),
         shards.num_classes,
         ready.permutations(question.repeats),
+        [np.flatnonzero(np.array(question.categorical) == column) for column in range(question.columns)],
     )
+    increase, drop = (np.round(part, DECIMALS) for part in (importance.loss_increase, importance.accuracy_drop))
+    width = increase.shape[-1] - question.columns
     attributed, ig, shap = _attributions(ready, question)
     flat = (len(which), -1)
     return {
         "rows": importance.rows,
         "loss": np.round(importance.loss, DECIMALS),
         "balanced-accuracy": np.round(importance.balanced_accuracy, DECIMALS),
-        "loss-increase": np.round(importance.loss_increase, DECIMALS).reshape(flat),
-        "accuracy-drop": np.round(importance.accuracy_drop, DECIMALS),
+        "loss-increase": increase[..., :width].reshape(flat),
+        "accuracy-drop": drop[:, :width],
+        **(
+            {"column-loss-increase": increase[..., width:].reshape(flat), "column-accuracy-drop": drop[:, width:]}
+            if question.columns
+            else {}
+        ),
         "attributed": attributed,
         "integrated-gradients": np.round(ig, DECIMALS).reshape(flat),
         "shap": np.round(shap, DECIMALS).reshape(flat),

@@ -84,6 +84,8 @@ FIELDS: dict[str, dict[str, str]] = {
         "balanced-accuracy": f"the model's accuracy on them, {_LATER}",
         "loss-increase": f"how much the loss grows without each feature, by class, {_LATER}",
         "accuracy-drop": f"how much accuracy falls without each feature, {_LATER}",
+        "column-loss-increase": f"how much the loss grows without each column of categories, by class, {_LATER}",
+        "column-accuracy-drop": f"how much accuracy falls without each column of categories, {_LATER}",
         "attributed": f"how many rows of each class were attributed, {_LATER}",
         "integrated-gradients": f"summed attributions to each feature by class, {_LATER}",
         "shap": f"summed Shapley values of each feature by class, {_LATER}",

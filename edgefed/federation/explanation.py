@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +49,7 @@ def question_of(federation: Federation) -> Question:
     """Return what to ask: held-out rows where clients hold any, and as much as a minute or so pays for."""
     held_out = bool(federation.held_out.sum())
     rows = federation.held_out if held_out else federation.rows
-    work = max(1, int(rows.sum())) * federation.model.inputs
+    work = max(1, int(rows.sum())) * (federation.model.inputs + federation.categorical_columns)
     clients = max(1, int((rows > 0).sum()))
     attributed = int(np.clip(ATTRIBUTED_ROWS // clients, 1, MOST_ATTRIBUTED))
     return Question(
@@ -58,6 +57,7 @@ def question_of(federation: Federation) -> Question:
         repeats=int(np.clip(PERMUTED_ROWS // work, FEWEST_REPEATS, MOST_REPEATS)),
         attributed=attributed,
         background=int(np.clip(PAIRS // (clients * attributed), FEWEST_BACKGROUND, MOST_BACKGROUND)),
+        categorical=federation.categorical,
     )
 
 
@@ -91,7 +91,10 @@ def collect(
     content = RecordDict({ARRAYS: to_record(federation.model, federation.weights), CONFIG: config})
     found, summed = _ask(federation, exchange, holders, EXPLAIN, content, asked)
     per_class = {name: found[name].reshape(shape) for name in ("loss-increase", "integrated-gradients", "shap")}
-    named = ("rows", "loss", "balanced-accuracy", "accuracy-drop")
+    named = ["rows", "loss", "balanced-accuracy", "accuracy-drop"]
+    if question.columns:
+        named.append("column-accuracy-drop")
+        per_class["column-loss-increase"] = found["column-loss-increase"].reshape(-1, classes, question.columns)
     return {
         "client": found[PARTITION_ID].astype(np.int64),
         "training-rows": federation.rows[found[PARTITION_ID].astype(np.int64)],
@@ -104,7 +107,7 @@ def collect(
         "moments-client": moments["client"],
         "edges": edges,
         "histogram": summed.reshape(features, BINS, classes),
-        **{key: np.array(value) for key, value in asdict(question).items()},
+        **{key: np.array(value) for key, value in question.amounts.items()},
         "asked-clients": np.array(len(holders)),
         "model-sha256": np.frombuffer(
             bytes.fromhex(model_hash(federation.model.state_dict(federation.weights))), np.uint8
@@ -181,6 +184,11 @@ def _expected(federation: Federation, action: str) -> Expected:
         columns |= {"count": Column(both, low=0, high=MOST_EXAMPLES), "mean": Column(both), "m2": Column(both, low=0)}
         return Expected(columns)
     counts = Column((classes,), whole=True, low=0, high=MOST_EXAMPLES)
+    if categorical := federation.categorical_columns:
+        columns |= {
+            "column-loss-increase": Column((classes * categorical,)),
+            "column-accuracy-drop": Column((categorical,), low=-1, high=1),
+        }
     return Expected(
         columns
         | {

@@ -147,6 +147,9 @@ class Federation:
         mask is taken off; returns whether it may. Neutral: it may.
     told : dict of str to str
         Settings that every client is told with each message. Neutral: none, as clients know the run's.
+    categorical : tuple of int
+        For each feature the number of the categorical column that it is an indicator of, -1 where of none. Neutral:
+        there is no such column.
     """
 
     config: FederationConfig
@@ -162,6 +165,7 @@ class Federation:
     before_round: Callable[[Federation], None] | None = None
     opening: Callable[[int, Collection[int]], bool] | None = None
     told: dict[str, str] = field(default_factory=dict)
+    categorical: tuple[int, ...] = ()
 
     round: int = 0
     weights: NDArray[np.floating] = field(init=False)
@@ -277,6 +281,11 @@ class Federation:
     def holders(self) -> int:
         """Number of clients that hold rows."""
         return int((self.rows > 0).sum())
+
+    @property
+    def categorical_columns(self) -> int:
+        """Number of columns whose indicators are among the features."""
+        return max(self.categorical, default=-1) + 1
 
     @property
     def prediction_shift(self) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flwr.serverapp import ServerApp
 
-from edgefed.categories import feature_names, parsed_categories
+from edgefed.categories import columns_by_feature, feature_names, parsed_categories
 from edgefed.config import FederationConfig
 from edgefed.data.datasets import Dataset
 from edgefed.data.device_file import read_device_file
@@ -76,6 +76,7 @@ def main(grid: Grid, context: Context) -> None:
         applied=None if told else Clients(config, data.shards).applied,
         before_round=fleet.before_round if told else None,
         told=told,
+        categorical=columns_by_feature(data.dataset.feature_names, parsed_categories(config.categories)),
     )
     query([federation], exchange, [fleet.asked(fleet.members)])
     opening = opening_manifest(config, data, "flower", environment())

@@ -10,7 +10,7 @@ import numpy as np
 from edgefed.learning.metrics import log_softmax
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Importance:
-    """What each client's rows say of a model, as it is and with one feature permuted.
+    """What each client's rows say of a model, as it is and with one feature permuted, or several together.
 
     Attributes
     ----------
@@ -30,9 +30,9 @@ class Importance:
         Summed log-loss of the rows of each class.
     balanced_accuracy : float64 ndarray [clients]
         Over the classes that the client holds; 0 without rows.
-    loss_increase : float64 ndarray [clients, classes, features]
+    loss_increase : float64 ndarray [clients, classes, features + together]
         Sum over a class's rows of (log-loss permuted - log-loss), mean over permutations.
-    accuracy_drop : float64 ndarray [clients, features]
+    accuracy_drop : float64 ndarray [clients, features + together]
         Balanced accuracy - balanced accuracy permuted, mean over permutations.
     """
 
@@ -51,6 +51,7 @@ def permutation_importance(
     clients: int,
     classes: int,
     permutations: Iterable[Ints],
+    together: Sequence[Ints] = (),
 ) -> Importance:
     """Return how much worse a model does where one feature's values are permuted among a client's own rows.
 
@@ -67,6 +68,9 @@ def permutation_importance(
     clients, classes : int
     permutations : iterable of int64 ndarray [rows]
         Row i takes the value of row ``permutation[i]``, which must be the same client's.
+    together : sequence of int64 ndarray
+        Features that are also permuted as one, as a category's indicators: a row then takes another's category whole.
+        Neutral: none.
 
     References
     ----------
@@ -86,19 +90,20 @@ def permutation_importance(
         return loss, _mean_recall(hits, rows)
 
     loss, accuracy = scored(features)
-    increase = np.zeros((clients, classes, features.shape[1]))
-    drop = np.zeros((clients, features.shape[1]))
+    parts = [*np.arange(features.shape[1])[:, None], *together]
+    increase = np.zeros((clients, classes, len(parts)))
+    drop = np.zeros((clients, len(parts)))
     repeats = 0
     x = features.copy()
     for permutation in permutations:
         repeats += 1
-        for feature in range(features.shape[1]):
-            x[:, feature] = features[permutation, feature]
+        for place, part in enumerate(parts):
+            x[:, part] = features[np.ix_(permutation, part)]
             permuted_loss, permuted_accuracy = scored(x)
-            x[:, feature] = features[:, feature]
+            x[:, part] = features[:, part]
             by_class = np.bincount(cell, permuted_loss - loss, minlength=cells)
-            increase[..., feature] += by_class.reshape(clients, classes)
-            drop[:, feature] += accuracy - permuted_accuracy
+            increase[..., place] += by_class.reshape(clients, classes)
+            drop[:, place] += accuracy - permuted_accuracy
     return Importance(
         rows=rows,
         loss=np.bincount(cell, loss, minlength=cells).reshape(clients, classes).astype(np.float64),

@@ -63,15 +63,25 @@ def rows_in_words(result: dict[str, Any]) -> str:
 @house_style()
 def importance_figure(found: ExplanationFolder) -> Figure:
     """Return every feature's importance with its interval: dots are seeds, or clients where there is one seed."""
-    result = found.result
-    shown = result["importance"][:SHOWN]
-    over = result["interval_over"]
-    figure = new_figure(WIDTH, ROW * len(shown) + 1.75, f"Which features matter: {result['explained']}")
+    rows = found.result["importance"]
+    return _importance(found, rows, "feature", [found.dots(place) for place in range(len(rows[:SHOWN]))])
+
+
+@house_style()
+def columns_figure(found: ExplanationFolder) -> Figure | None:
+    """Return every column's importance with its interval, categories permuted whole; dots are seeds."""
+    seeds = found.result["interval_over"] == "seeds"
+    dots = [numbers(row["values"]) if seeds else np.empty(0) for row in found.columns[:SHOWN]]
+    return _importance(found, found.columns, "column", dots) if found.columns else None
+
+
+def _importance(found: ExplanationFolder, rows: Sequence[dict[str, Any]], kind: str, dots: Sequence[Floats]) -> Figure:
+    result, shown, over = found.result, rows[:SHOWN], found.result["interval_over"]
+    figure = new_figure(WIDTH, ROW * len(shown) + 1.75, f"Which {kind}s matter: {result['explained']}")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
     places = np.arange(len(shown))
     left.set_ylim(len(shown) - 0.4, -0.6)
-    left.set_yticks(places, [label(row["feature"], 26) for row in shown])
-    dots = [found.dots(place) for place in range(len(shown))]
+    left.set_yticks(places, [label(row[kind], 26) for row in shown])
     for axes, key, scale, words in (
         (left, None, 1.0, "increase in log-loss when permuted"),
         (right, "accuracy", 100.0, "balanced accuracy lost (points)"),
@@ -84,13 +94,14 @@ def importance_figure(found: ExplanationFolder) -> Figure:
         light_grid(axes, "x")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-    left_out = len(result["importance"]) - len(shown)
+    left_out = len(rows) - len(shown)
     cut = "; a dot beyond the axis is not drawn" if over == "clients" else ""
+    drawn = f"dots are {found.dots_in_words}{cut}; " if any(len(own) for own in dots) else ""
     caption(
         figure,
-        f"{rows_in_words(result)}; {result['repeats']} permutations of each feature, each within a client's own rows. "
-        f"Means are weighted by rows; bars are 95 % intervals over {over}; dots are {found.dots_in_words}{cut}; filled "
-        f"marks: the interval lies above 0." + (f" {left_out} weaker features are left out." if left_out else ""),
+        f"{rows_in_words(result)}; {result['repeats']} permutations of each {kind}, each within a client's own rows. "
+        f"Means are weighted by rows; bars are 95 % intervals over {over}; {drawn}filled marks: the interval lies "
+        "above 0." + (f" {left_out} weaker {kind}s are left out." if left_out else ""),
     )
     settle(figure)
     _scatter(left, places, dots)

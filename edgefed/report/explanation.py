@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def plot_explanation(folder: Path, out: Path | None = None) -> list[Path]:
     """Draw an explanation and return the files, each picture as PNG and SVG.
 
-    Importance; how far methods agree; importance by client and by class; effects of features; rows explained;
-    reliability; confusion; balanced accuracy by number of features where features were selected. A picture whose
-    figures the folder does not have is left out.
+    Importance, of columns too where some are categorical; how far methods agree; importance by client and by class;
+    effects of features; rows explained; reliability; confusion; balanced accuracy by number of features where features
+    were selected. A picture whose figures the folder does not have is left out.
 
     Parameters
     ----------
@@ -38,6 +38,7 @@ def plot_explanation(folder: Path, out: Path | None = None) -> list[Path]:
     found = ExplanationFolder.read(Path(folder))
     home = Path(out) if out is not None else Path(folder) / EXPLANATION_HOME / "plots"
     sheets = {
+        "columns": explained_features.columns_figure(found),
         "importance": explained_features.importance_figure(found),
         "methods": explained_features.methods_figure(found),
         "clients": explained_features.clients_figure(found),

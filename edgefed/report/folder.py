@@ -171,6 +171,11 @@ class ExplanationFolder:
         """Names of the features, the strongest first."""
         return [str(row["feature"]) for row in self.result["importance"]]
 
+    @property
+    def columns(self) -> list[dict[str, Any]]:
+        """The file's columns, the strongest first, where some are categorical; else none."""
+        return list(self.result.get("columns") or ())
+
     def correlations(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return rank correlations of every two methods [methods, methods], and of each with itself again [methods].
 

@@ -14,6 +14,7 @@ import edgefed
 from edgefed.api.export import export_onnx
 from edgefed.cli import _exit_code
 from edgefed.config import FederationConfig, SettingsError, read_settings
+from edgefed.report.page.moved import raw_bytes
 from edgefed.runs import Run
 
 COLORS, SIZES = ["blue", "light, blue", "a|b"], ["S", "M", "none"]
@@ -89,6 +90,8 @@ def test_an_empty_cell_counts_as_the_values_shares(folder):
     assert sum(mean[f"color={color}"] for color in COLORS) == pytest.approx(1)
     assert sum(mean[f"size={size}"] for size in SIZES) == pytest.approx(1)
     assert all(0 < mean[f"color={color}"] < 1 for color in COLORS)
+    # A row sent as it is has a number of four bytes, and a byte for each category and for its label.
+    assert raw_bytes(run) == run.manifest["rows"]["train"] * (4 + 2 + 1)
 
 
 # ---- the values that were found, wherever a run goes on

@@ -6,15 +6,18 @@ import json
 import numpy as np
 import pytest
 from devices import DeviceGrid, carried, launch, node_configs
-from federations import apart, trained
+from federations import ENGINES, apart, queried, trained
 from flwr.app import Message
 
+import edgefed
 from edgefed.config import FederationConfig, SettingsError, read_settings
 from edgefed.data.device_file import device_shards, read_device_file
 from edgefed.data.shards import federate
+from edgefed.federation.disclosure import OTHER
+from edgefed.federation.explanation import collect
 from edgefed.federation.federation import FederationError
 from edgefed.federation.introduction import _own_file
-from edgefed.runs import Run
+from edgefed.runs import Run, read_arrays
 
 COLORS, CITIES = ("blue", "none", "re|d"), ("Bern, CH", 'the "old" town', "Genève")
 
@@ -119,3 +122,62 @@ def test_a_device_does_not_go_along_with_a_name_alone(config, tmp_path):
     said = _own_file({"partition-id": 0, "data-path": str(files.clients[0])}, {"categories": "color,city=A|B"})
     assert list(said) == ["problem"]
     assert "list the values of 'color', as color=A|B|C: a device tells nobody what its cells hold" in said["problem"]
+
+
+# ---- what the model uses
+def test_every_engine_and_every_device_says_the_same_of_columns(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgefed.federation.explanation.MOST_REPEATS", 4)
+    config = config.replace(client_test_fraction=0.25)
+    files = carried(config, tmp_path / "shards")
+    launch(fleet_of(files, tmp_path / "run", explain="yes"))
+    deployed = Run.read(tmp_path / "run")
+    said = read_arrays(tmp_path / "run" / "explanation" / "collected.npz")
+    ledger = {(row["message"], row["field"]) for row in deployed.manifest["ledger"]}
+    assert {("query.explain", "column-loss-increase"), ("query.explain", "column-accuracy-drop")} <= ledger
+    assert not any(field == OTHER for _, field in ledger)
+    assert sum(row["bytes"] or 0 for row in deployed.manifest["ledger"]) == deployed.summary["bytes"]["up"]
+
+    simulated, _ = trained(config)
+    for engine in ENGINES:
+        (found,) = edgefed.explain(simulated, engine=engine, progress=False).collected
+        assert found["column-loss-increase"].shape == (3, 3, 2)
+        assert found["column-accuracy-drop"].shape == (3, 2)
+        for key in ("column-loss-increase", "column-accuracy-drop", "loss-increase"):
+            np.testing.assert_allclose(said[key], found[key], atol=1e-5)
+
+
+def test_a_column_is_ranked_whole_beside_its_values(config):
+    run, _ = trained(config.replace(client_test_fraction=0.25, num_server_rounds=20))
+    explained = edgefed.explain(run, progress=False)
+    (found,) = explained.collected
+    rows = explained.result["columns"]
+    assert [row["mean"] for row in rows] == sorted((row["mean"] for row in rows), reverse=True)
+    by_name = {row["column"]: row for row in rows}
+    assert by_name["color"]["features"] == ["color=blue", "color=none", "color=re|d"]
+    total = found["rows"].sum()
+    for place, name in enumerate(("color", "city")):
+        assert by_name[name]["mean"] == pytest.approx(found["column-loss-increase"][..., place].sum() / total)
+        drop = found["rows"].sum(1) @ found["column-accuracy-drop"][:, place] / total
+        assert by_name[name]["accuracy"]["mean"] == pytest.approx(drop)
+    features = {row["feature"]: row for row in explained.result["importance"]}
+    for key in ("mean", "low", "high", "accuracy"):  # a number is its own column
+        assert by_name["length"][key] == features["length"][key]
+    # Labels follow from the colour: each colour alone leaves the others to stand in.
+    assert rows[0]["column"] == "color"
+    assert by_name["color"]["mean"] > 1.5 * max(features[f"color={value}"]["mean"] for value in COLORS)
+
+
+def test_an_answer_without_the_columns_is_left_out(config):
+    federation, trainer = queried(config)
+    said = collect(federation, trainer.exchange)
+    assert said["client"].tolist() == [0, 1, 2]
+
+    class Forgetful:
+        def exchange(self, items):
+            (replies,) = trainer.exchange(items)
+            replies = list(replies)
+            metrics = replies[1].content.metric_records["metrics"]
+            metrics.pop("column-accuracy-drop", None)
+            return [replies]
+
+    assert collect(federation, Forgetful().exchange)["client"].tolist() == [0, 2]

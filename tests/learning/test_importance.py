@@ -105,6 +105,45 @@ def test_a_feature_that_the_model_does_not_read_has_no_importance(rows):
     assert found.loss_increase[..., :-1].any()
 
 
+def test_features_permuted_together_are_scikit_learns_one_column_that_holds_them(rows, monkeypatch):
+    """One feature of a frame of objects, each a row's indicators: scikit-learn cannot but permute them as one."""
+    x, y = rows
+    permutations = [np.random.default_rng(seed).permutation(ROWS) for seed in range(4)]
+    monkeypatch.setattr(
+        "sklearn.inspection._permutation_importance.check_random_state",
+        lambda seed: np.random.RandomState(0) if seed is None else Shuffler(permutations),
+    )
+    whole = np.empty((ROWS, 2), object)
+    whole[:, 0] = list(x[:, [1, 3]])
+    whole[:, 1] = list(x[:, [0, 2]])
+
+    class OfObjects(Linear):
+        def predict_proba(self, X):
+            apart = np.empty((len(X), FEATURES))
+            apart[:, [1, 3]], apart[:, [0, 2]] = (np.stack(list(X[:, place])) for place in (0, 1))
+            return super().predict_proba(apart)
+
+        def predict(self, X):
+            return self.predict_proba(X).argmax(1)
+
+    theirs = sklearn_importance(
+        OfObjects().fit(whole, y), whole, y, scoring=["neg_log_loss", "balanced_accuracy"], n_repeats=4
+    )
+    ours = permutation_importance(
+        logits, x, y, np.zeros(ROWS, np.int64), 1, CLASSES, permutations, [np.array([1, 3]), np.array([0, 2])]
+    )
+    alone = permutation_importance(logits, x, y, np.zeros(ROWS, np.int64), 1, CLASSES, permutations)
+
+    np.testing.assert_allclose(
+        ours.loss_increase[0, :, FEATURES:].sum(0) / ROWS, theirs["neg_log_loss"].importances_mean, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        ours.accuracy_drop[0, FEATURES:], theirs["balanced_accuracy"].importances_mean, atol=1e-12
+    )
+    np.testing.assert_array_equal(ours.loss_increase[..., :FEATURES], alone.loss_increase)
+    np.testing.assert_array_equal(ours.accuracy_drop[:, :FEATURES], alone.accuracy_drop)
+
+
 def test_it_leaves_the_rows_as_they_are(rows):
     x, y = rows
     before = x.copy()

@@ -28,6 +28,7 @@ def write_explained(
     selection: bool = True,
     rows: str = "training",
     between: float | None = 0.2,
+    columns: bool = False,
 ) -> dict[str, Any]:
     """Write a run and its explanation, features from strong to weak, and return its figures."""
     write_run(folder, classes=classes, clients=clients)
@@ -95,12 +96,29 @@ def write_explained(
         result |= _server_rows(features, classes, rng)
         if seeds > 1:
             result["calibration"]["bins"] = [row | {"low": None, "high": None} for row in result["calibration"]["bins"]]
+    if columns:
+        result["columns"] = _columns(features, seeds)
     home = explanation_folder(folder)
     write_json(home / EXPLANATION, result)
     if selection:
         write_json(home / SELECTION, _selection(features))
     del labels
     return result
+
+
+def _columns(features: Sequence[str], seeds: int) -> list[dict[str, Any]]:
+    """Return two columns: a category of thirteen values, and a number."""
+    values = [f"soil=s{place}" for place in range(13)]
+    return [
+        {
+            "column": name,
+            "features": parts,
+            **_measure(mean, 0.2, seeds),
+            "clients_std": 0.1,
+            "accuracy": {**_measure(mean / 4, 0.05, seeds), "clients_std": 0.1},
+        }
+        for name, parts, mean in (("soil", values, 1.2), (features[0], [features[0]], 0.1))
+    ]
 
 
 def _measure(mean: float, half: float, seeds: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from page_reader import Page
 
 from edgefed.config import SettingsError
 from edgefed.report import write_report
+from edgefed.report.explained_features import columns_figure
 from edgefed.report.explanation import plot_explanation
 from edgefed.report.folder import ExplanationFolder
 from edgefed.report.page import write_explanation, write_reports
@@ -57,6 +58,21 @@ def test_the_answer_names_the_strongest_features_with_their_intervals(tmp_path: 
     )
     assert "1 weaker feature has an interval above 0 as well." in text
     assert "Intervals are over clients, for this one model" in text
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_columns_come_first_where_some_are_categories(tmp_path: Path, seeds: int) -> None:
+    write_explained(tmp_path / "run", columns=True, seeds=seeds)
+
+    found = page(tmp_path / "run")
+    assert headings(found) == ["Which columns matter", *SECTIONS.values()]
+    assert "The model leans most on soil (+1.20; 95 %: +1.00 to +1.40)" in found.text.replace(" (", " (")
+    assert "s0, s1, s2, s3, s4, s5, s6, s7 and 5 more" in found.text
+    figure = columns_figure(ExplanationFolder.read(tmp_path / "run"))
+    assert figure is not None
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["soil", FEATURES[0]]
+    drawn = [len(line.get_xdata()) for line in figure.axes[0].lines if line.get_alpha() is not None]
+    assert drawn == ([] if seeds == 1 else [3, 3])  # seeds are dots; a client's own figures of columns are not kept
 
 
 def test_a_feature_whose_interval_includes_zero_is_said_to(tmp_path: Path) -> None:

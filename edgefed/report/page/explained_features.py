@@ -16,10 +16,12 @@ from edgefed.report.page.strips import Panel, Row, Strip, reach, strip_chart
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from edgefed.report.folder import ExplanationFolder
 
-DRAWN, WIDE, OPEN = 15, 12, 24
-"""Features in the chart, columns of features in a table, and lines up to which a table needs no filter."""
+DRAWN, WIDE, OPEN, VALUES = 15, 12, 24, 8
+"""Features in the chart, columns of features in a table, lines up to which a table needs no filter, values named."""
 METHODS = {
     "loss": "Permutation, log-loss",
     "accuracy": "Permutation, balanced accuracy",
@@ -36,7 +38,8 @@ def ranked(found: ExplanationFolder) -> Section:
     result = found.result
     rows = result["importance"]
     over = result["interval_over"]
-    chart = _chart(found, rows[:DRAWN])
+    dots = [found.dots(place) for place in range(len(rows[:DRAWN]))]
+    chart = _chart("importance", rows[:DRAWN], "feature", dots, seeds=over == "seeds")
     caption = (
         f"How much the log-loss rises, and how much balanced accuracy falls, when a feature is shuffled within each "
         f"client. Marks are means over rows, bars 95 % intervals over {over}; dots are {found.dots_in_words}, where "
@@ -66,15 +69,67 @@ def ranked(found: ExplanationFolder) -> Section:
     return Section("features", "Which features matter", [Figure([("", "", chart)], caption), table])
 
 
-def _chart(found: ExplanationFolder, rows: Sequence[dict[str, Any]]) -> Any:
-    seeds = found.result["interval_over"] == "seeds"
+def columns(found: ExplanationFolder) -> Section:
+    """Return the importance of the file's columns, categories whole; nothing where every column is a number."""
+    rows, over = found.columns, found.result["interval_over"]
+    seeds = over == "seeds"
+    if not rows:
+        return Section("columns", "Which columns matter", [])
+    dots = [numbers(row["values"]) if seeds else np.empty(0) for row in rows[:DRAWN]]
+    caption = (
+        "Columns are shuffled within each client, categories as a whole: a row takes another row’s category. Marks are "
+        f"means over rows, bars 95 % intervals over {over}"
+        + ("; dots are seeds" if seeds else "")
+        + ". A filled mark: the interval lies above 0."
+        + (f" The {DRAWN} strongest of {len(rows)} columns." if len(rows) > DRAWN else "")
+    )
+    lines = [
+        Line(
+            [
+                Cell(str(row["column"]), tone="name better" if number(row["low"]) > 0 else "name same"),
+                Cell(_became(row["features"], str(row["column"])), tone="words"),
+                *_permuted(row),
+            ]
+        )
+        for row in rows
+    ]
+    heads = [
+        Column("Column"),
+        Column("Values"),
+        Column("Log-loss", True, "when permuted"),
+        Column("Balanced accuracy", True, "points lost"),
+    ]
+    table = Table(
+        "columns",
+        f"Every column, the strongest first; below a figure its 95 % interval over {over}. In the list of features "
+        "each value of a category is shuffled alone: rows of two categories or none come of that, and the column’s "
+        "other features stand in, so that those figures do not add up to these.",
+        heads,
+        lines,
+        filtered=len(lines) > OPEN,
+        look="tall" if len(lines) > OPEN else "",
+    )
+    chart = _chart("columns", rows[:DRAWN], "column", dots, seeds=seeds)
+    return Section("columns", "Which columns matter", [Figure([("", "", chart)], caption), table])
+
+
+def _became(features: Sequence[str], column: str) -> str:
+    """Return the values of a category, the first of many; a number has none."""
+    if list(features) == [column]:
+        return "a number"
+    values = [name.removeprefix(f"{column}=") for name in features]
+    return ", ".join(values[:VALUES]) + (f" and {len(values) - VALUES} more" if len(values) > VALUES else "")
+
+
+def _chart(
+    name: str, rows: Sequence[dict[str, Any]], key: str, shown: Sequence[NDArray[np.float64]], *, seeds: bool
+) -> Any:
     lines = []
-    for place, row in enumerate(rows):
-        dots = found.dots(place)
+    for row, dots in zip(rows, shown, strict=True):
         accuracy = row["accuracy"]
         lines.append(
             Row(
-                str(row["feature"]),
+                str(row[key]),
                 "better" if number(row["low"]) > 0 else "same",
                 (
                     Strip(number(row["mean"]), number(row["low"]), number(row["high"]), dots, _plain(row["mean"], 2)),
@@ -93,24 +148,29 @@ def _chart(found: ExplanationFolder, rows: Sequence[dict[str, Any]]) -> Any:
         strips = [Strip(s.mean, s.low, s.high) for s in (line.strips[place] for line in lines) if s is not None]
         low, high = reach([*strips, Strip(0.0)], least=least)
         panels.append(Panel(title, low, high, 0.0, "no use", share=1.2 - 0.2 * place, notes=46.0 * (not place)))
-    said = ", ".join(f"{row['feature']} {_plain(row['mean'], 2)}" for row in rows)
-    return strip_chart("importance", "Importance of each feature", said, [("", lines)], panels)
+    said = ", ".join(f"{row[key]} {_plain(row['mean'], 2)}" for row in rows)
+    return strip_chart(name, f"Importance of each {key}", said, [("", lines)], panels)
 
 
 def _line(row: dict[str, Any]) -> Line:
-    accuracy = row["accuracy"]
-    interval = words.interval(accuracy, lambda value: _points(value))
     return Line(
         [
             Cell(str(row["feature"]), tone="name better" if number(row["low"]) > 0 else "name same"),
-            Cell(_plain(row["mean"]), words.interval(row, _plain), number(row["mean"])),
-            Cell(_points(accuracy["mean"]), interval, number(accuracy["mean"])),
+            *_permuted(row),
             number_cell(row["shap"], _points),
             number_cell(row["integrated-gradients"], _points),
             number_cell(row["anova-f"], lambda value: words.plain(value, 1), _p(row["anova_p"])),
             number_cell(row["mutual-information"], _plain),
         ]
     )
+
+
+def _permuted(row: dict[str, Any]) -> list[Cell]:
+    accuracy = row["accuracy"]
+    return [
+        Cell(_plain(row["mean"]), words.interval(row, _plain), number(row["mean"])),
+        Cell(_points(accuracy["mean"]), words.interval(accuracy, _points), number(accuracy["mean"])),
+    ]
 
 
 def _p(value: Any) -> str:

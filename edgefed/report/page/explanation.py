@@ -10,7 +10,7 @@ from markupsafe import Markup
 from edgefed.report.folder import number
 from edgefed.report.page import words
 from edgefed.report.page.blocks import Links, Page, Section, Terms
-from edgefed.report.page.explained_features import by_class, by_client, methods, ranked
+from edgefed.report.page.explained_features import by_class, by_client, columns, methods, ranked
 from edgefed.report.page.explained_rows import confusion, effects, examples, reliability, selected
 from edgefed.report.page.repeat import repeat
 
@@ -64,6 +64,7 @@ def explanation_page(found: ExplanationFolder) -> Page:
         ("Time", words.seconds(result.get("seconds"))),
     ]
     sections = [
+        columns(found),
         ranked(found),
         methods(found),
         by_client(found),
@@ -90,31 +91,33 @@ def explanation_page(found: ExplanationFolder) -> Page:
 
 def _lead(found: ExplanationFolder) -> list[Markup]:
     """Return the answer: the strongest features by the mean, and which of them the interval leaves no doubt of."""
-    rows = found.result["importance"]
+    kind = "column" if found.columns else "feature"
+    rows = found.columns or found.result["importance"]
     named = [row for row in rows[:NAMED] if number(row["mean"]) > 0]
     if not named:
-        return [Markup("No feature, shuffled on its own, makes the model worse.")]
+        return [Markup("No {}, shuffled on its own, makes the model worse.").format(kind)]
     figures = [
-        Markup("<strong>{}</strong> ({}{})").format(row["feature"], _signed(row["mean"]), _interval(row))
-        for row in named
+        Markup("<strong>{}</strong> ({}{})").format(row[kind], _signed(row["mean"]), _interval(row)) for row in named
     ]
     listed = Markup(" and ").join(part for part in (Markup(", ").join(figures[:-1]), figures[-1]) if part)
     said = [
-        Markup("The model leans most on {}: so much does its log-loss rise when the feature is shuffled.").format(
-            listed
+        Markup("The model leans most on {}: so much does its log-loss rise when the {} is shuffled.").format(
+            listed, kind
         )
     ]
     over = found.result["interval_over"]
-    doubtful = [row["feature"] for row in named if not number(row["low"]) > 0]
+    doubtful = [row[kind] for row in named if not number(row["low"]) > 0]
     if not any(number(row["low"]) > 0 for row in rows):
-        said.append(Markup("No feature’s interval lies above 0: over so few {} the order is not certain.").format(over))
+        said.append(
+            Markup("No {}’s interval lies above 0: over so few {} the order is not certain.").format(kind, over)
+        )
     elif doubtful:
         which = "The interval of {} includes" if len(doubtful) == 1 else "The intervals of {} include"
         said.append(Markup(which + " 0: {} differ that much.").format(words.listed(doubtful), over))
     rest = [row for row in rows[NAMED:] if number(row["low"]) > 0]
     if rest:
         verb = "has" if len(rest) == 1 else "have"
-        said.append(Markup("{} {} an interval above 0 as well.").format(words.many(len(rest), "weaker feature"), verb))
+        said.append(Markup("{} {} an interval above 0 as well.").format(words.many(len(rest), f"weaker {kind}"), verb))
     return said
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgefed.categories import columns_of, parsed_categories
 from edgefed.imbalance import REMEDIES
 from edgefed.report.folder import number
 from edgefed.report.page import words
@@ -17,19 +18,21 @@ if TYPE_CHECKING:
     from edgefed.runs import Run
 
 LABEL_BYTES, FEATURE_BYTES = 1, 4
-"""A row sent as it is: a float32 a feature, and a byte for its class."""
+"""A row sent as it is: a float32 a number, and a byte for each category and for its class."""
 TITLE = "Moved data against raw data"
 EVERYTHING = "everything: each row and its label"
 COUNTED = (
     "Flower's deflated objects as counted, HTTP and TLS left out; those of the rows are "
-    f"{FEATURE_BYTES} a feature and {LABEL_BYTES} a label, without headers"
+    f"{FEATURE_BYTES} a number and {LABEL_BYTES} a category or label, without headers"
 )
 
 
 def raw_bytes(run: Run) -> int:
     """Return what sending every training row to the server would have moved, without any header."""
-    rows = run.manifest["rows"]["train"]
-    return int(rows * (FEATURE_BYTES * len(run.manifest["features"]) + LABEL_BYTES))
+    rows, features = run.manifest["rows"]["train"], run.manifest["features"]
+    columns = columns_of(features, categories := parsed_categories(run.config.categories))
+    numbers = sum(column not in categories for column in columns)
+    return int(rows * (FEATURE_BYTES * numbers + LABEL_BYTES * (len(columns) - numbers + 1)))
 
 
 def moved(run: Run) -> Section:
