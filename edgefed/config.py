@@ -227,6 +227,9 @@ class FederationConfig:
         24, "clients that each shares its secrets with: even, or all others where there are fewer", low=6, high=1000
     )
     secagg_clipping_range: float = positive(8.0, "numbers of an update beyond this are clipped", high=1e6)
+    secagg_max_norm: float = setting(
+        0.0, "largest L2 norm of a round's average update; a longer one changes nothing (0: no bound)", low=0
+    )
     secagg_bits: int = setting(22, "of the whole numbers that updates are rounded to", low=16, high=30)
     # -- the rounds
     num_server_rounds: int = count(50, "rounds of federated training", high=100_000)

@@ -18,6 +18,7 @@ OWN_SETTINGS: dict[tuple[str, ...], dict[str, float]] = {
         "secagg_threshold": 0.66,
         "secagg_neighbors": 24,
         "secagg_clipping_range": 8.0,
+        "secagg_max_norm": 0.0,
         "secagg_bits": 22,
     },
 }
@@ -100,7 +101,8 @@ def _check_secagg(config: FederationConfig) -> None:
         "imbalance": remedy.needs_loss and "it looks at each client's own loss, not at a sum",
         "selection": config.selection != "uniform" and "it chooses clients by each one's own loss",
         "compression": config.compression != "none" and "compressed updates are no numbers that add up",
-        "max_update_norm": config.max_update_norm and "nobody sees the length of an update that is masked",
+        "max_update_norm": config.max_update_norm
+        and "nobody sees the length of an update that is masked: secagg-max-norm bounds the average's",
     }
     for name, why in whys.items():
         if why:

@@ -44,12 +44,12 @@ class _Document:
     document: dict[str, Any]
 
     def __post_init__(self) -> None:
-        known = ("min-rows", "leaves", "settings", "answers")
         settings = {key_of(spec.name) for spec in dataclasses.fields(FederationConfig)}
         for key in self.document:
-            if key not in known:
-                hint = "a setting, which belongs under [settings]" if key in settings else unknown("term", key, known)
-                raise SettingsError(f"{self.path}: {shown(key)}: {hint}")
+            if key in settings and key not in KNOWN:
+                raise SettingsError(f"{self.path}: {key} is a setting: it belongs under [settings]")
+            if key not in KNOWN:
+                raise SettingsError(f"{self.path}: {unknown('term', key, KNOWN)}")
 
     def _table(self, name: str) -> dict[str, Any]:
         found = self.document.get(name, {})

@@ -11,6 +11,7 @@ from edgefed.deploy.handshake import SignatureError, UnreachableError
 from edgefed.deploy.provision import provision, renew_server_certificate
 from edgefed.deploy.status import part_in
 from edgefed.errors import SettingsError
+from edgefed.runs import write_json
 
 
 @pytest.fixture
@@ -43,6 +44,35 @@ def test_a_private_key_that_others_can_read_or_that_is_not_there(deployment):
     assert (finding.state, finding.mend) == (BAD, f"chmod 600 {home / 'device.key'}")
     (home / "device.key").unlink()
     assert "is not there" in found_by("private key", home).found
+
+
+@pytest.mark.parametrize(
+    ("terms", "given", "state", "says"),
+    [
+        (None, None, GOOD, "no terms.toml: it answers whatever a run asks of it"),
+        ("", None, GOOD, "none are in it: it answers whatever a run's settings call for"),
+        (
+            "min-rows = 20\n[settings]\nprivacy = ['secagg']\nlocal-epochs = [1, 5]\n"
+            "[leaves]\nmasked = ['train/masked']\n[answers]\ntrain = 9",
+            {"query": 1, "train": 4},
+            GOOD,
+            "privacy=secagg; local-epochs=1 to 5; masked: train/masked; min-rows=20; 1 of any answers to query given; "
+            "4 of 9 answers to train given",
+        ),
+        ("[answers]\ntrain = 4", {"train": 4}, WARN, "4 of 4 answers to train given: no more of train"),
+        ("min-rows = 'many'", None, BAD, "min-rows=many: expected a whole number, at least 0"),
+        ("", {"train": "four"}, BAD, "answers.json: no numbers of answers; the file was edited"),
+    ],
+)
+def test_a_devices_terms(deployment, terms, given, state, says):
+    home = deployment.device_folder("device-0")
+    if terms is not None:
+        (home / "terms.toml").write_text(terms)
+    if given is not None:
+        write_json(home / "answers.json", {"answers": given})
+    finding = found_by("terms", home)
+    assert (finding.state, finding.mend == "") == (state, state == GOOD)
+    assert says in finding.found
 
 
 @pytest.mark.parametrize(
@@ -159,4 +189,7 @@ def test_what_each_device_did_is_read_from_the_runs_folder(tmp_path):
     }
     (tmp_path / "manifest.json").write_text('{"devices": [{"partition-id": 2, "rows": 7}]}')
     assert part_in(tmp_path)[2] == {"rows": 7, "rounds": 0, "error": ""}
+    left = {"partition-id": 3, "name": "device-3", "why": "its terms have explain=no, the run has yes"}
+    write_json(tmp_path / "manifest.json", {"devices": [], "left-out": [left]})
+    assert part_in(tmp_path)[3] == {"rows": None, "rounds": 0, "error": f"left out: {left['why']}"}
     assert part_in(tmp_path / "nowhere") == {}

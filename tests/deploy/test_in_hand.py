@@ -55,6 +55,14 @@ class Node:
             Message(RecordDict({"c": ConfigRecord({"n": 1})}), reply_to=message), self.state, self.store
         )
 
+    def work(self, message):
+        """Answer a message as the worker does: claim its task, put the reply into the store, finish the task."""
+        (task,) = self.state.get_tasks(statuses=["pending"])
+        assert self.state.claim_task(task.task_id)
+        self.state.activate_task(task.task_id)
+        self.answer(message)
+        assert self.state.finish_task(task.task_id, "completed", "")
+
     def push(self):
         def send(message, tree, seconds):
             self.sent.append(message.metadata.reply_to_message_id)
@@ -92,6 +100,23 @@ def test_a_reply_to_a_message_that_was_let_go_of_is_not_taken_for_the_next_ones(
 
     assert node.sent == [kept.object_id]
     assert node.state.get_messages_legacy() == []
+
+
+@pytest.mark.parametrize("mended", [True, False], ids=["", "Flower by itself"])
+def test_a_task_that_is_finished_is_forgotten(mended, monkeypatch):
+    """Of each message Flower keeps its task for good; a week of a message a second is a gigabyte."""
+    if not mended:
+        monkeypatch.setattr("edgefed.deploy.in_hand.forget_finished", lambda state: None)
+    node = Node()
+    for number in range(5):
+        asked = message(number)
+        node.pull(asked)
+        node.work(asked)
+        node.push()
+    node.pull(message(5))
+    assert len(node.sent) == 5
+    assert len(node.state.get_tasks()) == (1 if mended else 6)
+    assert [task.status.status for task in node.state.get_tasks(statuses=["pending"])] == ["pending"]
 
 
 def test_flower_by_itself_keeps_both():

@@ -166,6 +166,7 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
     shutil.copy(tmp_path / "ca" / "ca.crt", misled / "ca.crt")
     elsewhere = other_device(deployment, tmp_path / "elsewhere", server=f"127.0.0.2:{port}")
     clear = other_device(deployment, tmp_path / "clear")
+    (deployment.device_folder("device-1") / "terms.toml").write_text('[settings]\nexplain = "no"\n')
     expired = certified(deployment.folder / "ca", tmp_path / "expired", days=-3)
 
     with serving(expired) as other_port, stage(tmp_path) as here:
@@ -197,6 +198,11 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
         ill = answered("doctor", unregistered)
         run.process.send_signal(signal.SIGINT)
         assert run.ended() == 130
+        # A device whose owner's terms a run does not keep takes no part in it, and the run goes on.
+        words = ["-s", "num-server-rounds=1", "-s", "explain=yes", "--out", tmp_path / "asking", "--format", "json"]
+        asking = here.start("asking", "launch", deployment.folder, files.settings, *words)
+        assert asking.ended() == 0
+        without = {row["name"]: row for row in answered("status", deployment.folder)["devices"]}
         # A revoked key is refused within seconds, and the device says so.
         revoke(Deployment.read(deployment.folder), "device-2")
         assert late.ended() == 1
@@ -230,6 +236,14 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
     assert took_part[0] == took_part[1] == list(range(1, len(took_part[0]) + 1))
     assert len(begun) < took_part[2][0]
     assert took_part[2] == took_part[0][took_part[2][0] - 1 :]
+    terms = "its terms have explain=no, the run has yes"
+    assert f"edgefed: device-1 is left out: {terms}" in asking.said
+    assert Run.read(tmp_path / "asking").manifest["left-out"][0]["why"] == terms
+    assert (without["device-1"]["connected"], without["device-1"]["error"]) == (True, f"left out: {terms}")
+    assert [without[f"device-{place}"]["rounds"] for place in range(3)] == [1, 0, 1]
+    given = json.loads((deployment.device_folder("device-1") / "answers.json").read_text())["answers"]
+    assert given["query"] == 1
+    assert given["train"] - len(took_part[1]) in (0, 1)  # one may have been on its way when the run was interrupted
     assert f"interrupted; --resume --out {tmp_path / 'run'} goes on" in run.said
     assert "does not know the key of device-2: it was revoked" in late.said
     for log in [*deployment.folder.rglob("*.jsonl"), *deployment.folder.rglob("*.out"), *tmp_path.glob("*.log")]:

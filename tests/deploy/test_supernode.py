@@ -22,6 +22,7 @@ from edgefed.deploy.supernode import Dismissal, Pace, Start, _arguments, _in_wor
 from edgefed.deploy.worker import APP, KeptClients, Worker
 from edgefed.errors import SettingsError
 from edgefed.federation.federation import FederationError
+from edgefed.runs import write_json
 
 ROWS = "x,y\n" + "1,a\n2,b\n" * 5
 
@@ -138,6 +139,14 @@ def test_a_server_that_stays_away_is_a_failed_run_and_one_that_is_back_in_time_i
         watched(back=float("inf"))
 
 
+def test_who_launches_a_run_is_told_whom_it_does_without(watched, tmp_path, capsys):
+    why = "its terms have privacy=secagg, the run has none"
+    write_json(tmp_path / "manifest.json", {"left-out": [{"partition-id": 1, "name": "device-1", "why": why}]})
+    (tmp_path / "history.jsonl").write_text('{"round": 1}\n{"round": 2}\n')
+    watched()
+    assert capsys.readouterr().err == f"edgefed: device-1 is left out: {why}\n"
+
+
 def test_a_server_that_was_started_again_is_given_the_run_again_and_not_for_ever(watched, tmp_path, capsys):
     assert watched(back=launching.AWAY / 2, forgets=1) == 1
     assert "the run goes on from its last committed round" in capsys.readouterr().err
@@ -210,6 +219,26 @@ def test_a_devices_label_column_goes_with_it(device, tmp_path):
         given = parse_config_args([words[words.index("--node-config") + 1]])
         assert given["label-column"] == found
         assert (_same_again(start)[-2:] == ["--label", "x"]) is bool(label)
+
+
+def test_a_devices_terms_go_with_it_wherever_it_is_started(device, tmp_path, monkeypatch, capsys):
+    data = tmp_path / "rows.csv"
+
+    def given():
+        words = _arguments(Start(device, data), DeviceIdentity.read(device), data, "y", None, 1, tmp_path)
+        return parse_config_args([words[words.index("--node-config") + 1]])
+
+    assert "terms-path" not in given()
+    (device / "terms.toml").write_text("min-rows = 3\n")
+    monkeypatch.chdir(device.parent)
+    assert given()["terms-path"] == str(device / "terms.toml")
+    (device / "terms.toml").write_text("min-row = 3\n")
+    code, said = refused(monkeypatch, capsys, "launch-device", device, "--data", data)
+    assert (code, "terms.toml: unknown term 'min-row': did you mean min-rows?" in said) == (2, True)
+    (device / "terms.toml").write_text("")
+    (device / "answers.json").write_text('{"answers": 1}')
+    code, said = refused(monkeypatch, capsys, "launch-device", device, "--data", data)
+    assert (code, "answers.json: no numbers of answers; the file was edited" in said) == (2, True)
 
 
 def test_a_worker_runs_no_app_but_edgefeds(monkeypatch):

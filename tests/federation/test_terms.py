@@ -379,7 +379,7 @@ def test_a_field_leaves_as_protected_as_its_term_or_better(tmp_path, message, fi
 MISTAKES = {
     "no TOML": ("[leaves", "not valid TOML"),
     "an unknown term": ("max-rows = 1", "unknown term 'max-rows': did you mean min-rows?"),
-    "a setting at the top": ("privacy = 'secagg'", "privacy: a setting, which belongs under [settings]"),
+    "a setting at the top": ("privacy = 'secagg'", "privacy is a setting: it belongs under [settings]"),
     "no number": ("min-rows = -1", "min-rows=-1: expected a whole number, at least 0"),
     "no table": ("answers = 5", "answers=5: expected a table, [answers]"),
     "an unknown status": ("[leaves]\nexct = []", "[leaves]: unknown status 'exct': did you mean exact?"),

@@ -134,7 +134,7 @@ class SecureRound:
                     common = pair_mask(key, keys[other][0], told, self._length)
                     total = total - common if other > client else total + common
             rows: list[int] = self.federation.rows[list(vectors)].tolist()
-            return quantizer.decode(total, rows, self._say), vectors
+            return quantizer.decode(total, rows, self._say, self.config.secagg_max_norm or np.inf), vectors
         except ValueError as error:
             raise TooFewError(str(error)) from None
 

@@ -144,7 +144,9 @@ class Quantizer:
             return 0
         return max(1, round(min(part / most, 1.0) * self.levels))
 
-    def decode(self, total: Vector, rows: Sequence[int], say: tuple[float, float] | None = None) -> Average | None:
+    def decode(
+        self, total: Vector, rows: Sequence[int], say: tuple[float, float] | None = None, longest: float = math.inf
+    ) -> Average | None:
         """Return what a sum of vectors [HEADER + size] stands for; None where no client had any weight.
 
         Parameters
@@ -154,11 +156,13 @@ class Quantizer:
             Those of each client in the sum, as it said in the query.
         say : (float, float), optional
             The least and the largest weight that a client may have. Neutral: it is its rows, known to the server.
+        longest : float
+            Largest L2 norm of the average: an average is no longer than the longest update in it.
 
         Raises
         ------
         ValueError
-            For a sum that no vectors of these clients have. Whose fault it is, a sum does not tell.
+            For a sum that no vectors of these clients have, or a longer average. A sum does not tell whose fault it is.
         """
         clients = len(rows)
         weight, part, told = (int(total[place]) for place in range(3))
@@ -173,8 +177,14 @@ class Quantizer:
         if not weight:
             return None
         average = (total[HEADER:].astype(np.float64) * self.step - clients * self.clip) / (weight / self.levels)
-        if np.abs(average).max() > self.clip + clients * self.step / (weight / self.levels):
+        off = clients * self.step / (weight / self.levels)  # what rounding may have added to each number
+        if np.abs(average).max() > self.clip + off:
             raise ValueError(NONE_OF_THESE)
+        if (norm := float(np.linalg.norm(average))) > longest + off * math.sqrt(len(average)):
+            raise ValueError(
+                f"the average is {norm:.3g} long, secagg-max-norm={longest:g}: so is some client's update, and a sum "
+                "does not tell whose"
+            )
         loss = LARGEST_LOSS * int(total[3]) / told if told else math.nan
         return Average(average, loss, told / part, int(total[4]), int(total[5]))
 

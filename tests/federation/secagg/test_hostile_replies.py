@@ -1,6 +1,7 @@
 """Replies that are not what a stage asked for: their client is out, by name, and the sum of the rest holds."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord
 from edgefed.config import FederationConfig
 from edgefed.engines import make_engine
 from edgefed.federation.rounds import run_rounds
+from edgefed.federation.secagg.vectors import HEADER
 
 CONFIG = FederationConfig(privacy="secagg", partition="iid", dtype="float64", local_epochs=1, num_clients=6)
 BAD = 4
@@ -158,6 +160,37 @@ def test_a_vector_that_is_none_is_seen_in_the_sum_and_changes_nothing(fault):
     )
     assert np.array_equal(federation.weights, before)
     assert set(federation.clients[0].verdicts) == {"answered; the round could not be unmasked"}
+
+
+def pushing(found):
+    """Push every number of the average one way by half of the range, as whoever is in the sum may."""
+    found[HEADER:] += np.uint32(LEVELS // 2)
+    return found
+
+
+def test_how_far_one_client_moves_the_average_is_bounded_by_its_norm(plain):
+    """Without a bound by 8/6 a number, and nobody sees it; with one the round changes nothing."""
+    start, updates, rows = plain
+    honest = rows @ updates / rows.sum()
+    longest = float(np.linalg.norm(updates, axis=1).max())  # no average of these is longer: Minkowski's inequality
+
+    pushed, _ = one_round(CONFIG, lambda engine: Changing(engine, "masked", BAD, vector(pushing)))
+    assert np.abs(pushed.weights - start - honest - 8 * rows.max() / rows.sum()).max() < 1e-4
+
+    bounded = CONFIG.replace(secagg_max_norm=longest)
+    refused, _ = one_round(bounded, lambda engine: Changing(engine, "masked", BAD, vector(pushing)))
+    assert re.fullmatch(
+        r"secure aggregation: the average is 1\d\.\d long, secagg-max-norm=[\d.]+: so is some client's update, and a "
+        "sum does not tell whose: the round changed nothing",
+        refused.history[0]["note"],
+    )
+    assert np.array_equal(refused.weights, start)
+
+    unhurt, _ = one_round(bounded, lambda engine: engine)
+    free, _ = one_round(CONFIG, lambda engine: engine)
+    assert np.array_equal(unhurt.weights, free.weights)
+    short, _ = one_round(CONFIG.replace(secagg_max_norm=0.99 * float(np.linalg.norm(honest))), lambda engine: engine)
+    assert np.array_equal(short.weights, start)
 
 
 def test_shares_that_some_cannot_open_cost_nothing(plain):
