@@ -19,6 +19,7 @@ from edgefed.runs.folder import (
     made_folder,
     new_folder,
 )
+from edgefed.runs.kinds import check_folder
 from edgefed.runs.run import History, Run
 from edgefed.runs.writer import CLIENT_COLUMNS, OPENED, Interrupted, RunWriter
 
@@ -36,6 +37,7 @@ __all__ = [
     "Interrupted",
     "Run",
     "RunWriter",
+    "check_folder",
     "check_kind",
     "check_new",
     "clear_start",
