@@ -14,6 +14,7 @@ from edgefed.runs import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from edgefed.runs import Run
 
@@ -66,10 +67,12 @@ def show_run(run: Run) -> None:
     modelled = summary["modelled"]
     if config.dataset != "devices":  # real ones took the time that they took
         note(f"on {config.devices}, modelled: {modelled['seconds']:.3g} s, {modelled['joules']:.3g} J")
-    for line in privacy_lines(summary.get("privacy")):
+    for line in privacy_lines(summary.get("privacy"), run.folder):
         note(line)
     for line in secagg_lines(summary.get("secagg"), summary["rounds"]):
         note(line)
+    if summary.get("secagg") is not None:
+        note(unmasked_line(run.manifest.get("ledger") or []))
     if config.long_tail > 1:
         note("accuracy, macro F1, log loss and brier stand at the data's own class mix, before the long tail")
     note(f"folder: {run.folder}; edgefed plot {run.folder} draws it")
@@ -93,8 +96,17 @@ def secagg_lines(found: dict[str, Any] | None, rounds: int) -> list[str]:
     return lines
 
 
-def privacy_lines(account: dict[str, Any] | None) -> list[str]:
-    """Return what a run's account promises, in lines; none where it has no noise."""
+def unmasked_line(ledger: Sequence[dict[str, Any]]) -> str:
+    """Return which fields the server saw of each client beside the sums; empty where there are none."""
+    seen = dict.fromkeys(str(row["field"]) for row in ledger if row["status"] == "exact" and row["bytes"] != 0)
+    return f"beside the sums the server saw, of each client: {', '.join(seen)}" if seen else ""
+
+
+def privacy_lines(account: dict[str, Any] | None, folder: Path | None = None) -> list[str]:
+    """Return what a run's account promises, in lines; none where it has no noise.
+
+    With a ``folder``, one line says where it has what the account assumes and leaves out. Neutral: each has a line.
+    """
     if account is None:
         return []
     lines = []
@@ -109,6 +121,12 @@ def privacy_lines(account: dict[str, Any] | None) -> list[str]:
             f"privacy: epsilon {account['histogram']['epsilon']:g} for a row's class, of the class counts alone"
         )
     lines += [f"warning: {account['says']}"] if account["says"] else []
+    if folder is not None:
+        return [
+            *lines,
+            f"it assumes {len(account['assumes'])} things and leaves out {len(account['leaves_out'])}: edgefed report "
+            f"{folder} lists them, under What the noise promises",
+        ]
     lines += [f"assumes: {line}" for line in account["assumes"]]
     return lines + [f"not covered: {line}" for line in account["leaves_out"]]
 

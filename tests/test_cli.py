@@ -19,7 +19,9 @@ from contract import check_comparison, check_run
 from federations import trained
 
 from edgefed import api
+from edgefed.api.plan import comparison_defaults, plan
 from edgefed.cli import _exit_code
+from edgefed.cli.compare import what_is_trained
 from edgefed.cli.look import LISTS, OTHER_LISTS
 from edgefed.config import FederationConfig, catalogue, schema
 from edgefed.data.shards import federate
@@ -442,6 +444,39 @@ def test_compare_as_json(cli):
     code, out, err = cli("plot", "comparison")
     assert (code, err) == (0, "")
     assert sorted(Path(line) for line in out.splitlines()) == sorted(pictures)
+
+
+@pytest.mark.parametrize(
+    ("tune", "grid", "said"),
+    [
+        (None, {}, "iris: 2 remedies x 36 seeds = 72 federations (10 clients, 100 rounds each) in 2 blocks, then "),
+        ((0.1, 1), {}, "iris: 2 remedies x 2 learning rates x 36 seeds = 144 federations (10 clients, "),
+        (None, {"alpha": [0.1, 1], "long-tail": [1, 5]}, " x 4 combinations of alpha and long-tail = 288 federations "),
+    ],
+)
+def test_what_is_trained_is_said_in_a_line(tune, grid, said):
+    line = what_is_trained(plan(comparison_defaults({}), "post-hoc", 36, tune), grid)
+
+    assert said in line
+    assert len(line.splitlines()) == 1
+
+
+def test_what_is_trained_is_said_before_anything_is_loaded_and_not_before_a_mistake(cli, monkeypatch):
+    """Without torch in the process, as when the command begins."""
+    Path("there").mkdir()
+    Path("there/a").touch()
+    Path("bad.csv").write_text("a,y\n1,x\n")
+    monkeypatch.delitem(sys.modules, "torch")
+    for mistake in (("--engine", "batch"), ("--out", "there"), ("bad.csv",), ("-s", "min-rows=50")):
+        code, out, err = cli("compare", *mistake)
+        assert (code, out, len(err.splitlines())) == (2, "", 1), err
+
+    def loaded(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(vars(api), "compare", loaded)
+    _, _, err = cli("compare", "--seeds", "8", "--no-tune")
+    assert err.startswith("iris: 7 remedies x 8 seeds = 56 federations (10 clients, 100 rounds each) in 1 block, ")
 
 
 def test_compare_as_text_names_every_remedy_and_the_references(cli):

@@ -17,6 +17,7 @@ from edgefed.runs import (
     History,
     Run,
     RunWriter,
+    check_folder,
     is_folder_of,
     model_hash,
     new_folder,
@@ -385,3 +386,47 @@ def test_the_names_of_new_files_are_put_on_the_disk(tmp_path: Path, monkeypatch:
         writer.rows(ROUNDS[:1], CLIENTS[:1])
         writer.checkpoint(number, WEIGHTS)
     assert settled == [{"clients.csv", "history.jsonl"}, {"clients.csv", "history.jsonl", "checkpoint"}]
+
+
+def touched(home: Path, *names: str) -> Path:
+    for name in names:
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    return home
+
+
+@pytest.mark.parametrize(
+    ("holds", "given", "takes", "said"),
+    [
+        ((), "nowhere", 1, "nowhere/manifest.json: no such file; is nowhere a run folder? nothing is there"),
+        ((), ".", 1, "it is empty; edgefed run --out . makes one of it"),
+        (("a/manifest.json",), ".", 2, "there are some in it: give one, as a"),
+        (("a/manifest.json", "a/plots/x.png"), "a/plots", 3, "a run folder? it is a part of a: give that"),
+        (("a/manifest.json",), "a/manifest.json", 1, "a file, expected a run's folder; it is a part of a: give that"),
+        (("rows.csv",), "rows.csv", 1, "rows.csv: a file, expected a run's folder; edgefed run rows.csv makes one"),
+        (("c/comparison.json",), "c", 1, "c: a comparison of many runs, expected one run's folder"),
+        (("g/grid.json", "g/blocks/b/comparison.json"), "g", 2, "expected the folder of a run or a comparison: give one"
+         " of its blocks, as g/blocks/b"),
+        (("g/grid.json",), "g", 1, "g: a grid of comparisons, expected one run's folder: edgefed run g/blocks/"),
+        (("c/plan.json",), "c", 3, "c: a comparison that is not finished, expected the folder of a run, a comparison or"
+         " a grid: edgefed compare --resume --out c goes on with it"),
+        (("d/deployment.json",), "d", 1, "d: devices are set up here, expected one run's folder"),
+    ],
+)  # fmt: skip
+def test_what_a_folder_is_and_what_would_do_is_one_line(tmp_path, monkeypatch, holds, given, takes, said):
+    monkeypatch.chdir(tmp_path)
+    touched(tmp_path, *holds)
+
+    with pytest.raises(SettingsError) as refused:
+        check_folder(Path(given), *("run", "comparison", "grid")[:takes])
+    line = str(refused.value).replace("\\", "/")
+    assert said in line
+    assert len(line.splitlines()) == 1
+
+
+def test_a_folder_of_a_kind_that_is_taken_is_let_through(tmp_path):
+    touched(tmp_path, "r/manifest.json", "c/comparison.json", "g/grid.json")
+
+    for place, name in enumerate("rcg", 1):
+        check_folder(tmp_path / name, *("run", "comparison", "grid")[: max(place, 1)])

@@ -101,8 +101,8 @@ def compare(
         How many processes share the blocks of federations; results are the same. Neutral: one a core, as far as there
         are blocks.
     on_rounds : callable, optional
-        Called as blocks of federations advance in lockstep: with the rounds so far of one of a block's federations,
-        and by how many it advanced.
+        Called as blocks of federations advance in lockstep: with rounds of one of a block's federations, the newest
+        last, and by how many it advanced; of references, without rounds.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def _shown(progress: bool | None, on_rounds: Show | None, missing: Sequence[Cell
     """Yield what is called as rounds go by, where they are shown and whoever wants to know."""
     blocks = len(blocks_of(missing))
     what = f"{len(missing)} federations in {blocks} {'block' if blocks == 1 else 'blocks'}"
-    with shown(progress, _rounds(missing, work), what) as bar:
+    with shown(progress, _rounds(missing, work), what, tenths=False) as bar:
 
         def show(rounds: Sequence[Mapping[str, Any]], advanced: int = 1) -> None:
             bar(rounds, advanced)

@@ -27,6 +27,7 @@ from edgefed.runs import (
     EXPLANATION,
     EXPLANATION_HOME,
     Run,
+    check_folder,
     explanation_folder,
     is_folder_of,
     plain,
@@ -146,6 +147,8 @@ def _runs(what: Run | str | Path | Sequence[Run | str | Path], strategy: str) ->
         return Path(what), f"{found.dataset}, {chosen}", found.runs[chosen]
     if strategy:
         raise SettingsError(f"--strategy {strategy}: says nothing of a single run, only of a comparison")
+    if isinstance(what, str | Path):
+        check_folder(Path(what), "run", "comparison")
     several = not isinstance(what, Run | str | Path)
     each: Any = what if several else [what]
     runs = [one if isinstance(one, Run) else Run.read(one) for one in each]

@@ -197,7 +197,7 @@ def _run(
     rounds = sum(rounds_to_come(block.work, block.folder(home)) for block in missing)
     federations = sum(len(block.work.cells()) for block in missing)
     what = f"grid of {len(blocks)}: {len(missing)} comparisons, {federations} federations"
-    with shown(progress, rounds, what) as show:
+    with shown(progress, rounds, what, tenths=False) as show:
         for block in missing:
             done = compare(
                 block.work.base,

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from edgefed.api.afar import EVERY, Listener, Teller
 from edgefed.api.assembly import in_process
 from edgefed.api.course import PackedRounds
-from edgefed.api.plan import Cell, cell_name
+from edgefed.api.plan import BLOCK, Cell, cell_name
 from edgefed.data.datasets import fingerprint, load
 from edgefed.data.shards import FederatedData, federate
 from edgefed.engines import make_engine
@@ -33,16 +34,12 @@ from edgefed.learning.training import available_cores
 from edgefed.runs import Run, RunWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from edgefed.api.progress import Show
     from edgefed.config import FederationConfig
     from edgefed.engines.grid import Engine
-
-#: Federations that are advanced in lockstep: enough clients for large batches, few enough that their weights and
-#: rows stay in cache, that Ctrl-C loses little, and that there is a block for each core.
-BLOCK = 70
 
 #: Each core has a process.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -134,15 +131,23 @@ def run_cells(
                 gc.collect()  # a finished block's federations, once
                 after_block()
         return runs
-    for done in in_processes([(_block_elsewhere, (block, around)) for block in blocks], processes):
-        runs |= done
-        show(next(iter(done.values())).rounds, around.base.num_server_rounds)
-        after_block()
+    with Listener(show, around.base.num_server_rounds) as listener:
+        tasks = [(_block_elsewhere, (block, around, listener.path(place))) for place, block in enumerate(blocks)]
+        for place, done in in_processes(tasks, processes, listener.look):
+            runs |= done
+            listener.finished(place, next(iter(done.values())).rounds)
+            after_block()
     return runs
 
 
-def in_processes(tasks: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], processes: int) -> Iterator[Any]:
-    """Yield tasks' results as they come, from processes that are kept for the next time.
+def in_processes(
+    tasks: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]],
+    processes: int,
+    look: Callable[[], None] | None = None,
+) -> Iterator[tuple[int, Any]]:
+    """Yield tasks' places and results as they come, from processes that are kept for the next time.
+
+    ``look`` is called about once a second while they work.
 
     Raises
     ------
@@ -157,16 +162,18 @@ def in_processes(tasks: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], pr
         max_workers=processes, initializer=_in_the_wake_of, initargs=(os.getpid(),), env=ONE_THREAD
     )
     # Not all at once: loky's own thread fails on what waits in its queue when the processes are ended.
-    waiting, finished = deque(tasks), False
-    running: set[Future[Any]] = set()
+    waiting, finished = deque(enumerate(tasks)), False
+    running: dict[Future[Any], int] = {}
     try:
         while waiting or running:
             while waiting and len(running) < 2 * processes:
-                task, arguments = waiting.popleft()
-                running.add(executor.submit(task, *arguments))
-            done, running = wait(running, return_when=FIRST_COMPLETED)
+                place, (task, arguments) = waiting.popleft()
+                running[executor.submit(task, *arguments)] = place
+            done, _ = wait(running, EVERY, FIRST_COMPLETED)
+            if look is not None:
+                look()
             for future in done:
-                yield future.result()
+                yield running.pop(future), future.result()
         finished = True
     except TerminatedWorkerError:
         raise FederationError(
@@ -195,16 +202,12 @@ def _leave_without(parent: int) -> None:
     os._exit(1)
 
 
-def _block_elsewhere(block: Sequence[Cell], around: Surroundings) -> dict[Cell, Run]:
+def _block_elsewhere(block: Sequence[Cell], around: Surroundings, told: Path) -> dict[Cell, Run]:
     """Run a block in a process of its own: one thread, as every core has such a process."""
     with without_garbage_collection():
-        done = run_block(block, around, SeededData(around.base), make_engine(around.engine, threads=1), _unseen)
+        done = run_block(block, around, SeededData(around.base), make_engine(around.engine, threads=1), Teller(told))
     gc.collect()
     return done
-
-
-def _unseen(rounds: Sequence[Mapping[str, Any]], advanced: int = 1) -> None:
-    """Show nothing."""
 
 
 def run_block(

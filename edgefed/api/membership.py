@@ -17,7 +17,7 @@ from edgefed.api.progress import asking
 from edgefed.config import SettingsError
 from edgefed.engines import make_engine
 from edgefed.report.folder import CONTROL, ComparisonFolder
-from edgefed.runs import AUDIT, AUDIT_HOME, Run, is_folder_of, made_folder, plain, write_json
+from edgefed.runs import AUDIT, AUDIT_HOME, Run, check_folder, is_folder_of, made_folder, plain, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -149,6 +149,8 @@ def _arms(
     if isinstance(what, str | Path) and is_folder_of(Path(what), "comparison"):
         compared = ComparisonFolder.read(Path(what))
         return Path(what), compared.dataset, compared.runs, bool(compared.result.get("tuned"))
+    if isinstance(what, str | Path):
+        check_folder(Path(what), "run", "comparison")
     several = not isinstance(what, Run | str | Path)
     each: Any = what if several else [what]
     runs = [one if isinstance(one, Run) else Run.read(one) for one in each]

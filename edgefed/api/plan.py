@@ -26,6 +26,9 @@ DEFAULT_ARMS = (
 DEFAULT_RATES = (0.1, 0.3, 1.0, 3.0)
 DEFAULT_SEEDS = 30
 CONTROL = "none"
+BLOCK = 70
+"""Federations that are advanced in lockstep: enough clients for large batches, few enough that their weights and rows
+stay in cache, that Ctrl-C loses little, and that there is a block for each core."""
 #: What remedies are ranked by and rates chosen by: on test and on validation rows, in the last round.
 RANKED = "balanced_accuracy"
 

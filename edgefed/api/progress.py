@@ -33,7 +33,7 @@ def say(wanted: bool | None, line: str) -> None:
 
 
 @contextmanager
-def shown(wanted: bool | None, rounds: int, what: str) -> Iterator[Show]:
+def shown(wanted: bool | None, rounds: int, what: str, *, tenths: bool = True) -> Iterator[Show]:
     """Yield a callback that shows each round: the round, the metric so far, the time left; on stderr.
 
     Parameters
@@ -44,6 +44,8 @@ def shown(wanted: bool | None, rounds: int, what: str) -> Iterator[Show]:
         How many rounds it will have been called for in the end.
     what : str
         What is being trained, in a few words.
+    tenths : bool
+        In a log each tenth of the work gets a line, however short it is. False: only time brings one, and the end.
     """
     console = Console(stderr=True)
     looked_at = console.is_terminal or console.is_jupyter
@@ -58,7 +60,7 @@ def shown(wanted: bool | None, rounds: int, what: str) -> Iterator[Show]:
 
             yield advance
     else:
-        yield _lines(rounds, what)
+        yield _lines(rounds, what, tenths)
 
 
 @contextmanager
@@ -104,20 +106,24 @@ def _bar(console: Console) -> Progress:
     )
 
 
-def _lines(total: int, what: str) -> Show:
-    begun, done, said = time.monotonic(), 0, 0
+def _lines(total: int, what: str, tenths: bool) -> Show:
+    begun, already = 0.0, 0  # of the first rounds: whatever was loaded before them says nothing of the others' time
+    done, said = 0, 0
     every, due = max(1, total // LINES_IN_A_LOG), _paced()
     if total:
         print(f"{what}: round 0/{total}  begins", file=sys.stderr, flush=True)
 
     def advance(rounds: Rounds, advanced: int = 1) -> None:
-        nonlocal done, said
+        nonlocal begun, already, done, said
         done += advanced
-        if not due() and done // every == said and done < total:
+        if not already:
+            begun, already = time.monotonic(), done
+        if not due() and done < total and not (tenths and done // every > said):
             return
         said = done // every
-        left = (time.monotonic() - begun) / done * (total - done)
-        print(f"{what}: round {done}/{total}  {_metric(rounds)}  {left:.0f} s left", file=sys.stderr, flush=True)
+        left = (time.monotonic() - begun) / (done - already) * (total - done) if done > already else None
+        told = (f"{what}: round {done}/{total}", _metric(rounds), f"{left:.0f} s left" if left is not None else "")
+        print("  ".join(filter(None, told)), file=sys.stderr, flush=True)
 
     return advance
 
@@ -149,10 +155,17 @@ def _paced() -> Callable[[], bool]:
     return due
 
 
-def _metric(history: Rounds) -> str:
-    """Return the newest balanced accuracy on rows that choose nothing for the reader to chase: validation first."""
+def newest(history: Rounds) -> dict[str, dict[str, float]]:
+    """Return the newest balanced accuracy as a row of history has it; empty where nothing was evaluated yet.
+
+    On rows that choose nothing for the reader to chase: validation first.
+    """
     for row in reversed(history):
         for rows in ("validation", "test"):
             if rows in row:
-                return f"{rows} balanced accuracy {row[rows]['balanced_accuracy']:.3f}"
-    return ""
+                return {rows: {"balanced_accuracy": row[rows]["balanced_accuracy"]}}
+    return {}
+
+
+def _metric(history: Rounds) -> str:
+    return "".join(f"{rows} balanced accuracy {row['balanced_accuracy']:.3f}" for rows, row in newest(history).items())

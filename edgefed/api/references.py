@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from edgefed.api.afar import Listener, Teller
 from edgefed.api.lockstep import SeededData, in_processes
 from edgefed.api.plan import CONTROL, RANKED
 from edgefed.data.partition import Partition
@@ -29,6 +30,7 @@ from edgefed.private import without_privacy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -115,17 +117,23 @@ def references(
     processes : int
         As for :func:`~edgefed.api.lockstep.run_cells`.
     show : callable, optional
-        Called after each part of the seeds, with no rounds of history and a federation's number of rounds.
+        Called as trainings go on, with no rounds of history: each part of the seeds advances by a federation's rounds.
     """
     arms = list(dict.fromkeys([CONTROL, *arms]))
     parts = parts_of(list(data))
-    tasks = [(_scores_elsewhere, (base, part, rates, arms)) for part in parts]
-    here = (_scores_of(base, {seed: data[seed] for seed in part}, rates, arms) for part in parts)
+    show = show or _unseen
     found: dict[int, dict[str, dict[float, _Score]]] = {}
-    for scores in here if processes == 1 else in_processes(tasks, processes):
-        found |= scores
-        if show is not None:
-            show([], base.num_server_rounds)
+    if processes == 1:
+        for part in parts:
+            found |= _scores_of(base, {seed: data[seed] for seed in part}, rates, arms, show)
+    else:
+        with Listener(show, base.num_server_rounds) as listener:
+            tasks = [
+                (_scores_elsewhere, (base, part, rates, arms, listener.path(place))) for place, part in enumerate(parts)
+            ]
+            for place, scores in in_processes(tasks, processes, listener.look):
+                found |= scores
+                listener.finished(place, [])
     by_kind: dict[str, list[dict[float, _Score]]] = {}  # a list entry a seed
     for seed in data:
         for kind, by_rate in found[seed].items():
@@ -142,12 +150,16 @@ def parts_of(seeds: Sequence[int]) -> list[Sequence[int]]:
     return [seeds[start : start + SEEDS_AT_ONCE] for start in range(0, len(seeds), SEEDS_AT_ONCE)]
 
 
+def _unseen(rounds: Sequence[Mapping[str, Any]], advanced: int = 1) -> None:
+    """Show nothing."""
+
+
 def _scores_elsewhere(
-    base: FederationConfig, seeds: Sequence[int], rates: Sequence[float], arms: Sequence[str]
+    base: FederationConfig, seeds: Sequence[int], rates: Sequence[float], arms: Sequence[str], told: Path
 ) -> dict[int, dict[str, dict[float, _Score]]]:
     """Train some seeds' references in a process of its own."""
     data = SeededData(base)
-    return _scores_of(base, {seed: data(seed) for seed in seeds}, rates, arms, threads=1)
+    return _scores_of(base, {seed: data(seed) for seed in seeds}, rates, arms, Teller(told), threads=1)
 
 
 def _scores_of(
@@ -155,6 +167,7 @@ def _scores_of(
     data: Mapping[int, FederatedData],
     rates: Sequence[float],
     arms: Sequence[str],
+    show: Show,
     threads: int | None = None,
 ) -> dict[int, dict[str, dict[float, _Score]]]:
     """Return the scores of some seeds' references: seed -> what it is a reference of -> rate -> score."""
@@ -164,7 +177,7 @@ def _scores_of(
         cases += own
         of_seed += [seed] * len(own)
     found: dict[int, dict[str, dict[float, _Score]]] = {seed: {} for seed in data}
-    for seed, scores in zip(of_seed, _scores(base, cases, rates, threads), strict=True):
+    for seed, scores in zip(of_seed, _scores(base, cases, rates, threads, show), strict=True):
         found[seed] |= scores
     return found
 
@@ -220,7 +233,7 @@ def _guidance(clients: Clients) -> Guidance:
 
 # ---------------------------------------------------------------------------------------------- training
 def _scores(
-    base: FederationConfig, cases: Sequence[_Case], rates: Sequence[float], threads: int | None
+    base: FederationConfig, cases: Sequence[_Case], rates: Sequence[float], threads: int | None, show: Show
 ) -> list[dict[str, dict[float, _Score]]]:
     """Train and score each case at every rate: what it is a reference of -> rate -> score."""
     guidances = [_guidance(case.clients) for case in cases]
@@ -239,10 +252,11 @@ def _scores(
         alike.setdefault(walks[place], []).append(place)
     trained: dict[tuple[int, float], NDArray[np.floating]] = {}
     rounds = max(1, round(base.num_server_rounds * base.fraction_train))
+    work = _Work(show, base.num_server_rounds, len(alike) * rounds)
     for (update, schedule), places in alike.items():
         parts = [(place, rate) for place in places for rate in rates]
         cohorts = [_at_rate(started[place], rate) for place, rate in parts]
-        stack = _alone(update, schedule, join(cohorts), rounds, threads)
+        stack = _alone(update, schedule, join(cohorts), rounds, threads, work)
         ends = np.cumsum([len(cohort) for cohort in cohorts])
         trained |= dict(zip(parts, np.split(stack, ends[:-1]), strict=True))
     with torch_threads(1):  # products of an edge model are too small to share out
@@ -252,14 +266,31 @@ def _scores(
         ]
 
 
+@dataclass
+class _Work:
+    """How far trainings of so many rounds in all are, shown as parts of a federation's number of rounds."""
+
+    show: Show
+    of: int
+    rounds: int
+    done: int = 0
+
+    def advance(self) -> None:
+        """Count a round."""
+        before, self.done = self.done * self.of // self.rounds, self.done + 1
+        if (by := self.done * self.of // self.rounds - before) > 0:
+            self.show([], by)
+
+
 def _alone(
-    update: ClientUpdate, schedule: Schedule, cohort: Cohort, rounds: int, threads: int | None
+    update: ClientUpdate, schedule: Schedule, cohort: Cohort, rounds: int, threads: int | None, work: _Work
 ) -> NDArray[np.floating]:
     """Return the weights [clients, size] after rounds in which each client goes on from its own weights."""
     for number in range(1, rounds + 1):
         now = replace(cohort, rounds=np.full(len(cohort), number, np.int64))
         params = train(update, schedule, now, threads=threads).params
         cohort = replace(cohort, params=params.to(cohort.params.device))
+        work.advance()
     return cohort.params.cpu().numpy()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,7 +85,11 @@ def compare(
     arms = work.arms if work else strategies or DEFAULT_ARMS
     count = len(work.seeds) if work else DEFAULT_SEEDS if seeds is None else seeds
     rates = _rates(tune, no_tune) if work is None else work.rates if work.tuned else None
-    _say_too_few(plan(config, arms, count, None), resume)
+    asked = plan(config, arms, count, rates)
+    if not resume and "torch" not in sys.modules:  # it is still to be loaded, which takes seconds
+        _check_first(config, engine, out)
+        note(what_is_trained(asked, wanted))
+    _say_too_few(asked, resume)
     if wanted:
         over = api.compare_grid(
             config,
@@ -131,6 +137,39 @@ def compare(
     note(f"page: {write_report(folder)}")
     best = folder / "best.toml"  # not there without validation rows to choose by
     note(f"settings of the best on validation rows, for edgefed run: {best}" if best.is_file() else "")
+
+
+def _check_first(config: FederationConfig, engine: str, out: Path | None) -> None:
+    """Refuse what a person most likely gets wrong before anything is said: a mistake is one line."""
+    from edgefed.config import unknown
+    from edgefed.data.shards import federate
+    from edgefed.engines import ENGINES
+    from edgefed.runs import check_new
+
+    if engine not in ENGINES:
+        raise SettingsError(unknown("engine", engine, ENGINES))
+    if out is not None:
+        with suppress(OSError):  # of where it is: the one that makes it tells
+            check_new(out)
+    federate(config)
+
+
+def what_is_trained(work: Plan, grid: Mapping[str, Sequence[Any]]) -> str:
+    """Return in a line what will be trained."""
+    from edgefed.api.plan import BLOCK
+
+    federations, comparisons = len(work.cells()), math.prod(map(len, grid.values()))
+    blocks = comparisons * -(-federations // BLOCK)
+    by = [f"{len(work.arms)} remedies"]
+    by += [f"{len(work.rates)} learning rates"] if work.tuned and len(work.rates) > 1 else []
+    by += [f"{len(work.seeds)} seeds", *([f"{comparisons} combinations of {' and '.join(grid)}"] if grid else [])]
+    natural = work.base.partition == "natural"
+    clients = "its own clients" if natural else f"{work.base.num_clients} clients"
+    return (
+        f"{work.base.data_name}: {' x '.join(by)} = {federations * comparisons} federations ({clients}, "
+        f"{work.base.num_server_rounds} rounds each) in {blocks} block{'' if blocks == 1 else 's'}, then pooled and "
+        "local training to compare with"
+    )
 
 
 def _say_too_few(work: Plan, resume: bool) -> None:

@@ -76,9 +76,10 @@ def plot(runs: Annotated[list[Path], typer.Argument(help="Folders of runs, compa
     from edgefed.report import plot_comparison, plot_run
     from edgefed.report.explanation import plot_explanation
     from edgefed.report.heatmap import plot_grid
-    from edgefed.runs import EXPLANATION, EXPLANATION_HOME, Run, is_folder_of
+    from edgefed.runs import EXPLANATION, EXPLANATION_HOME, Run, check_folder, is_folder_of
 
     for folder in runs:
+        check_folder(folder, "run", "comparison", "grid")
         if is_folder_of(folder, "grid"):
             pictures = plot_grid(folder)
         elif is_folder_of(folder, "comparison"):

@@ -11,6 +11,7 @@ from edgefed.runs.folder import (
     EXPLANATION_PAGE,
     SELECTION,
     check_kind,
+    check_new,
     clear_start,
     explanation_folder,
     is_begun,
@@ -18,6 +19,7 @@ from edgefed.runs.folder import (
     made_folder,
     new_folder,
 )
+from edgefed.runs.kinds import check_folder
 from edgefed.runs.run import History, Run
 from edgefed.runs.writer import CLIENT_COLUMNS, OPENED, Interrupted, RunWriter
 
@@ -35,7 +37,9 @@ __all__ = [
     "Interrupted",
     "Run",
     "RunWriter",
+    "check_folder",
     "check_kind",
+    "check_new",
     "clear_start",
     "csv_lines",
     "explanation_folder",

@@ -22,9 +22,21 @@ AUDIT_HOME, AUDIT = "audit", "audit.json"
 """The folder within a run's or comparison's in which its audit is kept, and its file."""
 
 
-def new_folder(
-    wanted: str | Path | None, name: str, *, instead: str = "give another folder, or --resume to go on"
-) -> Path:
+GO_ON = "give another folder, or --resume to go on"
+
+
+def check_new(folder: Path, *, instead: str = GO_ON) -> None:
+    """Refuse a folder that has something in it, or a file of its name; ``instead`` is what would do.
+
+    Raises
+    ------
+    SettingsError
+    """
+    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
+        raise SettingsError(f"--out {folder}: exists already; {instead}")
+
+
+def new_folder(wanted: str | Path | None, name: str, *, instead: str = GO_ON) -> Path:
     """Make the folder of a run: the one asked for, or ``runs/NAME``, numbered so that nothing is overwritten.
 
     ``instead`` is what would do where the folder asked for has something in it.
@@ -37,8 +49,7 @@ def new_folder(
     try:
         if wanted is not None:
             folder = Path(wanted)
-            if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
-                raise SettingsError(f"--out {folder}: exists already; {instead}")
+            check_new(folder, instead=instead)
             folder.mkdir(parents=True, exist_ok=True)
             return folder
         number = 1

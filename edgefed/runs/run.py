@@ -12,7 +12,7 @@ from edgefed.config import FederationConfig, read_settings
 from edgefed.durable import model_hash, read_arrays
 from edgefed.errors import SettingsError
 from edgefed.runs.files import parsed, read_json, text_of
-from edgefed.runs.folder import is_folder_of
+from edgefed.runs.kinds import check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ class Run:
             One line, when the folder is not a finished run or its model does not match its hash.
         """
         folder = Path(folder)
-        _check_is_run(folder)
+        check_folder(folder, "run")
         manifest = read_json(folder / "manifest.json")
         summary = manifest.get("summary")
         if summary is None:
@@ -87,27 +87,6 @@ class Run:
         if model_hash(weights) != summary["model_sha256"]:
             raise SettingsError(f"{folder / 'model.npz'}: does not match the hash in manifest.json")
         return cls(config, manifest, rounds, weights, folder)
-
-
-def _check_is_run(folder: Path) -> None:
-    """Refuse what is something else than a run's folder, in a line that says what would do."""
-    if folder.is_file():
-        leads = folder.suffix.lower() in (".csv", ".toml")
-        how = f"; edgefed run {folder} makes one" if leads else ""
-        raise SettingsError(f"{folder}: a file, expected a run's folder{how}")
-    if is_folder_of(folder, "run"):
-        return
-    if is_folder_of(folder, "comparison"):
-        first = next(iter(sorted((folder / "federations").glob("*/*/*/manifest.json"))), None)
-        one = f"; or give one of its runs, as {first.parent}" if first else ""
-        best = folder / "best.toml"
-        how = f": edgefed run {best} trains its best as a run" if best.is_file() else ""
-        raise SettingsError(f"{folder}: a comparison of many runs, expected one run's folder{how}{one}")
-    if is_folder_of(folder, "grid"):
-        raise SettingsError(
-            f"{folder}: a grid of comparisons, expected one run's folder: edgefed run "
-            f"{folder / 'blocks'}/…/best.toml trains the best of a block as a run"
-        )
 
 
 class History:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from edgefed.api import progress
+from edgefed.api import afar, progress
 
 
 @pytest.fixture
@@ -59,3 +59,46 @@ def test_nothing_is_said_where_it_is_not_wanted(capsys):
     progress.say(False, "a line")
 
     assert capsys.readouterr().err == ""
+
+
+def test_where_tenths_are_not_wanted_only_time_brings_a_line_and_the_end(clock, capsys):
+    with progress.shown(True, 50, "iris", tenths=False) as show:
+        for _ in range(50):
+            clock[0] += 0.5
+            show([])
+
+    places = [int(place) for place in re.findall(r"round (\d+)/50", capsys.readouterr().err)]
+    assert places == [0, 20, 40, 50]
+
+
+def test_time_left_follows_from_the_rounds_and_not_from_what_was_loaded_before_them(clock, capsys):
+    with progress.shown(True, 100, "iris") as show:
+        clock[0] += 500.0
+        show([{"test": {"balanced_accuracy": 0.5}}])
+        for _ in range(19):
+            clock[0] += 1.0
+            show([])
+
+    first, *_, last = capsys.readouterr().err.splitlines()[1:]
+    assert first == "iris: round 1/100  test balanced accuracy 0.500"
+    assert last == "iris: round 20/100  80 s left"
+
+
+def test_what_another_process_tells_is_shown_once_and_the_rest_at_its_end(monkeypatch):
+    shown = []
+    now = [0.0]
+    monkeypatch.setattr(afar.time, "monotonic", lambda: now[0])
+    with afar.Listener(lambda rounds, by: shown.append((rounds, by)), 10) as listener:
+        tell = afar.Teller(listener.path(3))
+        for number in range(1, 8):  # a line a second, of rounds 3 and 6
+            now[0] += 0.4
+            tell([{"validation": {"balanced_accuracy": number / 10, "log_loss": 1.0}}])
+            listener.look()
+        listener.finished(3, ["all"])
+        listener.finished(4, ["quick"])
+        folder = listener.path(0).parent
+        assert list(folder.iterdir()) == []
+
+    scored = [[{"validation": {"balanced_accuracy": score}}] for score in (0.3, 0.6)]
+    assert shown == [(scored[0], 3), (scored[1], 3), (["all"], 4), (["quick"], 10)]
+    assert not folder.exists()

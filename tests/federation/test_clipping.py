@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -325,6 +326,10 @@ def test_a_large_epsilon_is_called_near_vacuous():
     lines = privacy_lines(large.summary["privacy"])
     assert lines[0].startswith(f"privacy: epsilon {large.summary['privacy']['epsilon']:.4g} at delta 0.01 for a client")
     assert sum(line.startswith("assumes: ") for line in lines) == 4
+    left = large.summary["privacy"]["leaves_out"]
+    assert privacy_lines(large.summary["privacy"], Path("run"))[len(lines) - 4 - len(left) :] == [
+        f"it assumes 4 things and leaves out {len(left)}: edgefed report run lists them, under What the noise promises"
+    ]
 
 
 def test_what_the_server_is_told_exactly_is_named_as_not_covered():

@@ -12,7 +12,15 @@ from edgefed.report.page.explanation import explanation_page
 from edgefed.report.page.grid import block_folders, grid_page
 from edgefed.report.page.render import render
 from edgefed.report.page.run import run_page
-from edgefed.runs import EXPLANATION, EXPLANATION_HOME, EXPLANATION_PAGE, Run, is_folder_of, write_atomically
+from edgefed.runs import (
+    EXPLANATION,
+    EXPLANATION_HOME,
+    EXPLANATION_PAGE,
+    Run,
+    check_folder,
+    is_folder_of,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from edgefed.report.page.blocks import Page
@@ -38,6 +46,7 @@ def write_report(folder: str | Path) -> Path:
 def write_reports(folder: str | Path) -> list[Path]:
     """Do as :func:`write_report` and return every page that was written, the folder's own last."""
     folder = Path(folder)
+    check_folder(folder, "run", "comparison", "grid")
     written = []
     if (folder / "grid.json").is_file():
         page = grid_page(folder)

@@ -13,7 +13,7 @@ from edgefed.federation.federation import FederationError
 from edgefed.federation.rounds import run_rounds
 from edgefed.private import without_privacy
 from edgefed.runs import Run
-from edgefed.terminal import secagg_lines
+from edgefed.terminal import secagg_lines, unmasked_line
 
 SECURE = FederationConfig(privacy="secagg", partition="iid", dtype="float64", local_epochs=1, num_server_rounds=1)
 IN_THE_SUM = {"keys": False, "shares": False, "masked": False, "unmask": True}
@@ -149,6 +149,11 @@ def test_a_run_says_how_many_rounds_were_summed_and_what_was_clipped():
     (line,) = secagg_lines({"rounds": 1, "fewest_clients": 4, "clipped": 0, "clipping_range": 8.0}, 2)
     assert line.startswith("secure aggregation: 1 of 2 rounds summed under masks, of 4 clients at least; the other")
     assert secagg_lines(None, 2) == []
+    assert unmasked_line(run.manifest["ledger"]) == (
+        "beside the sums the server saw, of each client: partition-id, num-examples, num-held-out, feature-count, "
+        "feature-mean, feature-m2"
+    )
+    assert unmasked_line([{"field": "masked", "status": "masked", "bytes": 9}]) == ""
 
 
 @pytest.mark.parametrize(
