@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from devices import DeviceGrid, carried, launch, node_configs
 from federations import apart
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
+import edgefed
 from edgefed.config import FederationConfig, SettingsError, read_settings
 from edgefed.engines.grid import _claim_identity
 from edgefed.federation import client_app
@@ -408,6 +410,25 @@ def test_a_mistake_in_terms_is_one_line_that_says_what_would_do(tmp_path, text, 
     assert str(raised.value).startswith(f"{path}")
     assert says in str(raised.value)
     assert raised.value.told == ""
+
+
+def test_the_guide_lists_every_field():
+    guide = (Path(edgefed.__file__).parents[1] / "docs" / "devices.md").read_text(encoding="utf-8")
+    for message in OF_ROWS:
+        (row,) = re.findall(rf"^\| `{re.escape(message)}` \| ((?:`[\w-]+` ?)+) \|$", guide, re.MULTILINE)
+        assert re.findall(r"`([\w-]+)`", row) == [field for field in FIELDS[message] if field != "partition-id"]
+
+
+def test_the_guides_example_is_read_and_says_what_the_guide_says(tmp_path):
+    guide = (Path(edgefed.__file__).parents[1] / "docs" / "devices.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```toml\n(min-rows.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    (tmp_path / "terms.toml").write_text(example)
+    terms = read_terms(tmp_path / "terms.toml")
+    assert terms.min_rows == 20
+    assert terms.leaves == {"query/num-examples": EXACT, "query/num-held-out": EXACT, "train/masked": MASKED}
+    assert terms.settings["local-epochs"] == (1, 20)
+    assert terms.answers == {"query": 10, "train": 2000}
+    terms.agree(settings(privacy="secagg", standardize="none", client_test_fraction=0.0))
 
 
 def test_a_message_stands_for_all_of_its_fields(tmp_path):
