@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from edgefed.report.folder import ExplanationFolder
 
+FEW_ROWS = 10
+"""Rows below which a client's own figures are marked."""
 DRAWN, WIDE, OPEN, VALUES = 15, 12, 24, 8
 """Features in the chart, columns of features in a table, lines up to which a table needs no filter, values named."""
 METHODS = {
@@ -269,7 +271,7 @@ def by_client(found: ExplanationFolder) -> Section:
         Line(
             [
                 Cell(named.get(client, f"client {client}"), value=float(client)),
-                Cell(words.count(rows), "few" if rows < 10 else "", float(rows)),
+                Cell(words.count(rows), "few" if rows < FEW_ROWS else "", float(rows)),
                 *(_heat(value, largest) for value in row),
             ]
         )
@@ -289,7 +291,8 @@ def by_client(found: ExplanationFolder) -> Section:
         else ""
     )
     cut = f" The {WIDE} strongest features." if len(found.features) > WIDE else ""
-    caption = f"Increase in log-loss when a feature is shuffled among a client’s own rows{which}.{more}{cut}"
+    few = " Few: fewer than ten rows, which say little." if min(table["rows"]) < FEW_ROWS else ""
+    caption = f"Increase in log-loss when a feature is shuffled among a client’s own rows{which}.{more}{cut}{few}"
     block = Table(
         "clients",
         caption,
