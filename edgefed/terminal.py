@@ -66,7 +66,10 @@ def show_run(run: Run) -> None:
     )
     modelled = summary["modelled"]
     if config.dataset != "devices":  # real ones took the time that they took
-        note(f"on {config.devices}, modelled: {modelled['seconds']:.3g} s, {modelled['joules']:.3g} J")
+        note(
+            f"on devices ({config.devices}), modelled and not measured: {modelled['seconds']:.3g} s, "
+            f"{modelled['joules']:.3g} J over all clients"
+        )
     for line in privacy_lines(summary.get("privacy"), run.folder):
         note(line)
     for line in secagg_lines(summary.get("secagg"), summary["rounds"]):
@@ -75,7 +78,7 @@ def show_run(run: Run) -> None:
         note(unmasked_line(run.manifest.get("ledger") or []))
     if config.long_tail > 1:
         note("accuracy, macro F1, log loss and brier stand at the data's own class mix, before the long tail")
-    note(f"folder: {run.folder}; edgefed plot {run.folder} draws it")
+    note(f"folder: {run.folder}; edgefed report {run.folder} makes its page, edgefed plot {run.folder} its pictures")
 
 
 def secagg_lines(found: dict[str, Any] | None, rounds: int) -> list[str]:
@@ -186,7 +189,9 @@ def show_comparison(result: dict[str, Any]) -> None:
     references = references_of(result)
     for name, reference in references.items():
         table.add_row(f"reference: {name}", f"{reference['mean']:.3f}", _share_interval(reference))
-    show(table, width=None if sys.stdout.isatty() else 140)
+    show(table, width=None if sys.stdout.isatty() else 145)
+    if any(entry["cost"]["rounds"]["reached"] < len(result["seeds"]) for entry in result["strategies"]):
+        note(f"{target}: the median over seeds; in brackets under how many of them it was reached at all")
     measures = [entry["balanced_accuracy"] for entry in result["strategies"]]
     if passes_its_ends([*measures, *references.values()]):
         note(f"note: {CUT[0].lower()}{CUT[1:-1]}")
@@ -215,12 +220,16 @@ def _warnings(result: dict[str, Any]) -> list[str]:
     lines = [f"note: {line}" for line in few_test_rows(result)]
     compared = [entry for entry in result["strategies"] if entry["difference"] is not None]
     reach = [
-        f"{entry['name']} {100 * entry['difference']['detectable']:.1f}"
+        (100 * entry["difference"]["detectable"], entry["name"])
         for entry in compared
         if entry["difference"]["detectable"] is not None
     ]
     if reach:
-        lines.append(f"smallest difference that so many seeds find four times in five, in points: {', '.join(reach)}")
+        (least, easiest), (most, hardest) = min(reach), max(reach)
+        to = f" ({easiest}) to {most:.1f} points ({hardest})" if len(reach) > 1 else f" points ({easiest})"
+        lines.append(
+            f"what so many seeds can find: a true difference of {least:.1f}{to} would be found four times in five"
+        )
     swings = []
     for entry in compared:
         steadier = entry["last_tenth"]
@@ -242,7 +251,13 @@ def _warnings(result: dict[str, Any]) -> list[str]:
         if entry["not_converged"]
     ]
     if falling:
-        lines.append(f"note: not converged, validation loss still falling by over 1 %: {', '.join(falling)}")
+        short = [entry["not_converged"] for entry in result["strategies"] if entry["not_converged"]]
+        all_of_them = f"all remedies, under {min(short)} to {max(short)} of {len(result['seeds'])} seeds"
+        whose = all_of_them if len(falling) == len(result["strategies"]) > 2 else ", ".join(falling)
+        lines.append(
+            "note: not converged, validation loss still falling by over 1 % in the last tenth of the rounds: more "
+            f"rounds may change the order: {whose}"
+        )
     idle = [
         f"{entry['name']} ({entry['acts_on_rows']:.0%})" for entry in result["strategies"] if entry["acts_on_rows"] < 1
     ]
@@ -337,7 +352,8 @@ def show_grid(result: dict[str, Any]) -> None:
         "± half of the 95 % interval; what is not told apart need not be equal"
     )
     ranks = result["across_blocks"]
-    note(f"mean ranks over blocks: {ranks['finding']}; {ranks['basis']}")
+    if not ranks["finding"].startswith("too few"):
+        note(f"mean ranks over blocks: {ranks['finding']}; {ranks['basis']}")
     edge = [arm for block in result["blocks"] for arm in block["on_the_edge"]]
     if edge:
         often = ", ".join(f"{name} ({edge.count(name)} of {len(result['blocks'])})" for name in dict.fromkeys(edge))

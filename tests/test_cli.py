@@ -297,6 +297,10 @@ def test_a_persons_own_csv(cli):
         assert f">{name}<" in held
         assert re.search(rf"\b{name}\b", picture)
     assert "client_names" not in Run.read("plain").manifest
+    with Path("s/clients.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {int(row["client"]): row["name"] for row in rows} == dict(enumerate(named.manifest["client_names"]))
+    assert "name" not in Path("plain/clients.csv").read_text().partition("\n")[0]
 
 
 def test_names_in_a_persons_file_are_no_mark_up(cli):

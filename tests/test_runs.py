@@ -430,3 +430,19 @@ def test_a_folder_of_a_kind_that_is_taken_is_let_through(tmp_path):
 
     for place, name in enumerate("rcg", 1):
         check_folder(tmp_path / name, *("run", "comparison", "grid")[: max(place, 1)])
+
+
+def test_where_the_data_name_the_clients_a_finished_runs_table_does(tmp_path):
+    writer = RunWriter(tmp_path)
+    writer.begin(CONFIG, MANIFEST)
+    writer.rows(ROUNDS, CLIENTS)
+    assert (tmp_path / "clients.csv").read_text().startswith("round,client,rows,steps,train_loss,verdict\n")
+    names = ["north, hill", 'the "south"']
+    summary = {"rounds": 3, "model_sha256": model_hash(WEIGHTS)}
+    writer.end(WEIGHTS, MANIFEST | {"client_names": names, "summary": summary})
+
+    with (tmp_path / "clients.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == (*CLIENT_COLUMNS, "name")
+    assert [row["name"] for row in rows] == [names[0], names[1], names[0]]
+    assert [row["verdict"] for row in rows] == [row[5] for row in CLIENTS]

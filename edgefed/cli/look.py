@@ -135,6 +135,11 @@ LISTS = {
     "compressions": "compression",
     "privacy": "privacy",
 }
+SYMBOLS = {
+    "strategies": "n rows, n_c of class c, n_k of client k, n_kc of both; C classes, K clients; pi class shares; "
+    "f logits; p probabilities. Names in brackets are settings: edgefed list settings",
+}
+"""What letters in a list stand for, told to who reads it in a terminal."""
 UNWRAPPED = 1000
 """Characters that a line of a list may have where no terminal is: one entry a line, for grep and awk."""
 OTHER_LISTS = ("engines", "devices", "settings")
@@ -160,6 +165,8 @@ def list_names(
         table.add_column("", overflow="fold")
         for name, text in entries.items():
             table.add_row(name, text)
+        if sys.stdout.isatty():
+            table.caption = SYMBOLS.get(what)
     else:
         from edgefed.config import unknown
 

@@ -75,7 +75,8 @@ def roc_figure(found: AuditFolder) -> Figure:
     for kind, attack in attacks.items():
         colour, dashes, _ = LOOKS[kind]
         false, true = np.array(attack["roc"]["false"]), np.array(attack["roc"]["true"])
-        said = f"{HEADS[kind]}, AUC {number(attack['auc']['mean']):.2f}"
+        mean, low, high = (number(attack["auc"][key]) for key in ("mean", "low", "high"))
+        said = f"{HEADS[kind]}, AUC {mean:.2f}" + (f" ({low:.2f} to {high:.2f})" if np.isfinite(low) else "")
         left.step(
             np.maximum(false, LOWEST / 10),
             np.maximum(true, LOWEST / 10),
@@ -103,8 +104,8 @@ def roc_figure(found: AuditFolder) -> Figure:
     finest = number(attacks["global"]["resolution"])
     caption(
         figure,
-        f"Left: one threshold on a row's loss for all classes (of whose row it is: on how far its loss fell); the "
-        "dotted line is at 1 % false positives; "
+        f"Left: one threshold on a row's loss for all classes (of whose row it is: on how far its loss fell), and AUC "
+        "within a class with its 95 % interval; the dotted line is at 1 % false positives; "
         f"{attacks['global']['outsiders']} rows that nobody trained on tell no rate below {100 * finest:.2g} % from "
         "none. Right: how often a member's loss is below that of an outsider of its class, with 95 % intervals "
         "(DeLong; none where a class leaves no spread).",

@@ -47,8 +47,8 @@ LOOKS: tuple[dict[str, Any], ...] = tuple(
 MOST_LINES = 8
 LEGEND_ROOM = 110
 """Characters that fit side by side over a picture, with nine a line for its mark."""
-POINTS = 200
-"""Places of an axis at which a mean over seeds is taken."""
+POINTS, EARLY = 200, 20
+"""Places of an axis at which a mean over seeds is taken, and how many times as many as count as its beginning."""
 
 
 def spent(run: Run, cost: str) -> Floats:
@@ -104,7 +104,8 @@ def cost_figure(groups: Mapping[str, Sequence[Run]], title: str, said: str = "")
     if not groups:
         return None
     left_out, groups = len(groups) - MOST_LINES, dict(list(groups.items())[:MOST_LINES])
-    figure = new_figure(WIDTH, 3.1, title)
+    figure = new_figure(WIDTH, 3.1 if len(groups) == 1 else 4.1, title)
+    starts, lowest = [], []
     grid = figure.subplots(1, len(COSTS), sharey=True)
     for axes, (cost, (words, units)) in zip(grid, COSTS.items(), strict=True):
         most = max(float(spent(run, cost)[-1]) for runs in groups.values() for run in runs)
@@ -114,6 +115,9 @@ def cost_figure(groups: Mapping[str, Sequence[Run]], title: str, said: str = "")
             places = np.linspace(0, end, POINTS)
             mean, error = mean_at(runs, cost, places)
             axes.plot(places / divisor, 100 * mean, label=name, linewidth=1.4, drawstyle="steps-post", **look)
+            known = 100 * mean[np.isfinite(mean)]
+            starts.append(float(known.min(initial=np.inf)))
+            lowest.append(float(known[len(known) // EARLY :].min(initial=np.inf)))
             axes.fill_between(
                 places / divisor, 100 * (mean - error), 100 * (mean + error), color=look["color"], alpha=0.12,
                 linewidth=0,
@@ -122,17 +126,21 @@ def cost_figure(groups: Mapping[str, Sequence[Run]], title: str, said: str = "")
         axes.set_xlim(left=0)
         light_grid(axes)
     grid[0].set_ylabel("test balanced accuracy (%)")
+    cut = len(groups) > 1 and min(starts) < min(lowest) - 5 < np.inf
+    if cut:  # where remedies differ is above
+        grid[0].set_ylim(bottom=min(lowest) - 4)
     if len(groups) > 1:
         across = max(1, min(4, LEGEND_ROOM // (max(map(len, groups)) + 9)))
         grid[0].legend(
             loc="lower left", bbox_to_anchor=(0, 1.01), ncols=across, borderaxespad=0, handlelength=3.2
         ).set_in_layout(False)
-        room = 0.97 - 0.05 * -(-len(groups) // across)
+        room = 0.97 - 0.04 * -(-len(groups) // across)
         figure.get_layout_engine().set(rect=(0, 0, 1, room))  # type: ignore[union-attr, call-arg]
     said = f"{said} " if said else ""
     few = f"The first {MOST_LINES} of {MOST_LINES + left_out} are drawn. " if left_out > 0 else ""
     seeds = max(len(runs) for runs in groups.values())
     shown = "" if seeds == 1 else f"Mean over {seeds} seeds, with a standard error either way. "
+    shown += "Lines that start low begin below the frame. " if cut else ""
     caption(
         figure,
         f"{shown}{said}{few}Bytes are Flower's deflated objects, as sent. Seconds and joules are modelled from device "

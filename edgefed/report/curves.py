@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from edgefed.report.folder import RANKED
 from edgefed.report.style import (
@@ -106,6 +106,7 @@ def _log_if_wide(axes: Axes, lines: Sequence[Floats]) -> None:
     values = np.concatenate([line[np.isfinite(line)] for line in lines])
     if len(values) and values.min() > 0 and values.max() > 20 * values.min():
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter("")
         axes.set_ylabel(f"{axes.get_ylabel()}, log scale")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edgefed")
 
+NAME_COLUMN = "name"
+"""Of a finished run whose data name the clients; on devices the manifest has their names, some come late."""
 CLIENT_COLUMNS = ("round", "client", "rows", "steps", "train_loss", "verdict")
 OPENED = "opened.jsonl"
 """While a run under secure aggregation is not finished: the clients of each round whose masks were taken off."""
@@ -160,6 +162,16 @@ class RunWriter:
         write_arrays(self.folder / "model.npz", weights, durable=self.durable)
         write_json(self.folder / "manifest.json", manifest, durable=self.durable)
         (self.folder / OPENED).unlink(missing_ok=True)
+        if (named := manifest.get("client_names")) and (self.folder / "clients.csv").exists():
+            self._name_clients(named)
+
+    def _name_clients(self, named: Sequence[str]) -> None:
+        """Put each client's name at the end of its rows: last of all, as rows are appended without it."""
+        table = self.folder / "clients.csv"
+        cells = csv_lines((name,) for name in named).splitlines()
+        head = ",".join((*CLIENT_COLUMNS, NAME_COLUMN))
+        lines = (f"{line},{cells[int(line.split(',', 2)[1])]}" for line in whole_lines(table)[1:])
+        write_atomically(table, "".join(f"{line}\n" for line in (head, *lines)).encode(), durable=self.durable)
 
 
 def _round_of(table: Path, line: str) -> int:

@@ -274,16 +274,14 @@ def test_figures_that_are_not_known_are_dashes(tmp_path: Path) -> None:
     assert FEATURES[0] in found.text
 
 
-@pytest.mark.parametrize(
-    ("features", "why"), [(1, "would not exist"), (2, "1 or −1 whatever"), (3, "would say little")]
-)
+@pytest.mark.parametrize(("features", "why"), [(1, "no order"), (2, "1 or −1 whatever"), (3, "six orders")])
 def test_so_few_features_have_no_rank_correlation(tmp_path: Path, features: int, why: str) -> None:
     """Of two features, any two orders correlate with 1 or -1: the figure would say nothing of the methods."""
     write_explained(tmp_path / "run", features=FEATURES[:features])
 
     found = page(tmp_path / "run")
     assert why in found.text
-    assert found.row("methods", "SHAP values")[1:] == ["–"] * 7
+    assert "methods" not in found.tables
     plot_explanation(tmp_path / "run", tmp_path / "plots")
     drawn = (tmp_path / "plots" / "methods.svg").read_text()
     assert "+1.00" not in drawn

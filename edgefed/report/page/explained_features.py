@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.notes import FEWEST_ORDERED
 from edgefed.report.folder import client_names, number, numbers
 from edgefed.report.page import words
 from edgefed.report.page.blocks import Cell, Column, Figure, Line, Section, Table, Text, empty, number_cell
@@ -20,8 +19,16 @@ if TYPE_CHECKING:
 
     from edgefed.report.folder import ExplanationFolder
 
+FEW_ROWS = 10
+"""Rows below which a client's own figures are marked."""
 DRAWN, WIDE, OPEN, VALUES = 15, 12, 24, 8
 """Features in the chart, columns of features in a table, lines up to which a table needs no filter, values named."""
+TOO_FEW = {
+    1: "a single feature has no order",
+    2: "two features have two orders, so that it would be 1 or −1 whatever the methods say",
+    3: "three features have six orders, so that chance alone makes it 1 one time in six",
+}
+"""Features -> why no rank correlation of their orders is given: fewer than ``FEWEST_ORDERED``."""
 METHODS = {
     "loss": "Permutation, log-loss",
     "accuracy": "Permutation, balanced accuracy",
@@ -189,6 +196,10 @@ def _points(value: Any) -> str:
 # ---------------------------------------------------------------------------------------------- methods
 def methods(found: ExplanationFolder) -> Section:
     """Return how alike two methods rank the features, and how alike one does from seed to seed or client to client."""
+    title = "Do the methods agree?"
+    if len(found.features) in TOO_FEW:
+        why = f"No rank correlation is given here: {TOO_FEW[len(found.features)]}."
+        return Section("methods", title, [Text(f"{why} The table above has each method’s own figures.")])
     said = found.result["agreement"]
     over = found.result["interval_over"]
     between, again = found.correlations()
@@ -207,19 +218,10 @@ def methods(found: ExplanationFolder) -> Section:
         + ", mean over all pairs; a dash: not measured there."
     )
     table = Table("methods", caption, columns, lines, look="heat")
-    return Section("methods", "Do the methods agree?", [Text(_agreement_in_words(found)), table])
+    return Section("methods", title, [Text(_agreement_in_words(found)), table])
 
 
 def _agreement_in_words(found: ExplanationFolder) -> str:
-    count = len(found.features)
-    if count < FEWEST_ORDERED:
-        return (
-            f"No figure is given of {words.many(count, 'feature')}: "
-            + ("there is one order only" if count == 1 else "so few have so few orders")
-            + ", so that a rank correlation would "
-            + ("not exist." if count == 1 else "be 1 or −1 whatever the methods say." if count == 2 else "say little.")
-            + " The table above has each method’s own figures."
-        )
     places = {name: place for place, name in enumerate(found.result["agreement"]["methods"])}
     between, stability = found.correlations()
     values = {name: between[places["loss"], places[name]] for name in ("shap", "integrated-gradients", "anova-f")}
@@ -269,7 +271,7 @@ def by_client(found: ExplanationFolder) -> Section:
         Line(
             [
                 Cell(named.get(client, f"client {client}"), value=float(client)),
-                Cell(words.count(rows), "few" if rows < 10 else "", float(rows)),
+                Cell(words.count(rows), "few" if rows < FEW_ROWS else "", float(rows)),
                 *(_heat(value, largest) for value in row),
             ]
         )
@@ -289,7 +291,8 @@ def by_client(found: ExplanationFolder) -> Section:
         else ""
     )
     cut = f" The {WIDE} strongest features." if len(found.features) > WIDE else ""
-    caption = f"Increase in log-loss when a feature is shuffled among a client’s own rows{which}.{more}{cut}"
+    few = " Few: fewer than ten rows, which say little." if min(table["rows"]) < FEW_ROWS else ""
+    caption = f"Increase in log-loss when a feature is shuffled among a client’s own rows{which}.{more}{cut}{few}"
     block = Table(
         "clients",
         caption,

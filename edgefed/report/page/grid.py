@@ -66,7 +66,9 @@ def _page(folder: Path, result: dict[str, Any]) -> Page:
     return Page(
         title="Where does each remedy for class imbalance help?",
         kicker=f"Grid {result.get('comparison') or folder.name}, {' by '.join(result.get('grid') or {})}",
-        lead=[f"{finding[:1].upper()}{finding[1:]}."] if finding else [],
+        lead=[f"{finding[:1].upper()}{finding[1:]}{' seeds' if finding[-1].isdigit() and 'need' in finding else ''}."]
+        if finding
+        else [],
         facts=[(name, value) for name, value in facts if value != words.NOTHING],
         notes=[
             *(f"{verb_of(result)} {said}." for said in [str(result.get("generalises_over") or "").strip()] if said),
@@ -191,8 +193,10 @@ def _across(result: dict[str, Any]) -> Section:
             *([Column("Group", note="a shared letter: not told apart")] if cliques else []),
         ]
         blocks.append(Table("ranks", "Mean ranks over the blocks.", columns, lines))
+    if basis.startswith("a dataset each"):
+        basis = "a dataset counts once, by the mean over its blocks, which share its rows"
     if basis:
-        blocks.append(Text(f"Basis: {basis}.", "small"))
+        blocks.append(Text(f"Mean ranks of remedies, {'tested' if ranks else 'not given'}: {basis}.", "small"))
     return Section("across", "Over all blocks", blocks)
 
 

@@ -22,7 +22,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"prose": prose, "sortkey": sortkey}
+    environment.filters |= {"prose": prose, "sortkey": sortkey, "together": together}
     sections = [section for section in page.sections if section.blocks]
     return environment.get_template("page.html.j2").render(page=page, sections=sections)
 
@@ -32,6 +32,11 @@ def prose(text: str | Markup) -> Markup:
     if isinstance(text, Markup):
         return text
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def together(text: Markup) -> Markup:
+    """Return text whose percent signs stay on the line of their number."""
+    return Markup(str(text).replace(" %", "\N{NO-BREAK SPACE}%"))
 
 
 def sortkey(value: Any) -> str:

@@ -104,6 +104,8 @@ def _worst(run: Run, test: dict[str, Any]) -> str:
     known = [value for value in recalls if math.isfinite(value)]
     if not known:
         return ""
+    if min(known) == max(known):
+        return f"; every class has a recall of {words.percent(min(known))} %"
     name = run.manifest["classes"][recalls.index(min(known))]
     return f"; its weakest class is {name}, with a recall of {words.percent(min(known))} %"
 
@@ -211,11 +213,9 @@ def _curves(run: Run) -> Section:
                 lines.append(Curve(look, values, blank, blank, label))
         if lines:
             low, high = limits(lines, least=0.1)
-            frame = Frame(400, 280, "round", words_up, low, high, margin=72)
+            frame = Frame(400, 280, "round", words_up, low, high, margin=80)
             ends = " ".join(f"{line.label}: {line.mean[np.isfinite(line.mean)][-1]:.3g} at the end." for line in lines)
-            pictures.append(
-                (words_up.capitalize(), "", line_chart(name, f"{words_up} by round", ends, x, lines, frame))
-            )
+            pictures.append(("", "", line_chart(name, f"{words_up} by round", ends, x, lines, frame)))
     if not pictures:
         return Section("curves", "Learning curves", [])
     caption = f"Training loss ({run.config.loss}) is the mean over clients; validation loss is the log-loss."

@@ -131,7 +131,7 @@ def _scales(panels: Sequence[Panel], shown: list[int], width: float, left: float
     chosen = [panels[place] for place in shown]
     one = len(shown) == 1 and width == NARROW
     notes = 0.0 if one else sum(panel.notes for panel in chosen)
-    gap = 26.0
+    gap = 44.0  # the last number of an axis and the first of the next stay apart
     free = width - left - 8 - notes - gap * (len(chosen) - 1)
     total = sum(panel.share for panel in chosen)
     scales = {}
