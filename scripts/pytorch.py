@@ -54,7 +54,7 @@ def torch_attempts(machine: Machine, version: str) -> list[Attempt]:
     """
     if machine.system != "Linux" or machine.nvidia:
         return []
-    install = ("-m", "pip", "install", "--constraint", "constraints.txt")
+    install = ("-m", "pip", "install", "--no-compile", "--constraint", "constraints.txt")  # environment.py does it
     uv_install = ("-m", "uv", "pip", "install", "--constraint", "constraints.txt", "--torch-backend", "cpu")
     return [
         Attempt(

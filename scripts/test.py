@@ -30,6 +30,7 @@ VARIABLES = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "MPLBACKEND": "Agg",
     "PYTHONUNBUFFERED": "1",
+    "PYTHONDONTWRITEBYTECODE": "",  # some containers set it: each of hundreds of processes would compile edgefed anew
 }
 
 MOST_PROCESSES = 4

@@ -6,6 +6,7 @@ tests has ignored, as a shell does for what it runs in the background, are what 
 
 import gc
 import signal
+import sys
 import warnings
 
 import hypothesis
@@ -66,3 +67,22 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Return a function that runs a command in an empty folder: (exit code, stdout, stderr)."""
+    from edgefed.cli import _exit_code
+
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["edgefed", *map(str, arguments)])
+        capsys.readouterr()
+        code = _exit_code()
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -32,23 +32,6 @@ from edgefed.report.plots import _shards
 from edgefed.runs import Run
 
 
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Return a function that runs a command in an empty folder: (exit code, stdout, stderr)."""
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["edgefed", *map(str, arguments)])
-        capsys.readouterr()
-        code = _exit_code()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
 def made_here():
     return sorted(str(path) for path in Path().rglob("*"))
 

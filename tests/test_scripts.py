@@ -172,6 +172,15 @@ def test_a_virtual_environment_comes_first_on_the_path(tmp_path: Path) -> None:
     assert "PYTHONHOME" not in result
 
 
+def test_what_is_installed_is_compiled_but_for_tests_and_what_this_python_cannot_read(tmp_path: Path) -> None:
+    package = tmp_path / "lib" / "package"
+    (package / "tests").mkdir(parents=True)
+    for name, text in (("good", "a = 1\n"), ("newer", "a = = 1\n"), ("tests/test_it", "a = 1\n")):
+        (package / f"{name}.py").write_text(text, encoding="utf-8")
+    environment.compile_packages(Path(sys.executable), tmp_path)
+    assert [path.name.split(".")[0] for path in tmp_path.rglob("*.pyc")] == ["good"]
+
+
 def test_a_console_command_calls_its_function_under_its_name() -> None:
     command = environment.console_command(sys.executable, "platform:python_version", "name")
     # sys.exit prints a text and exits with 1.

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -355,20 +353,16 @@ def test_a_runs_page_says_what_was_found(folder, result):
     assert "One row, many samples" not in page
 
 
-def test_the_command_prints_one_object_and_writes_pictures_and_the_page(folder):
+def test_the_command_prints_one_object_and_writes_pictures_and_the_page(cli, folder):
     write_report(folder)
-    done = subprocess.run(
-        [sys.executable, "-m", "edgefed", "audit", str(folder), "--format", "json"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["strategies"][0]["name"] == "none"
-    assert len(done.stdout.splitlines()) == 1
+    code, out, err = cli("audit", folder, "--format", "json")
+
+    assert code == 0, err
+    assert json.loads(out)["strategies"][0]["name"] == "none"
+    assert len(out.splitlines()) == 1
     assert (folder / "audit" / "plots" / "membership.png").stat().st_size > 5000
-    assert "page:" in done.stderr
+    assert "page:" in err
 
 
 def test_rows_on_devices_cannot_be_audited(folder):

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -194,20 +192,14 @@ def test_a_model_that_diverged_is_refused():
         edgefed.explain(broken, progress=False)
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "edgefed", "explain", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-
-
-def test_the_command_prints_one_object_and_writes_page_and_pictures(folder, tmp_path):
+def test_the_command_prints_one_object_and_writes_page_and_pictures(cli, folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
 
-    done = command(copy, "--format", "json")
+    code, out, err = cli("explain", copy, "--format", "json")
 
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1
-    assert json.loads(done.stdout)["importance"][0]["feature"].startswith("petal")
+    assert code == 0, err
+    assert len(out.splitlines()) == 1
+    assert json.loads(out)["importance"][0]["feature"].startswith("petal")
     assert (copy / "explanation.html").is_file()
     names = {path.name for path in (copy / "explanation" / "plots").iterdir()}
     wanted = ("importance", "methods", "clients", "classes", "effects", "examples", "reliability", "confusion")

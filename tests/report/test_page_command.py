@@ -1,33 +1,28 @@
 """edgefed report: a page into each folder, its path on stdout; a mistake is one line."""
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from made_folders import write_run
 
 from edgefed.report.page.repeat import run_command
 
-
-def report(*folders: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edgefed", "report", *map(str, folders)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+Command = Callable[..., tuple[int, str, str]]
 
 
-def test_each_folder_gets_its_page(comparison: Path, tmp_path: Path) -> None:
+def test_each_folder_gets_its_page(cli: Command, comparison: Path, tmp_path: Path) -> None:
     write_run(tmp_path / "run")
-    done = report(tmp_path / "run", comparison)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [str(tmp_path / "run" / "report.html"), str(comparison / "report.html")]
-    assert all(Path(line).read_text(encoding="utf-8").startswith("<!doctype html>") for line in done.stdout.split())
+    code, out, err = cli("report", tmp_path / "run", comparison)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [str(tmp_path / "run" / "report.html"), str(comparison / "report.html")]
+    assert all(Path(line).read_text(encoding="utf-8").startswith("<!doctype html>") for line in out.split())
 
 
-def test_a_folder_without_a_run_is_one_line(tmp_path: Path) -> None:
-    done = report(tmp_path / "nothing")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert "is a run folder" in done.stderr or "a run folder?" in done.stderr
+def test_a_folder_without_a_run_is_one_line(cli: Command, tmp_path: Path) -> None:
+    code, out, err = cli("report", tmp_path / "nothing")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "is a run folder" in err or "a run folder?" in err
 
 
 def test_a_run_on_devices_is_repeated_by_launching_it() -> None:
