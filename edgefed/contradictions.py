@@ -110,7 +110,7 @@ def _check_categories(config: FederationConfig) -> None:
         if config.dataset == "devices" and not values:
             line = (
                 f"categories={shown(config.categories)}: list the values of '{shown(column)}', as "
-                f"{shown(column)}=A|B|C: a device tells nobody what its cells hold"
+                f"{shown(column)}=A|B|C: a device does not tell them"
             )
             raise SettingsError(line, line)
 

@@ -121,7 +121,7 @@ def test_a_device_does_not_go_along_with_a_name_alone(config, tmp_path):
     files = carried(config, tmp_path / "shards")
     said = _own_file({"partition-id": 0, "data-path": str(files.clients[0])}, {"categories": "color,city=A|B"})
     assert list(said) == ["problem"]
-    assert "list the values of 'color', as color=A|B|C: a device tells nobody what its cells hold" in said["problem"]
+    assert "list the values of 'color', as color=A|B|C: a device does not tell them" in said["problem"]
 
 
 # ---- what the model uses
