@@ -419,11 +419,11 @@ def test_no_round_is_released_twice_by_a_run_that_was_killed(tmp_path, monkeypat
     """What a model's receivers saw is on the disk before: asked again, with a client missing, no round comes twice."""
     config = private(num_server_rounds=6)
     first = Sent(make_engine("sequential"), tmp_path / "run", until=4)
-    monkeypatch.setattr(single, "make_engine", lambda *_: first)
+    monkeypatch.setattr(single, "make_engine", lambda *_, **__: first)
     with pytest.raises(KilledError):
         edgefed.run(config, out=tmp_path / "run", progress=False)
     second = Sent(make_engine("sequential"), None, away=0)
-    monkeypatch.setattr(single, "make_engine", lambda *_: second)
+    monkeypatch.setattr(single, "make_engine", lambda *_, **__: second)
     resumed = edgefed.run(config, out=tmp_path / "killed", resume=True, progress=False)
 
     assert len(first.models) == 4  # the initial weights, and three rounds'
