@@ -252,11 +252,11 @@ def _warnings(result: dict[str, Any]) -> list[str]:
     ]
     if falling:
         short = [entry["not_converged"] for entry in result["strategies"] if entry["not_converged"]]
-        all_of_them = f"all remedies, under {min(short)} to {max(short)} of {len(result['seeds'])} seeds"
+        all_of_them = f"all of them, under {min(short)} to {max(short)} of {len(result['seeds'])} seeds"
         whose = all_of_them if len(falling) == len(result["strategies"]) > 2 else ", ".join(falling)
         lines.append(
-            "note: not converged, validation loss still falling by over 1 % in the last tenth of the rounds: more "
-            f"rounds may change the order: {whose}"
+            "note: not converged (validation loss still falling by over 1 % in the last tenth of rounds; more rounds "
+            f"may change the order): {whose}"
         )
     idle = [
         f"{entry['name']} ({entry['acts_on_rows']:.0%})" for entry in result["strategies"] if entry["acts_on_rows"] < 1

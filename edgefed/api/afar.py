@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 
     from edgefed.api.progress import Show
 
-EVERY = 1.0
-"""Seconds between two lines that a process writes, and between two looks."""
+EVERY, FIRST = 1.0, 3.0
+"""Seconds between two lines that a process writes, and between two looks; and until the first line: what is over by
+then says so at its end alone."""
 
 
 class Teller:
     """Tells, from a process of its own, how many rounds its work has advanced; called as :data:`Show` is."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._done, self._told = path, 0, time.monotonic()
+        self._path, self._done, self._due = path, 0, time.monotonic() + FIRST
 
     def __call__(self, rounds: Sequence[Mapping[str, Any]], advanced: int = 1) -> None:
         """Count rounds, and write the count with the newest score where the last line is a while ago."""
         self._done += advanced
-        if time.monotonic() - self._told < EVERY:
+        if time.monotonic() < self._due:
             return
-        self._told = time.monotonic()
+        self._due = time.monotonic() + EVERY
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps([self._done, newest(rounds)]) + "\n")
 

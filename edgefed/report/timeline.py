@@ -91,7 +91,7 @@ def timeline_of(run: Run, number: int) -> Timeline | None:
     share = np.where(counted, 1.0, np.minimum(share, seconds / np.maximum(spent.total, 1e-12)))
     kinds = [devices.names[kind] for kind in devices.kind[clients]]
     named = client_names(run)
-    names = [named.get(client, str(client)) for client in clients.tolist()]
+    names = [named.get(client, f"client {client}") for client in clients.tolist()]
     return Timeline(number, seconds, clients, verdicts, up_to(spent, share), kinds, names)
 
 

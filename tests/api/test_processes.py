@@ -49,8 +49,9 @@ def test_the_same_to_the_bit_in_one_process_and_in_two(monkeypatch, tmp_path):
     ]
     assert folders[0] == folders[1]
     assert len(folders[0]) == 24
-    # Three blocks of four rounds, and two parts of the references.
-    assert sorted(advanced) == [(0, 4)] * 2 + [(4, 4)] * 3
+    # Three blocks of four rounds, and two parts of the references; what takes long says so in between as well.
+    assert sum(by for _, by in advanced) == 5 * 4
+    assert sum(by for rounds, by in advanced if not rounds) == 2 * 4
 
 
 def test_a_process_that_is_ended_from_outside_is_one_line():

@@ -90,8 +90,8 @@ def test_what_another_process_tells_is_shown_once_and_the_rest_at_its_end(monkey
     monkeypatch.setattr(afar.time, "monotonic", lambda: now[0])
     with afar.Listener(lambda rounds, by: shown.append((rounds, by)), 10) as listener:
         tell = afar.Teller(listener.path(3))
-        for number in range(1, 8):  # a line a second, of rounds 3 and 6
-            now[0] += 0.4
+        for number in range(1, 8):  # the first line after three seconds, then one a second: of rounds 3 and 6
+            now[0] += 1.0 if number <= 3 else 0.4
             tell([{"validation": {"balanced_accuracy": number / 10, "log_loss": 1.0}}])
             listener.look()
         listener.finished(3, ["all"])

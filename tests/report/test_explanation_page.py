@@ -11,10 +11,11 @@ from page_reader import Page
 
 from edgefed.config import SettingsError
 from edgefed.report import write_report
-from edgefed.report.explained_features import columns_figure
+from edgefed.report.explained_features import clients_figure, columns_figure, methods_figure
 from edgefed.report.explanation import plot_explanation
 from edgefed.report.folder import ExplanationFolder
 from edgefed.report.page import write_explanation, write_reports
+from edgefed.report.style import save
 from edgefed.runs import EXPLANATION, EXPLANATION_HOME, explanation_folder, read_json, write_json
 
 SECTIONS = {
@@ -274,6 +275,12 @@ def test_figures_that_are_not_known_are_dashes(tmp_path: Path) -> None:
     assert FEATURES[0] in found.text
 
 
+def svg(home: Path, draw) -> str:
+    """Return one picture of the explained run's, and no other."""
+    (path,) = save(draw(ExplanationFolder.read(home / "run")), home / "picture.svg")
+    return path.read_text()
+
+
 @pytest.mark.parametrize(("features", "why"), [(1, "no order"), (2, "1 or −1 whatever"), (3, "six orders")])
 def test_so_few_features_have_no_rank_correlation(tmp_path: Path, features: int, why: str) -> None:
     """Of two features, any two orders correlate with 1 or -1: the figure would say nothing of the methods."""
@@ -282,8 +289,7 @@ def test_so_few_features_have_no_rank_correlation(tmp_path: Path, features: int,
     found = page(tmp_path / "run")
     assert why in found.text
     assert "methods" not in found.tables
-    plot_explanation(tmp_path / "run", tmp_path / "plots")
-    drawn = (tmp_path / "plots" / "methods.svg").read_text()
+    drawn = svg(tmp_path, methods_figure)
     assert "+1.00" not in drawn
     assert "fewer than 4 features" in drawn
 
@@ -291,9 +297,8 @@ def test_so_few_features_have_no_rank_correlation(tmp_path: Path, features: int,
 def test_four_features_have_rank_correlations(tmp_path: Path) -> None:
     write_explained(tmp_path / "run")
 
-    plot_explanation(tmp_path / "run", tmp_path / "plots")
     assert page(tmp_path / "run").row("methods", "SHAP values")[3] == "1.00"
-    assert "+1.00" in (tmp_path / "plots" / "methods.svg").read_text()
+    assert "+1.00" in svg(tmp_path, methods_figure)
 
 
 @pytest.mark.parametrize(
@@ -312,6 +317,5 @@ def test_clients_are_called_by_their_names(tmp_path: Path, manifest) -> None:
     second = "south" if "client_names" in manifest else "client 1"  # a device that has told nobody its name
     assert found.row("clients", "north")[0] == "north"
     assert found.row("clients", second)[0] == second
-    plot_explanation(tmp_path / "run", tmp_path / "plots")
-    assert "north, " in (tmp_path / "plots" / "clients.svg").read_text()
+    assert "north, " in svg(tmp_path, clients_figure)
     assert "client 0" not in found.text

@@ -148,3 +148,17 @@ def test_a_remedy_acts_where_it_made_rows_and_nowhere_without_any(
     whole, each = section.blocks
     assert [cell.text for cell in whole.lines[0].cells[1:4]] == summary
     assert [line.cells[-1].text for line in each.lines] == by_client
+
+
+def test_devices_are_called_by_their_names(tmp_path: Path) -> None:
+    """Their names are in the manifest, by partition id; a device that told none has its number."""
+    write_run(tmp_path / "run")
+    path = tmp_path / "run" / "manifest.json"
+    table = "round,client,rows,steps,train_loss,verdict\n1,0,5,3,0.5,ok\n1,1,4,3,0.4,ok\n"
+    (tmp_path / "run" / "clients.csv").write_text(table)
+    devices = [{"partition-id": 0, "name": "north"}, {"partition-id": 1, "name": ""}]
+    write_json(path, read_json(path) | {"devices": devices})
+
+    page = read(tmp_path / "run")
+    assert page.row("clients", "north")[0] == "north"
+    assert page.row("clients", "1")[:2] == ["1", "4"]

@@ -74,8 +74,8 @@ def record_level(found: AuditFolder) -> list[tuple[str, str]]:
                 "what one row can do has to be multiplied by that.",
             )
         )
-    said += [("To be read with care", sentence) for sentence in found.result.get("cautions") or []]
-    return said
+    cautions = found.result.get("cautions") or []
+    return [*said, ("To be read with care", " ".join(cautions))] if cautions else said
 
 
 def _named(kind: str) -> str:

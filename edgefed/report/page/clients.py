@@ -163,7 +163,7 @@ def taking_part(run: Run) -> Section:
         f"Clients that took part{listed}. An empty client sends no update.",
         columns,
         lines,
-        filtered=True,
+        filtered=len(lines) > OPEN,
         look="tall",
     )
     return Section("clients", title, [*_holders(run), table_block])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgefed.report.page import words
-from edgefed.report.page.blocks import Cell, Column, Line, Section, Table, Text, number_cell
+from edgefed.report.page.blocks import Cell, Column, Fold, Line, Section, Table, Text, number_cell
 
 if TYPE_CHECKING:
     from edgefed.runs import Run
@@ -63,7 +63,8 @@ def leaving(run: Run) -> Section:
     found = dict.fromkeys(row["status"] for row in ledger)
     means = "; ".join(f"{status}: {MEANINGS[status]}" for status in found if status in MEANINGS)
     caption = f"Every field of every message that a client sent; bytes sum to what the run moved up. {means}."
-    return Section("leaving", "What left the clients", [Text(said), Table("ledger", caption, columns, lines)])
+    table = Table("ledger", caption, columns, lines)
+    return Section("leaving", "What left the clients", [Text(said), Fold(f"All {len(ledger)} fields", [table])])
 
 
 def promised(run: Run) -> Section:

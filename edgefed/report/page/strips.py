@@ -143,7 +143,7 @@ def _scales(panels: Sequence[Panel], shown: list[int], width: float, left: float
 
 
 def _axis(pen: Pen, panel: Panel, scale: Scale, top: float, bottom: float) -> None:
-    values = ticks(panel.low, panel.high, 6 if scale.end - scale.start > 240 else 4, panel.whole)
+    values = ticks(panel.low, panel.high, 6 if scale.end - scale.start > 270 else 4, panel.whole)
     for value, text in zip(values, tick_words(values), strict=True):
         pen.line(scale(value), top, scale(value), bottom, "grid")
         pen.text(scale(value), bottom + 15, text, "tick", "middle")
