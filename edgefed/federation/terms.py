@@ -15,7 +15,17 @@ from flwr.app import ArrayRecord
 
 from edgefed.data.device_file import settled
 from edgefed.errors import SettingsError, shown
-from edgefed.federation.disclosure import CENTRAL, EXACT, FIELDS, MASKED, NOISED, called_for, status_of
+from edgefed.federation.disclosure import (
+    CENTRAL,
+    EXACT,
+    FIELDS,
+    MASKED,
+    NOISED,
+    OTHER,
+    RECORDS,
+    called_for,
+    status_of,
+)
 from edgefed.runs import read_json, write_json
 
 if TYPE_CHECKING:
@@ -32,8 +42,9 @@ TERMS = "terms-path"
 """Key of a node config: the file of the device's terms."""
 FILE, ANSWERS = "terms.toml", "answers.json"
 """In a device's folder: its terms, and beside them how many answers of each kind it has given in its life."""
-PROTECTS = {EXACT: 0, NOISED: 1, CENTRAL: 1, MASKED: 2}
-"""How well a status of the ledger protects: what may leave as it is may leave better protected."""
+PROTECTS = {EXACT: 0, CENTRAL: 1, NOISED: 2, MASKED: 3}
+"""How well a status of the ledger protects: what may leave as it is may leave better protected. The server sees whole
+what it noises itself."""
 OF_ROWS = tuple(message for message in FIELDS if not message.startswith("query.secagg_"))
 """Messages whose replies say something of rows."""
 _SMALLEST = {"query.class_moments": "count", "query.explain": "rows"}
@@ -255,10 +266,16 @@ class Terms:
 
 
 def fields_of(reply: Mapping[str, Any]) -> set[str]:
-    """Return the ledger's names of all that a reply holds: a record of arrays is one field, of any other each entry."""
+    """Return the ledger's names of all that a reply holds: a record of arrays is one field, of any other each entry.
+
+    A record that is none of edgefed's is :data:`~edgefed.federation.disclosure.OTHER`, whatever is in it.
+    """
     found: set[str] = set()
     for name, record in reply.items():
-        found |= {name} if isinstance(record, ArrayRecord) else set(record)
+        if name not in RECORDS:
+            found.add(OTHER)
+        else:
+            found |= {name} if isinstance(record, ArrayRecord) else set(record)
     return found
 
 
