@@ -133,10 +133,6 @@ class Traffic:
             found.append((kind, {ERROR: sum(len(text.encode(errors="replace")) for text in said)}, len(said)))
         return found, sum(sum(fields.values()) for _, fields, _ in found)
 
-    def received(self, replies: Iterable[Message]) -> int:
-        """Return the bytes of replies' contents."""
-        return sum(self.fields(replies).values())
-
     def fields(self, replies: Iterable[Message]) -> Mapping[str, int]:
         """Return the bytes of each field of replies' contents."""
         if not isinstance(replies, CohortReplies):
