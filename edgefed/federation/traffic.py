@@ -17,7 +17,8 @@ from flwr.app import Array, ArrayRecord, RecordDict
 
 from edgefed.federation.disclosure import ENVELOPE, ERROR, OTHER, RECORDS
 from edgefed.federation.exchange import LATE, UNREACHABLE
-from edgefed.federation.messages import Broadcast, CohortReplies, FlatRecord, reply_content
+from edgefed.federation.flat_record import FlatRecord
+from edgefed.federation.messages import Broadcast, CohortReplies, reply_content
 from edgefed.federation.screening import answers_among
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Met
 from edgefed.api.assembly import in_process
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
-from edgefed.federation.messages import Broadcast, CohortReplies, to_record
+from edgefed.federation.flat_record import to_record
+from edgefed.federation.messages import Broadcast, CohortReplies
 from edgefed.federation.query import query
 from edgefed.federation.rounds import run_rounds
 from edgefed.federation.traffic import Traffic, content_bytes
