@@ -14,7 +14,7 @@ import edgefed
 from edgefed.config import FederationConfig, SettingsError, read_settings
 from edgefed.engines.grid import _claim_identity
 from edgefed.federation import client_app
-from edgefed.federation.clients import model_of
+from edgefed.federation.components import model_of
 from edgefed.federation.disclosure import CENTRAL, EXACT, FIELDS, MASKED, NOISED
 from edgefed.federation.federation import FederationError
 from edgefed.federation.flat_record import to_record
