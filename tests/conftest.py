@@ -1,4 +1,4 @@
-"""What all tests share: warnings are errors, but not those of other packages' imports; one thread for torch.
+"""What all tests share: warnings are errors, but not those of other packages' imports; one thread for torch; `cli`.
 
 Hypothesis' examples have no deadline: how long one takes says how busy the machine is. Signals that whoever started the
 tests has ignored, as a shell does for what it runs in the background, are what they usually are: tests send them.

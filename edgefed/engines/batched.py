@@ -13,6 +13,7 @@ from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Questi
 from edgefed.federation.clients import CONTROL, ROWS, Clients
 from edgefed.federation.components import DTYPES, schedule_of, update_of
 from edgefed.federation.compression import sent
+from edgefed.federation.flat_record import to_flat
 from edgefed.federation.messages import (
     ARRAYS,
     CONFIG,
@@ -23,7 +24,6 @@ from edgefed.federation.messages import (
     read_counted,
     read_epochs,
     read_guidance,
-    to_flat,
 )
 from edgefed.learning.cohort import Cohort, Pool, join, pool_of
 from edgefed.learning.training import train

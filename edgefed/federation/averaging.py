@@ -9,15 +9,8 @@ from flwr.app import ArrayRecord, ConfigRecord, MessageType, MetricRecord, Recor
 from flwr.serverapp.strategy import FedAvg
 
 from edgefed.federation.clients import ROWS, SAY
-from edgefed.federation.messages import (
-    ARRAYS,
-    CONFIG,
-    Broadcast,
-    stacked_metrics,
-    stacked_weights,
-    to_flat,
-    to_record,
-)
+from edgefed.federation.flat_record import to_flat, to_record
+from edgefed.federation.messages import ARRAYS, CONFIG, Broadcast, stacked_metrics, stacked_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

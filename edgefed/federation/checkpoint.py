@@ -71,7 +71,7 @@ class WriteBehind:
         self._pace = pace
         self._changed = threading.Condition()
         self._waiting: Commit | None = None
-        self._busy = self._closing = False
+        self._closing = False
         self._failure: BaseException | None = None
         # A daemon: a process that ends without close() is no other than one that is killed.
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)

@@ -21,6 +21,7 @@ from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Questi
 from edgefed.federation.clients import CONTROL, ROWS, Clients
 from edgefed.federation.components import DTYPES, schedule_of, update_of
 from edgefed.federation.compression import sent
+from edgefed.federation.flat_record import to_flat
 from edgefed.federation.introduction import DATA_PATH, INTRODUCE, informed, introduction, settings_of_device
 from edgefed.federation.messages import (
     ARRAYS,
@@ -31,7 +32,6 @@ from edgefed.federation.messages import (
     read_epochs,
     read_guidance,
     reply_content,
-    to_flat,
 )
 from edgefed.federation.secagg.mod import add_stages, secagg_mod
 from edgefed.federation.terms_mod import under_terms

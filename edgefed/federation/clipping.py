@@ -29,7 +29,8 @@ from flwr.supercore.privacy_accounting.rdp_accountant import RdpAccountant
 
 from edgefed.config import SettingsError
 from edgefed.federation.averaging import StackedUpdates, refuse_names, summed
-from edgefed.federation.messages import stacked_weights, to_record
+from edgefed.federation.flat_record import to_record
+from edgefed.federation.messages import stacked_weights
 from edgefed.rng import stream
 
 if TYPE_CHECKING:

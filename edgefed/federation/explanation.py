@@ -10,15 +10,8 @@ from scipy import stats
 
 from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question
 from edgefed.federation.federation import Exchange, Federation, FederationError
-from edgefed.federation.messages import (
-    ARRAYS,
-    CONFIG,
-    PARTITION_ID,
-    Broadcast,
-    guidance_config,
-    in_sequence,
-    to_record,
-)
+from edgefed.federation.flat_record import to_record
+from edgefed.federation.messages import ARRAYS, CONFIG, PARTITION_ID, Broadcast, guidance_config, in_sequence
 from edgefed.federation.replies import MOST_EXAMPLES, Column, Expected
 from edgefed.federation.screening import IDENTITY, Asked, screen
 from edgefed.federation.traffic import Traffic

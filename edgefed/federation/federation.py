@@ -15,8 +15,9 @@ from edgefed.edge.ledger import Ledger
 from edgefed.federation.compression import codec_of
 from edgefed.federation.disclosure import Disclosed
 from edgefed.federation.evaluation import by_label_shares
+from edgefed.federation.flat_record import to_record
 from edgefed.federation.guidance import Guidance
-from edgefed.federation.messages import guidance_config, to_record
+from edgefed.federation.messages import guidance_config
 from edgefed.federation.participation import Participation
 from edgefed.imbalance import REMEDIES
 from edgefed.rng import stream

@@ -12,7 +12,8 @@ import numpy as np
 from flwr.app import ArrayRecord, MetricRecord
 
 from edgefed.federation.averaging import StackedUpdates, shares_of, summed
-from edgefed.federation.messages import STEPS, stacked_metrics, stacked_weights, to_record
+from edgefed.federation.flat_record import to_record
+from edgefed.federation.messages import STEPS, stacked_metrics, stacked_weights
 from edgefed.learning.local_update import gradient_weight
 
 if TYPE_CHECKING:

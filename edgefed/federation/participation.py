@@ -19,7 +19,8 @@ from edgefed.edge.selection import SELECTIONS, Choice
 from edgefed.federation.clients import CONTROL, SAY, START_LOSS, STATE_ROUND
 from edgefed.federation.components import schedule_of
 from edgefed.federation.compression import codec_of
-from edgefed.federation.messages import ARRAYS, CONFIG, PARTITION_ID, STEPS, ask_for, reply_content, to_record
+from edgefed.federation.flat_record import to_record
+from edgefed.federation.messages import ARRAYS, CONFIG, PARTITION_ID, STEPS, ask_for, reply_content
 from edgefed.federation.secagg.messages import bytes_of_a_round
 from edgefed.federation.traffic import content_bytes
 from edgefed.imbalance import REMEDIES

@@ -10,7 +10,8 @@ import numpy as np
 
 from edgefed.durable import MOST_HEADER, parsed_array
 from edgefed.federation.exchange import LATE
-from edgefed.federation.messages import ARRAYS, METRICS, Broadcast, CohortReplies, FlatRecord
+from edgefed.federation.flat_record import FlatRecord
+from edgefed.federation.messages import ARRAYS, METRICS, Broadcast, CohortReplies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,7 +16,8 @@ from scipy.spatial.distance import cdist
 from scipy.stats import trim_mean
 
 from edgefed.federation.averaging import WHOLE_COHORT, StackAverage, shares_of, summed
-from edgefed.federation.messages import stacked_weights, to_record
+from edgefed.federation.flat_record import to_record
+from edgefed.federation.messages import stacked_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

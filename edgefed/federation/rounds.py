@@ -16,8 +16,9 @@ from edgefed.federation.clipping import ClippedAverage
 from edgefed.federation.components import DTYPES
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation, by_held_out, by_sums
 from edgefed.federation.federation import ClientRows, CohortView, Exchange, Federation
+from edgefed.federation.flat_record import to_flat
 from edgefed.federation.gathering import Gathered, gather
-from edgefed.federation.messages import PARTITION_ID, STEPS, ask_for, in_sequence, tell_counted, to_flat, with_metric
+from edgefed.federation.messages import PARTITION_ID, STEPS, ask_for, in_sequence, tell_counted, with_metric
 from edgefed.federation.quorum import check_quorum, what_became
 from edgefed.federation.screening import Asked, Screened, expected_of_evaluation, screen
 from edgefed.federation.traffic import Traffic, payload_of

@@ -14,7 +14,8 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from edgefed.federation.averaging import StackedUpdates, refuse_names, shares_of, summed
 from edgefed.federation.clients import CONTROL
 from edgefed.federation.federation import CohortView
-from edgefed.federation.messages import STEPS, Broadcast, stacked_metrics, stacked_weights, to_record
+from edgefed.federation.flat_record import to_record
+from edgefed.federation.messages import STEPS, Broadcast, stacked_metrics, stacked_weights
 from edgefed.federation.server_optimizers import server_rate
 from edgefed.learning.local_update import gradient_weight
 

@@ -16,7 +16,8 @@ from flwr.serverapp.strategy.fedopt import FedOpt
 
 from edgefed.federation.averaging import WHOLE_COHORT, StackAverage, refuse_names, summed
 from edgefed.federation.clients import START_LOSS
-from edgefed.federation.messages import stacked_metrics, stacked_weights, to_flat, to_record
+from edgefed.federation.flat_record import to_flat, to_record
+from edgefed.federation.messages import stacked_metrics, stacked_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -17,7 +17,8 @@ from flwr.app import Array, ArrayRecord, RecordDict
 
 from edgefed.federation.disclosure import ENVELOPE, ERROR, OTHER, RECORDS
 from edgefed.federation.exchange import LATE, UNREACHABLE
-from edgefed.federation.messages import Broadcast, CohortReplies, FlatRecord, reply_content
+from edgefed.federation.flat_record import FlatRecord
+from edgefed.federation.messages import Broadcast, CohortReplies, reply_content
 from edgefed.federation.screening import answers_among
 
 if TYPE_CHECKING:
@@ -132,10 +133,6 @@ class Traffic:
         if said:
             found.append((kind, {ERROR: sum(len(text.encode(errors="replace")) for text in said)}, len(said)))
         return found, sum(sum(fields.values()) for _, fields, _ in found)
-
-    def received(self, replies: Iterable[Message]) -> int:
-        """Return the bytes of replies' contents."""
-        return sum(self.fields(replies).values())
 
     def fields(self, replies: Iterable[Message]) -> Mapping[str, int]:
         """Return the bytes of each field of replies' contents."""

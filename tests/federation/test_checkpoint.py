@@ -14,8 +14,8 @@ from edgefed.durable import read_sealed, write_sealed
 from edgefed.federation import checkpoint
 from edgefed.federation.checkpoint import Commit, RunLog, WriteBehind
 from edgefed.federation.federation import ClientRows, Federation, FederationError
+from edgefed.federation.flat_record import to_flat, to_record
 from edgefed.federation.guidance import Guidance
-from edgefed.federation.messages import to_flat, to_record
 from edgefed.federation.rounds import run_rounds
 from edgefed.federation.strategies import StackedFedAvg
 from edgefed.runs import Interrupted, RunWriter

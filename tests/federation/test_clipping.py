@@ -24,7 +24,8 @@ from edgefed.engines.grid import _claim_identity
 from edgefed.federation.account import OFF, account
 from edgefed.federation.clipping import AdaptiveClipping, FixedClipping, drawn_from
 from edgefed.federation.disclosure import BY_SEED
-from edgefed.federation.messages import CohortReplies, to_flat, to_record
+from edgefed.federation.flat_record import to_flat, to_record
+from edgefed.federation.messages import CohortReplies
 from edgefed.federation.rounds import run_rounds
 from edgefed.learning.model import MLP
 from edgefed.runs import RunWriter

@@ -16,7 +16,8 @@ from edgefed.engines.grid import InProcessGrid
 from edgefed.federation.client_app import clients_of_partition, make_client_app
 from edgefed.federation.clients import Clients
 from edgefed.federation.federation import FederationError
-from edgefed.federation.messages import ARRAYS, CONFIG, to_record
+from edgefed.federation.flat_record import to_record
+from edgefed.federation.messages import ARRAYS, CONFIG
 from edgefed.federation.server_app import app as server_app
 from edgefed.runs import Run
 

@@ -11,7 +11,8 @@ from flwr.serverapp import strategy as flower
 
 import edgefed
 from edgefed.engines import make_engine
-from edgefed.federation.messages import ARRAYS, METRICS, to_flat
+from edgefed.federation.flat_record import to_flat
+from edgefed.federation.messages import ARRAYS, METRICS
 from edgefed.federation.rounds import run_rounds
 from edgefed.federation.strategies import STRATEGIES
 from edgefed.learning.model import MLP

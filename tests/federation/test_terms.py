@@ -14,10 +14,10 @@ import edgefed
 from edgefed.config import FederationConfig, SettingsError, read_settings
 from edgefed.engines.grid import _claim_identity
 from edgefed.federation import client_app
-from edgefed.federation.clients import model_of
+from edgefed.federation.components import model_of
 from edgefed.federation.disclosure import CENTRAL, EXACT, FIELDS, MASKED, NOISED
 from edgefed.federation.federation import FederationError
-from edgefed.federation.messages import to_record
+from edgefed.federation.flat_record import to_record
 from edgefed.federation.terms import OF_ROWS, TermsError
 from edgefed.federation.terms_file import read_terms
 from edgefed.runs import Run

@@ -8,7 +8,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Met
 from edgefed.api.assembly import in_process
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
-from edgefed.federation.messages import Broadcast, CohortReplies, to_record
+from edgefed.federation.flat_record import to_record
+from edgefed.federation.messages import Broadcast, CohortReplies
 from edgefed.federation.query import query
 from edgefed.federation.rounds import run_rounds
 from edgefed.federation.traffic import Traffic, content_bytes
@@ -80,8 +81,8 @@ def test_a_stack_weighs_what_its_messages_weigh():
     }
     stack = np.random.default_rng(0).normal(size=(len(numbers), MODEL.size)).astype(np.float32)
     for replies in (replies_of(metrics), replies_of(metrics, stack)):
-        assert Traffic().received(replies) == sum(deflated(reply.content) for reply in replies)
-        assert Traffic().received(list(replies)) == Traffic().received(replies)
+        assert sum(Traffic().fields(replies).values()) == sum(deflated(reply.content) for reply in replies)
+        assert sum(Traffic().fields(list(replies)).values()) == sum(Traffic().fields(replies).values())
 
 
 def test_what_is_known_is_not_mistaken_for_something_else():
@@ -94,7 +95,7 @@ def test_what_is_known_is_not_mistaken_for_something_else():
                 for scale in (10, 10_000, 10**12):
                     metrics = {"partition-id": np.arange(count), name: rng.integers(0, scale, count)}
                     replies = replies_of(metrics, rng.normal(size=(count, MODEL.size)).astype(dtype))
-                    assert traffic.received(replies) == sum(deflated(reply.content) for reply in replies)
+                    assert sum(traffic.fields(replies).values()) == sum(deflated(reply.content) for reply in replies)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +137,8 @@ def test_texts_of_several_bytes_a_letter_are_told_apart(form):
 
 def test_nothing_weighs_nothing():
     assert Traffic().sent([]) == 0
-    assert Traffic().received([]) == 0
-    assert Traffic().received(replies_of({"partition-id": np.empty(0, np.int64)})) == 0
+    assert sum(Traffic().fields([]).values()) == 0
+    assert sum(Traffic().fields(replies_of({"partition-id": np.empty(0, np.int64)})).values()) == 0
 
 
 # ---------------------------------------------------------------------------------------------- lazy records

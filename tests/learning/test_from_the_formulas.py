@@ -14,7 +14,8 @@ from plain_training import Optimiser, hyper_of, update_of
 
 from edgefed.config import ACTIVATIONS, LOSSES, OPTIMIZERS, STANDARDIZATIONS, schema
 from edgefed.federation.clients import ROWS
-from edgefed.federation.messages import PARTITION_ID, CohortReplies, to_flat
+from edgefed.federation.flat_record import to_flat
+from edgefed.federation.messages import PARTITION_ID, CohortReplies
 from edgefed.federation.strategies import StackedFedAvg
 from edgefed.learning.cohort import Cohort
 from edgefed.learning.losses import cross_entropy

@@ -18,16 +18,13 @@ if TYPE_CHECKING:
     from edgefed.config import FederationConfig
 
     Floats = NDArray[np.float64]
-    Vector = NDArray[np.uint32]
+    Vector = NDArray[np.uint32]  # sums are modulo 2^32
 
 HEADER = 6
 """Entries before the update's: weight, rows, rows with a loss, the loss by those, steps, numbers that were clipped."""
 
 LARGEST_LOSS = 128.0
 """Training losses of 0 to this are told; one beyond, or that is no number, counts as none."""
-
-RING = 32
-"""Bits of an entry: sums are modulo 2^32."""
 
 
 @dataclass(frozen=True)

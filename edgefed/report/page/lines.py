@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefed.report.page.svg import Pen, Scale, markup, sheet, shortened, tick_words, ticks
+from edgefed.report.page.svg import Pen, Scale, markup, sheet, tick_words, ticks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -174,8 +174,3 @@ def _apart(heights: Sequence[float], top: float, bottom: float) -> list[float]:
     for place, index in enumerate(order):
         moved[index] = placed[place]
     return moved
-
-
-def short_label(name: str) -> str:
-    """Return a name as it fits above a small chart."""
-    return shortened(name, 34)

@@ -9,7 +9,7 @@ from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 
 from edgefed.config import FederationConfig
 from edgefed.engines import make_engine
-from edgefed.federation.messages import to_record
+from edgefed.federation.flat_record import to_record
 from edgefed.federation.rounds import run_rounds
 from edgefed.federation.secagg.messages import told_alike
 
