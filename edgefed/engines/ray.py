@@ -1,7 +1,7 @@
 """The batched engine on a Ray cluster: a round's cohort is dealt out to worker processes, on one machine or many.
 
 ``RAY_ADDRESS`` names the cluster; without it a local one is started with a worker a core. The rows are put into
-Ray's object store once; a round sends weights out and back. A worker that dies is replaced and its part done again, so
+Ray's memory once; a round sends weights out and back. A worker that dies is replaced and its part done again, so
 it costs time and changes no bit.
 """
 
@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import time
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,9 @@ MAX_TRIES = 5
 ANSWER_SECONDS = 10.0
 """For how long a cluster's head may take to answer."""
 
+MOST_ROWS = 16
+"""Feature matrices of different federations that stay in Ray's memory: a comparison's come back in turn."""
+
 STRAGGLER_SECONDS = 20.0
 """For how long the first round waits for all workers once one has come: others may hold some of the cluster's cores."""
 
@@ -47,18 +51,29 @@ WORKER_SECONDS = 120.0
 
 
 class _Worker:
-    """A process that holds the rows and trains parts of cohorts on them."""
+    """A process that trains parts of cohorts."""
 
-    def hold(self, features: NDArray[Any], targets: NDArray[Any]) -> None:
-        """Keep the rows of all clients; copied, since Ray's own memory cannot be written to."""
-        self.features, self.targets = torch.from_numpy(features.copy()), torch.from_numpy(targets.copy())
+    def ready(self) -> None:
+        """Answer, once the process is there."""
 
     def train(
-        self, update: ClientUpdate, schedule: Schedule, part: Cohort, execution: Execution | None
-    ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int64]]:
-        """Train clients that come without their rows; return weights, losses and steps."""
-        trained = train(update, schedule, replace(part, features=self.features, targets=self.targets), execution)
-        return trained.params.numpy(), trained.loss, trained.steps
+        self,
+        update: ClientUpdate,
+        schedule: Schedule,
+        part: Cohort,
+        execution: Execution | None,
+        features: NDArray[Any],
+        targets: NDArray[Any],
+    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """Train clients that come without their rows; return weights and losses.
+
+        The rows lie in Ray's memory, once a machine; nothing writes to them.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+            rows = torch.from_numpy(features), torch.from_numpy(targets)
+        trained = train(update, schedule, replace(part, features=rows[0], targets=rows[1]), execution)
+        return trained.params.numpy(), trained.loss
 
 
 class RayEngine(BatchedEngine):
@@ -67,35 +82,52 @@ class RayEngine(BatchedEngine):
     def __init__(self, execution: Execution | None = None) -> None:
         super().__init__(execution)
         self._ray = _started()
-        cores = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
-        self._workers = [self._new_worker() for _ in range(cores)]
+        self._workers: list[Any] = []
         self._coming: dict[Any, Any] = {}
-        """Workers on their way, by the promise that they hold the rows."""
-        self._rows: tuple[torch.Tensor, Any, Any] | None = None
-
-    def _new_worker(self) -> Any:
-        return self._ray.remote(num_cpus=1)(_Worker).remote()
+        """Workers on their way, by the promise that they answer."""
+        self._rows: dict[int, tuple[torch.Tensor, Any, Any]] = {}
+        """Rows in Ray's memory by the id of the tensor, which stands beside them so that nothing else takes the id."""
+        for _ in range(max(1, int(self._ray.cluster_resources().get("CPU", 1)))):
+            self._ask_for_worker()
 
     def _trained(self, update: ClientUpdate, schedule: Schedule, cohort: Cohort) -> Trained:
-        self._put(cohort)
+        self._gather()
         steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows, cohort.epochs)
         order = np.argsort(-steps, kind="stable")
         # Dealt like cards: every worker gets its share of the clients with many steps.
         parts = [order[place :: len(self._workers)] for place in range(min(len(self._workers), len(order)))]
-        # The workers hold the rows: what travels is each client's weights and numbers.
+        # What travels each round is each client's weights and numbers.
         rowless = replace(cohort, features=cohort.features[:0].clone(), targets=cohort.targets[:0].clone())
-        tasks = [(update, schedule, rowless.take(which), self.execution) for which in parts]
+        rows = self._rows_of(cohort)
+        tasks = [(update, schedule, rowless.take(which), self.execution, *rows) for which in parts]
         params, loss = torch.empty_like(cohort.params, memory_format=torch.contiguous_format), np.zeros(len(cohort))
-        for which, (weights, losses, _) in zip(parts, self._done(tasks), strict=True):
+        for which, (weights, losses) in zip(parts, self._done(tasks), strict=True):
             params[torch.from_numpy(which)] = torch.from_numpy(weights.copy())
             loss[which] = losses
         return Trained(params, loss, steps)
 
+    def _rows_of(self, cohort: Cohort) -> tuple[Any, Any]:
+        """Return the rows' features and targets in Ray's memory: put there once, as long as they come back."""
+        key = id(cohort.features)
+        kept = self._rows.pop(key, None)
+        if kept is None:
+            kept = (
+                cohort.features,
+                self._ray.put(cohort.features.numpy()),
+                self._ray.put(cohort.targets.numpy()),
+            )
+        self._rows[key] = kept  # the newest last
+        while len(self._rows) > MOST_ROWS:
+            del self._rows[next(iter(self._rows))]
+        return kept[1:]
+
     def _done(self, tasks: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Return what each task gave; one whose worker died is done again by a worker that is left.
 
-        A machine that is lost takes its cores with it, so nobody may ever come in a dead worker's place.
+        A machine that is lost takes its cores with it, so nobody may ever come in a dead worker's place; it may also
+        take a result with it that was ready.
         """
+        errors = self._ray.exceptions
         found: list[Any] = [None] * len(tasks)
         tries = [1] * len(tasks)
         asked = {
@@ -107,7 +139,7 @@ class RayEngine(BatchedEngine):
             place, worker = asked.pop(promise)
             try:
                 found[place] = self._ray.get(promise)
-            except self._ray.exceptions.RayActorError as error:
+            except (errors.RayActorError, errors.ObjectLostError, errors.OutOfMemoryError) as error:
                 if tries[place] == MAX_TRIES:
                     raise FederationError(
                         f"engine ray: {MAX_TRIES} workers died over one part of a round: is memory short there?"
@@ -119,24 +151,27 @@ class RayEngine(BatchedEngine):
         return found
 
     # ---- who is there
-    def _put(self, cohort: Cohort) -> None:
-        """Put the rows into the object store and hand them to every worker, once for as long as they stay the same."""
-        if self._rows is not None and self._rows[0] is cohort.features:
-            self._welcome(0.0)  # whoever came in a dead one's place
-            return
-        self._rows = (cohort.features, self._ray.put(cohort.features.numpy()), self._ray.put(cohort.targets.numpy()))
-        everyone, self._workers, self._coming = [*self._workers, *self._coming.values()], [], {}
-        for worker in everyone:
-            self._hand_rows_to(worker)
-        self._welcome(WORKER_SECONDS)
-        self._welcome(STRAGGLER_SECONDS, len(everyone))
+    def _ask_for_worker(self) -> None:
+        worker = self._ray.remote(num_cpus=1)(_Worker).remote()
+        self._coming[worker.ready.remote()] = worker
 
-    def _hand_rows_to(self, worker: Any) -> None:
-        assert self._rows is not None
-        self._coming[worker.hold.remote(*self._rows[1:])] = worker
+    def _gather(self) -> None:
+        """Wait for the workers, once in an engine's life; later only look who has come in a dead one's place."""
+        if self._workers:
+            self._welcome(0.0)
+            return
+        wanted = len(self._coming)
+        self._welcome(WORKER_SECONDS)
+        self._welcome(STRAGGLER_SECONDS, wanted)
+        if len(self._workers) < wanted:
+            logging.getLogger("edgefed").warning(
+                "%d of %d Ray workers have come: others seem to hold the cluster's cores; the rest may join later",
+                len(self._workers),
+                wanted,
+            )
 
     def _welcome(self, patience: float, enough: int = 1) -> None:
-        """Take over workers that hold the rows by now, waiting at most so many seconds until so many have come.
+        """Take over workers that have come, waiting at most so many seconds until there are so many.
 
         Raises
         ------
@@ -144,17 +179,19 @@ class RayEngine(BatchedEngine):
             Where there is none then.
         """
         deadline = time.monotonic() + patience
-        while self._coming:
+        while True:
             left = max(0.0, deadline - time.monotonic())
-            wanted = min(max(1, enough - len(self._workers)), len(self._coming))
-            self._ray.wait(list(self._coming), num_returns=wanted, timeout=left)
-            came, _ = self._ray.wait(list(self._coming), num_returns=len(self._coming), timeout=0.0)
+            wanted = min(enough - len(self._workers), len(self._coming))
+            if wanted > 0:
+                self._ray.wait(list(self._coming), num_returns=wanted, timeout=left)
+            coming = list(self._coming)
+            came = self._ray.wait(coming, num_returns=len(coming), timeout=0.0)[0] if coming else []
             for promise in came:
                 worker = self._coming.pop(promise)
                 try:
                     self._ray.get(promise)
                 except self._ray.exceptions.RayActorError:
-                    self._hand_rows_to(self._new_worker())
+                    self._ask_for_worker()
                 else:
                     self._workers.append(worker)
             if len(self._workers) >= enough or not left:
@@ -169,7 +206,7 @@ class RayEngine(BatchedEngine):
         if worker in self._workers:
             self._workers.remove(worker)
             logging.getLogger("edgefed").warning("a Ray worker died; its part of the round is done again")
-            self._hand_rows_to(self._new_worker())
+            self._ask_for_worker()
         if not self._workers:
             self._welcome(WORKER_SECONDS)
 
