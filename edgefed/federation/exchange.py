@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
 
+from edgefed.federation.uploads import pieces_until
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -48,7 +50,11 @@ def _asked(grid: Grid, messages: Sequence[Message], timeout: float) -> Iterable[
     begun = time.monotonic()
     while waiting:
         passed = time.monotonic() - begun
-        for reply in grid.pull_messages(list(waiting)):
+        with pieces_until(begun + timeout):
+            replies = grid.pull_messages(list(waiting))
+        for reply in replies:
+            if not reply.has_content() and reply.error.code == ErrorCode.MESSAGE_UNAVAILABLE and _over(begun, timeout):
+                continue  # announced, and not whole in time
             message = waiting.pop(reply.metadata.reply_to_message_id, None)
             if message is not None:  # else a second answer, or one to another round
                 # An error that Flower makes for a dead node comes from Flower's own node: here it is the dead one's.
@@ -59,6 +65,10 @@ def _asked(grid: Grid, messages: Sequence[Message], timeout: float) -> Iterable[
             time.sleep(min(max(SHORTEST_POLL, passed / 10), LONGEST_POLL, max(timeout - passed, 0.001)))
     late = f"no reply within {timeout:g} s"
     return answers + [Message(Error(LATE, late), reply_to=message) for message in waiting.values()]
+
+
+def _over(begun: float, timeout: float) -> bool:
+    return time.monotonic() - begun >= timeout
 
 
 def _told(error: Error) -> Error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from flwr.common.constant import ErrorCode
 
 from edgefed.data.labels import natural_order
 from edgefed.errors import one_line, shown
@@ -17,6 +18,7 @@ from edgefed.federation.messages import Broadcast
 from edgefed.federation.places import Places
 from edgefed.federation.query import admit
 from edgefed.federation.screening import Asked
+from edgefed.federation.uploads import pieces_until
 from edgefed.schema import listed
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ LOOK_EVERY = 0.5
 SOON, ASK_AGAIN = 10.0, 60.0
 """Seconds that a start waits for a node that has been asked who it is, and until one that said nothing is asked again.
 Nobody else waits for it: answers are looked for and not awaited."""
+WHOLE_WITHIN = 5.0
+"""Seconds within which an answer that has begun to come must be there; else it is asked for again later."""
 
 
 @dataclass(eq=False)
@@ -186,12 +190,14 @@ class Fleet:
                 self._asked[message.metadata.dst_node_id] = now
                 self._unanswered[message.metadata.message_id] = message
         answers = []
-        for reply in self.grid.pull_messages(list(self._unanswered)) if self._unanswered else ():
+        with pieces_until(now + WHOLE_WITHIN):
+            replies = self.grid.pull_messages(list(self._unanswered)) if self._unanswered else ()
+        for reply in replies:
             if (asked := self._unanswered.pop(reply.metadata.reply_to_message_id, None)) is None:
                 continue
             if reply.has_content():
                 answers.append(reply)
-            else:
+            elif reply.error.code != ErrorCode.MESSAGE_UNAVAILABLE:
                 self._asked.pop(asked.metadata.dst_node_id, None)
         return answers
 

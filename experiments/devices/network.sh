@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A deployment over a network, on one Linux machine: a firewalled server, devices behind NAT, a stranger, a lost link.
 #
-#     sudo EDGEFED=$(command -v edgefed) experiments/devices/network.sh
+#     sudo EDGEFED="$(command -v edgefed)" experiments/devices/network.sh
 #
 # Namespaces stand for the machines, laid out as the guide (docs/devices.md) has it:
 #   lab     192.168.1.0/24   server .20 (ufw with the guide's rule), device-0 .30, router .40, gateway .1
@@ -13,6 +13,10 @@ set -euo pipefail
 
 edgefed=${EDGEFED:-edgefed} server=192.168.1.20
 hosts="switch server gateway router outsider device-0 device-1 device-2"
+[ "$(id -u)" = 0 ] || { echo "namespaces need root: sudo EDGEFED=\"\$(command -v edgefed)\" $0" >&2; exit 2; }
+for tool in ip nft ufw curl "$edgefed"; do
+    command -v "$tool" >/dev/null || { echo "$tool: not found; of Debian: iproute2 nftables ufw curl" >&2; exit 2; }
+done
 if ip netns list | grep -q '^edgefed-'; then
     echo "namespaces edgefed-* are there already: is this running? 'ip netns del NAME' removes one" >&2
     exit 2

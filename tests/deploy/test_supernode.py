@@ -9,6 +9,7 @@ import httpx
 import pytest
 from flwr.common.config import parse_config_args
 from flwr.common.constant import SubStatus
+from processes import free_port
 
 from edgefed.cli import _exit_code
 from edgefed.config import FederationConfig
@@ -29,7 +30,7 @@ ROWS = "x,y\n" + "1,a\n2,b\n" * 5
 
 @pytest.fixture
 def device(tmp_path):
-    deployment = provision(tmp_path / "lab", ["fl.lab.example"], 1)
+    deployment = provision(tmp_path / "lab", ["fl.lab.example"], 1, port=free_port())
     (tmp_path / "rows.csv").write_text(ROWS)
     return deployment.device_folder("device-0")
 

@@ -1,8 +1,16 @@
 """Every message gets one answer: a reply, an error that names the node, or that it came too late."""
 
+from collections import Counter
+from types import SimpleNamespace
+
 import pytest
 from federations import queried, settings
 from flwr.app import ConfigRecord, Error, Message, MessageType, MetricRecord, RecordDict
+from flwr.common.serde import message_to_proto
+from flwr.proto.message_pb2 import PullObjectResponse
+from flwr.proto.runtime_pb2 import PullAppMessagesResponse
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
+from flwr.superlink.grid.http_grid import HttpGrid
 
 from edgefed.engines import make_engine
 from edgefed.federation import exchange as exchanges
@@ -164,3 +172,52 @@ def test_a_reply_in_time_is_not_late_however_long_the_naps(clock):
 
     assert not any(reply.has_error() for reply in answers)
     assert clock.now <= 30.01
+
+
+class Runtime:
+    """A SuperLink's runtime interface as Flower's grid sees it: replies announced, of some not every piece."""
+
+    def __init__(self, replies, missing):
+        self.replies = {reply.metadata.reply_to_message_id: reply for reply in replies}
+        self.pieces = {name: piece for reply in replies for name, piece in get_all_nested_objects(reply).items()}
+        self.missing, self.tries = missing, Counter()
+
+    def PullMessages(self, request):  # noqa: N802
+        found = [self.replies.pop(name) for name in request.message_ids if name in self.replies]
+        trees = [get_object_tree(reply) for reply in found]
+        return PullAppMessagesResponse(
+            messages_list=[message_to_proto(reply) for reply in found], message_object_trees=trees
+        )
+
+    def PullObject(self, request):  # noqa: N802
+        self.tries[request.object_id] += 1
+        assert self.tries[request.object_id] < 6, "still waiting"
+        there = request.object_id not in self.missing
+        content = self.pieces[request.object_id].deflate() if there else b""
+        return PullObjectResponse(object_found=True, object_available=there, object_content=content)
+
+    def ConfirmMessageReceived(self, request):  # noqa: N802
+        pass
+
+
+def test_a_reply_of_which_a_piece_never_comes_is_late_and_holds_nobody_up(monkeypatch):
+    """Flower's own grid: it would wait for the piece until three minutes after the last one."""
+    sent = asked([11, 12, 13])
+    for message in sent:
+        message.metadata.__dict__["_message_id"] = message.object_id
+    replies = [told(message) for message in sent]
+    for reply in replies:
+        reply.metadata.__dict__["_message_id"] = reply.object_id
+    grid = HttpGrid(token="a token")
+    monkeypatch.setattr(grid, "_run", SimpleNamespace(run_id=1))
+    monkeypatch.setattr(grid, "push_messages", lambda messages: [message.metadata.message_id for message in messages])
+    lost = {name for name in get_all_nested_objects(replies[0]) if name != replies[0].object_id}
+    monkeypatch.setattr(HttpGrid, "_runtime_client", Runtime(replies, lost))
+
+    (answers,) = through_grids(0.2)([(grid, sent)])
+
+    assert {a.metadata.src_node_id: a.error.code if a.has_error() else "whole" for a in answers} == {
+        11: LATE,
+        12: "whole",
+        13: "whole",
+    }

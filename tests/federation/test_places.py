@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 from devices import carried, launch
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
 from test_devices import fleet_of, settings
 
 from edgefed.engines.grid import _claim_identity
@@ -153,6 +154,25 @@ def test_it_holds_up_no_round_and_is_asked_again_later(clock):
     grid.silent = set()
     assert [member.node for member in fleet._meet(grid.get_node_ids())] == [101]
     assert sorted(grid.asked) == [100, 101, 101, 102]
+
+
+def test_one_whose_answer_never_comes_whole_is_asked_again_later_and_not_at_once(clock):
+    class Cut(Silent):
+        def pull_messages(self, names):
+            cut = [self.sent.pop(name) for name in names if self.sent[name].metadata.dst_node_id in self.silent]
+            whole = super().pull_messages([name for name in names if name in self.sent])
+            return whole + [Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, "cut"), reply_to=message) for message in cut]
+
+    grid = Cut({101})
+    fleet = Fleet(grid, None, settings(wait_for_clients=20.0))
+    fleet.gather()
+    assert sorted(fleet.members) == [0, 2]
+    for _ in range(50):
+        assert fleet._meet(grid.get_node_ids()) == []
+    assert sorted(grid.asked) == [100, 101, 102]
+    clock.now += fleets.ASK_AGAIN
+    grid.silent = set()
+    assert [member.node for member in fleet._meet(grid.get_node_ids())] == [101]
 
 
 def test_a_start_waits_for_devices_that_may_join_and_not_for_revoked_ones(clock, tmp_path):
