@@ -384,6 +384,12 @@ BAD_CSV = [
         ("categories=y", "label-column=y"),
         csv=GOOD,
     ),
+    BadInput(
+        "the last column, which is the label, as category",
+        r"label-column=y \(the last column, since none is named\): the same column is in categories",
+        ("categories=a,y",),
+        csv=GOOD,
+    ),
     BadInput("category dropped", r"categories names 'a', which drop-", ("categories=a", "drop-columns=a"), csv=GOOD),
     BadInput(
         "category not chosen",

@@ -30,6 +30,7 @@ from edgefed.api.single import check_same_data, resumable
 from edgefed.api.tables import results_table, strategies_table
 from edgefed.api.tracking import check_tracking, track_comparison
 from edgefed.config import FederationConfig, SettingsError
+from edgefed.data.shards import with_categories_listed
 from edgefed.engines import make_engine
 from edgefed.federation.clipping import check_accountant
 from edgefed.federation.components import device_of
@@ -109,7 +110,7 @@ def compare(
     SettingsError
         For settings or data that cannot be used, in one line, before anything is trained.
     """
-    base = config if config is not None else comparison_defaults({})
+    base = with_categories_listed(config if config is not None else comparison_defaults({}))
     work = plan(base, strategies, seeds, tune)
     folder = Path(out) if out is not None else None
     if resume and folder is None:

@@ -27,7 +27,7 @@ from edgefed.api.progress import say, shown
 from edgefed.api.single import check_same_data, resumable
 from edgefed.config import FederationConfig, SettingsError
 from edgefed.data.datasets import fingerprint, load
-from edgefed.data.shards import federate
+from edgefed.data.shards import federate, with_categories_listed
 from edgefed.engines import make_engine
 from edgefed.federation.clipping import check_accountant
 from edgefed.federation.components import device_of
@@ -112,6 +112,8 @@ def compare_grid(
     """
     base = config if config is not None else comparison_defaults({})
     wanted = checked_grid(grid or {}, tuned=tune is not None)
+    if "data-path" not in wanted:
+        base = with_categories_listed(base)
     home = Path(out) if out is not None else None
     if resume and home is None:
         raise SettingsError("--resume needs --out: the folder of the grid to go on with")

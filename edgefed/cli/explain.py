@@ -53,6 +53,14 @@ def explain(
     note(f"page: {write_explanation(found.folder)}")
 
 
+MOST_ROWS = 20
+"""Rows of a table in the terminal: the strongest. The page and the JSON have all."""
+
+
+def _more(count: int) -> str | None:
+    return f"and {count - MOST_ROWS} more: the page has all" if count > MOST_ROWS else None
+
+
 def _show(found: Explanation) -> None:
     result = found.result
     over = f"95 % over {result['interval_over']}"
@@ -60,24 +68,26 @@ def _show(found: Explanation) -> None:
         whole = Table(title="Columns, categories as a whole")
         for title in ("column", "loss when permuted", over, "balanced accuracy, points"):
             whole.add_column(title, justify="left" if title == "column" else "right", no_wrap=title == "column")
-        for row in columns:
-            points = f"{-100 * row['accuracy']['mean']:+.1f}"
+        for row in columns[:MOST_ROWS]:
+            points = f"{round(-100 * row['accuracy']['mean'], 1) + 0.0:+.1f}"
             whole.add_row(row["column"], f"{row['mean']:+.3f}", _interval(row), points)
+        whole.caption = _more(len(columns))
         show(whole, width=None if sys.stdout.isatty() else 140)
     table = Table(title=f"What the model uses: {result['explained']}")
     for title in ("feature", "loss when permuted", over, "balanced accuracy, points", "SHAP", "ANOVA F"):
         table.add_column(title, justify="left" if title == "feature" else "right", no_wrap=title == "feature")
-    for row in result["importance"]:
+    for row in result["importance"][:MOST_ROWS]:
         accuracy = row["accuracy"]["mean"]
         f = row["anova-f"]
         table.add_row(
             row["feature"],
             f"{row['mean']:+.3f}",
             _interval(row),
-            f"{-100 * accuracy:+.1f}",
+            f"{round(-100 * accuracy, 1) + 0.0:+.1f}",
             f"{row['shap']:.3f}",
             "-" if f is None else f"{f:.1f}",
         )
+    table.caption = _more(len(result["importance"]))
     show(table, width=None if sys.stdout.isatty() else 140)
     clients = result["clients"]
     note(

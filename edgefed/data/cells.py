@@ -162,9 +162,10 @@ class Reading:
         if self.dropped is None:
             said = "the model learned from numbers there"
             return said, said
-        texts = {header[place]: _values(rows, place) for place in columns if _holds_text(rows, place)}
+        found = {place: _values(rows, place) for place in columns}
+        texts = {header[place]: values for place, values in found.items() if _is_text(values, rows)}
         out = _listed([*self.dropped, *texts, header[column]])
-        few = {name: values for name, values in texts.items() if not _many(values, rows)}
+        few = dict(itertools.islice(((n, v) for n, v in texts.items() if not _many(v, rows)), MOST_NAMES))
         if not few:
             said = f"to leave out every column like it, drop-columns={out}"
             return said, said
@@ -173,11 +174,12 @@ class Reading:
         leave = f"{also}; to leave out every column like it, drop-columns={out}"
         text = categories_text({**self.categories, **(few if self.partial else dict.fromkeys(few, ()))})
         told = f"to learn from text, list the values of {_listed(few)} in categories"
-        return f"to learn from text, categories={shown(text)}{leave}", told + leave
+        return f"to learn from text, categories={text}{leave}", told + leave
 
 
 def _listed(names: Iterable[str]) -> str:
-    return shown(",".join(dict.fromkeys(names)))
+    """Return names as a setting lists them: whole ones, so that what is read can be typed."""
+    return ",".join(itertools.islice(dict.fromkeys(names), MOST_NAMES))
 
 
 def _number(text: str, allow_missing: bool) -> float:
@@ -190,11 +192,10 @@ def _number(text: str, allow_missing: bool) -> float:
     raise ValueError(text)
 
 
-def _holds_text(rows: Sequence[Row], column: int) -> bool:
-    """Tell whether no cell of a column is a number: a name or a date."""
-    return not any(as_number(row[column]) is not None for _, row in rows) and any(
-        not is_missing(row[column]) for _, row in rows
-    )
+def _is_text(values: Sequence[str], rows: Sequence[Row]) -> bool:
+    """Tell whether a column's values are text: none is a number, or few are there and some are none (8001, A12)."""
+    numbers = sum(as_number(value) is not None for value in values)
+    return bool(values) and (numbers == 0 or (numbers < len(values) and not _many(values, rows)))
 
 
 def _values(rows: Sequence[Row], column: int) -> tuple[str, ...]:

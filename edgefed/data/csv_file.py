@@ -261,7 +261,7 @@ def _columns(
     chosen = [find("feature-columns", name) for name in features]
     categorical = {find("categories", name) for name in categories}
     client_at = find("client-column", client) if client else None
-    taken = {*dropped, *chosen, *categorical, client_at}
+    taken = {*dropped, *chosen, client_at}
     left = [column for column in range(len(header)) if column not in taken]
     if not label and not left:
         _refuse_shape(path, "no column is left for the label beside the features, the client and what is dropped")
@@ -272,7 +272,8 @@ def _columns(
         if column in chosen:
             _refuse_shape(path, f"{part}={shown(header[column])}: the same column is in feature-columns")
         if column in categorical:
-            _refuse_shape(path, f"{part}={shown(header[column])}: the same column is in categories")
+            last = " (the last column, since none is named)" if part == "label-column" and not label else ""
+            _refuse_shape(path, f"{part}={shown(header[column])}{last}: the same column is in categories")
     if label_at == client_at:
         _refuse_shape(path, f"label-column={shown(label)}: the same column is the client-column")
     chosen = chosen or [c for c in range(len(header)) if c not in {*dropped, client_at, label_at}]

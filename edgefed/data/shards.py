@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefed.categories import categories_text
+from edgefed.categories import categories_text, parsed_categories
 from edgefed.data.datasets import load
 from edgefed.data.partition import Partition, from_owners, partition
 from edgefed.data.split import Split, split
@@ -75,6 +75,13 @@ class FederatedData:
     def class_counts(self) -> NDArray[np.int64]:
         """Training rows of each class at each client [clients, classes]."""
         return self.shards.train.class_counts(self.dataset.labels, self.dataset.num_classes)
+
+
+def with_categories_listed(config: FederationConfig) -> FederationConfig:
+    """Return settings whose ``categories`` list their values, where a name alone stands for what the file holds."""
+    if config.dataset != "csv" or all(parsed_categories(config.categories).values()):
+        return config
+    return config.replace(categories=categories_text(load(config).categories))
 
 
 def federate(config: FederationConfig, dataset: Dataset | None = None) -> tuple[FederationConfig, FederatedData]:

@@ -116,6 +116,11 @@ def test_the_best_of_a_comparison_lists_them_too(folder, tmp_path):
     edgefed.compare(
         config, strategies="none", seeds=2, tune=(0.1,), out=tmp_path / "c", progress=False, processes=1, resume=True
     )
+    # As the page's own command has it.
+    listed = config.replace(categories=best["categories"])
+    edgefed.compare(
+        listed, strategies="none", seeds=2, tune=(0.1,), out=tmp_path / "c", progress=False, processes=1, resume=True
+    )
 
 
 # ---- the model on new rows
@@ -133,6 +138,15 @@ def test_text_and_indicators_are_predicted_alike_here_and_on_a_device(folder, tm
     runpy.run_path(classify)
     found = capsys.readouterr().out.splitlines()
     assert found == [run.manifest["classes"][place] for place in expected.argmax(1)]
+    (tmp_path / "new.csv").write_text("length,size,color\n1,S,NA\n?,,blue\n")
+    monkeypatch.setattr("sys.argv", ["classify.py", str(model), str(tmp_path / "new.csv")])
+    runpy.run_path(classify)
+    expected = edgefed.predict(run, tmp_path / "new.csv")
+    found = capsys.readouterr().out.splitlines()
+    assert found == [run.manifest["classes"][place] for place in expected.argmax(1)]
+    (tmp_path / "new.csv").write_text("length,color\n1,blue\n")
+    with pytest.raises(SystemExit, match=r"new.csv has no column size"):
+        runpy.run_path(classify)
     (tmp_path / "new.csv").write_text("length,size,color\n1,S,blue\n2,XL,blue\n")
     monkeypatch.setattr("sys.argv", ["classify.py", str(model), str(tmp_path / "new.csv")])
     with pytest.raises(SystemExit, match="size is XL, and the model knows S, M, none"):

@@ -49,8 +49,11 @@ def test_listed_values_keep_their_order_and_those_without_a_row(path):
     np.testing.assert_array_equal(table.features[:, 1:4], [[1, 0, 0], [0, 0, 1], [1, 0, 0]])
 
 
-def test_a_category_is_a_feature_and_never_taken_for_the_label(path):
-    table = read(path, "a,y,color\n1,u,red\n2,v,blue\n", categories={"color": ()})
+def test_a_category_is_a_feature_and_the_label_is_never_guessed_past_it(path):
+    text = "a,y,color\n1,u,red\n2,v,blue\n"
+    line, _ = refused(path, text, categories={"color": ()})
+    assert line.endswith("label-column=color (the last column, since none is named): the same column is in categories")
+    table = read(path, text, categories={"color": ()}, label="y")
     assert (table.label_name, table.columns) == ("y", ("a", "color"))
     table = read(path, FILE, categories={"color": ()}, features=("color", "a"))
     assert table.feature_names == ("color=blue", "color=red", "a")
@@ -159,6 +162,25 @@ def test_text_is_named_with_what_makes_it_categories_and_what_leaves_it_out(path
         "categories=color,size and drop-columns=id; to leave out every column like it, drop-columns=id,size"
     )
     assert read(path, text, categories={"color": (), "size": ()}, drop=("id",)).features.shape == (30, 4)
+
+
+def test_what_would_do_can_be_typed_however_many_columns_there_are(path):
+    names = [f"a column of text {place}" for place in range(8)]
+    rows = "".join(f"{','.join('pq'[row % 2] * 8)},{'uv'[row % 2]}\n" for row in range(30))
+    text = f"{','.join(names)},y\n{rows}"
+    line, _ = refused(path, text)
+    assert f"categories={','.join(names)}; to leave" in line
+    assert line.endswith(f"drop-columns={','.join(names)}")
+    assert read(path, text, categories=dict.fromkeys(names, ())).features.shape == (30, 16)
+
+
+def test_codes_of_which_some_are_numbers_are_text_where_they_are_few(path):
+    rows = "".join(f"{('8001', 'A12', '9000')[row % 3]},{row + 0.5},{'uv'[row % 2]}\n" for row in range(30))
+    line, _ = refused(path, f"zip,a,y\n{rows}")
+    assert "'A12' is not a number; to learn from text, categories=zip; to leave out" in line
+    # A slip among measurements is none.
+    line, _ = refused(path, f"zip,a,y\n{rows}".replace("4.5", "4;5"), categories={"zip": ()})
+    assert "'4;5' is not a number; to leave out every column like it, drop-columns=a" in line
 
 
 def test_what_a_devices_cells_hold_is_said_to_its_own_person_alone(path):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NAMED = 2
 """Features that the answer names at most."""
+MANY = 10
+"""Features from which on one of their intervals may well lie above 0 by chance."""
 APART = 0.5
 """Share of a feature's variance between clients from which on permutations within clients miss much of it."""
 
@@ -114,6 +116,14 @@ def _lead(found: ExplanationFolder) -> list[Markup]:
     elif doubtful:
         which = "The interval of {} includes" if len(doubtful) == 1 else "The intervals of {} include"
         said.append(Markup(which + " 0: {} differ that much.").format(words.listed(doubtful), over))
+    above = sum(number(row["low"]) > 0 for row in rows)
+    if above and len(rows) >= MANY:
+        # A two-sided 95 % interval around nothing lies above 0 once in forty times.
+        said.append(
+            Markup("{} of {} {}s have an interval above 0; where none had an effect, about {} would by chance.").format(
+                above, len(rows), kind, f"{len(rows) / 40:.1f}"
+            )
+        )
     rest = [row for row in rows[NAMED:] if number(row["low"]) > 0]
     if rest:
         verb = "has" if len(rest) == 1 else "have"
