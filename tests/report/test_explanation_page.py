@@ -84,6 +84,16 @@ def test_a_feature_whose_interval_includes_zero_is_said_to(tmp_path: Path) -> No
     assert "The interval of petal width includes 0: clients differ that much." in page(tmp_path / "run").text
 
 
+def test_of_many_features_it_is_said_what_chance_would_show(tmp_path: Path) -> None:
+    write_explained(tmp_path / "few")
+    result = write_explained(tmp_path / "many", features=[f"x{place}" for place in range(20)])
+    above = sum(row["low"] > 0 for row in result["importance"])
+
+    said = f"{above} of 20 features have an interval above 0; where none had an effect, about 0.5 would by chance."
+    assert said in page(tmp_path / "many").text
+    assert "by chance" not in page(tmp_path / "few").text
+
+
 def test_an_order_that_nothing_is_certain_of_is_said_to_be_so(tmp_path: Path) -> None:
     result = write_explained(tmp_path / "run")
     for row in result["importance"]:
