@@ -88,6 +88,9 @@ SEES_EACH_CLIENT = (*WEIGHS_BY_ITSELF, "multikrum", "scaffold", "fednova")
 FEWEST_IN_A_SUM = 3
 """Clients of the smallest sum that secure aggregation forms."""
 
+BINS = 10
+"""Bins into which an explanation has each feature counted."""
+
 FEDPROX_MU = 0.1
 """FedProx's mu where a federation asks for FedProx and for no mu: of the paper's grid {0.001, 0.01, 0.1, 1}."""
 

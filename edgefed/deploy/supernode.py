@@ -192,7 +192,7 @@ def _same_again(start: Start) -> list[str]:
 def _terms(folder: Path) -> Path | None:
     """Return the file of the device's terms, which can be read; None where it has none."""
     path = folder / FILE
-    if not path.exists():
+    if not os.path.lexists(path):  # a link to nothing is no lack of terms
         return None
     if '"' in str(path):
         raise SettingsError(f"{path}: Flower cannot take a path that holds a double quote: rename the folder")

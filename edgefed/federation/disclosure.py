@@ -113,6 +113,13 @@ EXACT, NOISED, CENTRAL, MASKED = "exact", "noised", "clipped and noised centrall
 UPDATES = {"none": EXACT, "dp-fixed": CENTRAL, "dp-adaptive": CENTRAL, "secagg": EXACT}
 """privacy -> what protects weights that a client sends: secure aggregation asks for none, so they would be seen."""
 
+BEST: dict[tuple[str, str], str] = {
+    ("train", "masked"): MASKED,
+    ("train", "arrays"): CENTRAL,
+    ("query", "class-counts"): NOISED,
+}
+"""What protects a field best, under any settings; of others: :data:`EXACT`."""
+
 
 def status_of(config: FederationConfig, message: str, field: str) -> str:
     """Return what protects a field.

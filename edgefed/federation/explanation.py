@@ -16,6 +16,7 @@ from edgefed.federation.replies import MOST_EXAMPLES, Column, Expected
 from edgefed.federation.screening import IDENTITY, Asked, screen
 from edgefed.federation.traffic import Traffic
 from edgefed.learning.training import torch_threads
+from edgefed.names import BINS
 from edgefed.runs import COLLECTED, explanation_folder, model_hash, write_arrays
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 CLIENTS_AT_ONCE = 1000
 """Clients asked in one exchange: bounds what answers take up."""
-BINS = 10
 MOST_REPEATS, FEWEST_REPEATS = 30, 3
 PERMUTED_ROWS = 2_000_000
 """Rows, counted anew for each feature and permutation, that permutations may put through the model in all."""

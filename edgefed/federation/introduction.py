@@ -19,7 +19,7 @@ from edgefed.config import FederationConfig
 from edgefed.data.device_file import device_shards, read_device_file
 from edgefed.errors import SettingsError, one_line, shown
 from edgefed.federation.messages import CONFIG, METRICS, PARTITION_ID
-from edgefed.federation.terms import TERMS, TermsError
+from edgefed.federation.terms import TERMS, TOLD, TermsError
 from edgefed.federation.terms_file import read_terms
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ LABEL = "label-column"
 """Key of a node config: the device's label column; empty text: the file's last."""
 FEW_LABELS = 5
 """So many labels may each be on one row."""
-TOLD = ("classes", "feature-columns", "label-column")
-"""Settings that the server tells devices with every message."""
+UNUSABLE = "its file cannot be used; its own log says why"
+"""All that a device under terms tells of a file that cannot be read as a run's settings have it."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,10 @@ def introduction(context: Context) -> RecordDict:
 def _own_file(node_config: Mapping[str, Any], run_config: Mapping[str, Any]) -> dict[str, Any]:
     if PARTITION_ID not in node_config:
         return {"problem": "its node config has data-path but no partition-id=0, 1, ..."}
+    terms = None
     try:
-        config = settings_of_device(node_config, run_config)
         terms = terms_of(node_config)
+        config = settings_of_device(node_config, run_config, terms)
         if terms is not None:
             terms.agree(config)
         table = read_device_file(str(node_config[DATA_PATH]), config)
@@ -130,7 +131,10 @@ def _own_file(node_config: Mapping[str, Any], run_config: Mapping[str, Any]) -> 
     except SettingsError as error:
         # What is in a row, and where the file lies, stays here.
         log.warning("this device's file cannot be used: %s", error)
-        return {"problem": error.told or "its file cannot be used; its own log says why"}
+        if terms is not None:  # each refusal says something of rows to who chooses classes and categories
+            terms.count("query")
+            return {"problem": UNUSABLE}
+        return {"problem": error.told or UNUSABLE}
     return {
         "features": list(table.columns),  # not the indicators: what a category's cells hold stays here
         "classes": list(table.class_names),
@@ -170,7 +174,9 @@ def informed(context: Context, message: Message) -> Context:
     )
 
 
-def settings_of_device(node_config: Mapping[str, Any], run_config: Mapping[str, Any]) -> FederationConfig:
+def settings_of_device(
+    node_config: Mapping[str, Any], run_config: Mapping[str, Any], terms: Terms | None = None
+) -> FederationConfig:
     """Return a run's settings on a device: the label column is its own, where its node config names one.
 
     Every different label is told to the server, so which column holds them is not the server's to say.
@@ -178,13 +184,16 @@ def settings_of_device(node_config: Mapping[str, Any], run_config: Mapping[str, 
     Raises
     ------
     SettingsError
-        One line, where the run wants another column.
+        One line, where the run wants another column; a device that has terms agrees to the settings first, and then
+        does not say which is its own.
     """
     config = FederationConfig.from_mapping({**run_config, "dataset": "devices"})
-    if LABEL not in node_config:
-        return config
-    own = str(node_config[LABEL])
+    own = str(node_config.get(LABEL, config.label_column))
+    if terms is not None:
+        terms.agree_to_settings(config.replace(label_column=own))
     if config.label_column not in ("", own):
+        if terms is not None:
+            raise TermsError("label-column: the run's is not this device's own")
         line = (
             f"label-column={shown(config.label_column)}: this device's own is '{shown(own)}', and "
             "edgefed launch-device --label says which it is"

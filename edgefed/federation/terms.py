@@ -26,6 +26,7 @@ from edgefed.federation.disclosure import (
     called_for,
     status_of,
 )
+from edgefed.names import BINS
 from edgefed.runs import read_json, write_json
 
 if TYPE_CHECKING:
@@ -47,8 +48,12 @@ PROTECTS = {EXACT: 0, CENTRAL: 1, NOISED: 2, MASKED: 3}
 what it noises itself."""
 OF_ROWS = tuple(message for message in FIELDS if not message.startswith("query.secagg_"))
 """Messages whose replies say something of rows."""
-_SMALLEST = {"query.class_moments": "count", "query.explain": "rows"}
-"""Messages whose replies are sums by class, and the field that says over how many rows each is."""
+_ROWS_OF = {"query": ("feature-count",), "query.class_moments": ("count",), "query.explain": ("rows", "attributed")}
+"""Messages whose replies are sums over some of the rows, and the fields that say over how many each is."""
+TOLD = ("classes", "feature-columns", "label-column")
+"""Settings that the server tells devices with every message."""
+OF_FILE = (*TOLD, "categories", "client-column", "drop-columns")
+"""Settings that hold names out of a device's file: which ones a term has is not told."""
 _EFFECTIVE: dict[str, Callable[[FederationConfig], Scalar]] = {
     "split-seed": lambda config: config.split_stream,
     "partition-seed": lambda config: config.partition_stream,
@@ -120,6 +125,8 @@ class Terms:
             else:
                 low, high = cast("tuple[float, float]", allowed)
                 agreed = low <= value <= high
+            if not agreed and key in OF_FILE:
+                raise TermsError(f"{key}: the run's is none that its terms have")
             if not agreed:
                 raise TermsError(f"its terms have {key}={_in_words(allowed)}, the run has {shown(value) or 'none'}")
 
@@ -174,9 +181,16 @@ class Terms:
             For fewer than ``min-rows``.
         """
         rows = shards.held_out if message == "evaluate" else shards.train
-        self._check_rows(int(rows.sizes[0]))
+        self.check_rows(int(rows.sizes[0]))
 
-    def _check_rows(self, rows: int) -> None:
+    def check_rows(self, rows: int) -> None:
+        """Agree to tell sums over so many rows.
+
+        Raises
+        ------
+        TermsError
+            For fewer than ``min-rows``.
+        """
         if rows < self.min_rows:
             raise TermsError(f"its terms have min-rows={self.min_rows}, and what the run asks is of fewer rows")
 
@@ -196,7 +210,8 @@ class Terms:
         Raises
         ------
         TermsError
-            For a field that the run's settings do not call for, or that the terms keep here.
+            For a field that the run's settings do not call for, or that the terms keep here; for sums over few rows;
+            for more bins of a histogram than an explanation asks for, which would be its rows.
         """
         fields = fields_of(reply) - {"partition-id"}
         if message not in OF_ROWS:  # keys and shares of secure aggregation
@@ -210,9 +225,13 @@ class Terms:
             )
         if message in OF_ROWS:
             self.let_leave(message, fields, config)
-        if message in _SMALLEST:
-            counts = [count for count in reply["metrics"][_SMALLEST[message]] if count > 0]
-            self._check_rows(int(min(counts, default=self.min_rows)))
+        metrics = reply.get("metrics", {})
+        for field in _ROWS_OF.get(message, ()):
+            self.check_rows(int(min((count for count in metrics.get(field, ()) if count > 0), default=self.min_rows)))
+        if "histogram" in metrics:
+            cells = BINS * len(metrics["accuracy-drop"]) * len(metrics["rows"])
+            if len(metrics["histogram"]) > cells:
+                raise TermsError(f"{message}/histogram: a device under terms counts in {BINS} bins at most")
 
     # ---- what has left
     def given(self) -> dict[str, int]:
@@ -249,6 +268,7 @@ class Terms:
         given = self.given()
         said = [f"{key}={_in_words(allowed)}" for key, allowed in self.settings.items()]
         if self.leaves is not None:
+            said += [] if self.leaves else ["no field leaves"]
             by_status: dict[str, list[str]] = {}
             for field, status in self.leaves.items():
                 by_status.setdefault(status, []).append(field)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from edgefed.config import FederationConfig
 from edgefed.errors import SettingsError, read_utf8, shown, unknown
-from edgefed.federation.disclosure import FIELDS
-from edgefed.federation.terms import OF_ROWS, PROTECTS, Terms
+from edgefed.federation.disclosure import BEST, EXACT, FIELDS
+from edgefed.federation.terms import OF_ROWS, PROTECTS, TOLD, Terms
 from edgefed.schema import Scalar, checked, default_of, key_of
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class _Document:
                 whole = [field for field in known if field.startswith(f"{name}/")]
                 if name not in known and not whole:
                     raise SettingsError(f"{self.path} [leaves] {key}: {unknown('field', name, {*known, *OF_ROWS})}")
+                if max(_best(field) for field in whole or [name]) < PROTECTS[statuses[key]]:
+                    raise SettingsError(f"{self.path} [leaves] {key}: {name} never is, under any settings")
                 for field in whole or [name]:
                     if field in found:
                         raise SettingsError(f"{self.path} [leaves]: {field} stands there twice, expected once")
@@ -98,6 +100,8 @@ class _Document:
         specs = {key_of(spec.name): spec for spec in dataclasses.fields(FederationConfig)}
         found: dict[str, tuple[Scalar, ...]] = {}
         for key, given in self._table("settings").items():
+            if key in KNOWN:
+                raise SettingsError(f"{self.path} [settings]: {key} is a term: it belongs above the tables")
             if key not in specs:
                 raise SettingsError(f"{self.path} [settings]: {unknown('setting', key, specs)}")
             values = given if isinstance(given, list) else [given]
@@ -105,13 +109,41 @@ class _Document:
                 allowed = tuple(checked(specs[key], value) for value in values)
             except SettingsError as error:
                 raise SettingsError(f"{self.path} [settings] {error}") from None
+            self._refuse_empty(key, values, allowed)
             if isinstance(default_of(specs[key]), str):
                 if not allowed:
                     raise SettingsError(f"{self.path} [settings] {key}: expected at least one name")
+                self._refuse_impossible(key, cast("tuple[str, ...]", allowed))
                 found[key] = allowed
                 continue
             low_high = cast("tuple[float, ...]", allowed * 2 if len(allowed) == 1 else allowed)
             if len(low_high) != 2 or low_high[0] > low_high[1]:
                 raise SettingsError(f"{self.path} [settings] {key}={shown(given)}: expected a number or [low, high]")
+            if low_high[1] < 0 or (key == "privacy-delta" and low_high[1] == 0):
+                raise SettingsError(f"{self.path} [settings] {key}={shown(given)}: no run has it; say what it comes to")
             found[key] = low_high
         return found
+
+    def _refuse_empty(self, key: str, values: list[Any], allowed: tuple[Scalar, ...]) -> None:
+        """Refuse empty text where it would be read as the default, or where each message says another."""
+        for value, read in zip(values, allowed, strict=True):
+            if value == "" and (read != "" or key in TOLD):
+                raise SettingsError(f"{self.path} [settings] {key}: empty text, expected a value")
+
+    def _refuse_impossible(self, key: str, allowed: tuple[str, ...]) -> None:
+        """Refuse text that no run on devices can have."""
+        if key == "dataset" and "devices" not in allowed:
+            raise SettingsError(f"{self.path} [settings] dataset={shown(allowed[0])}: on a device it is devices")
+        for text in allowed:
+            if key == "classes" and "," not in text:
+                raise SettingsError(f'{self.path} [settings] classes={shown(text)}: expected all in one text, as "a,b"')
+            if key in ("hidden", "categories"):
+                try:
+                    FederationConfig.from_mapping({"dataset": "devices", key: text})
+                except SettingsError as error:
+                    raise SettingsError(f"{self.path} [settings] {error}") from None
+
+
+def _best(field: str) -> int:
+    message, _, name = field.rpartition("/")
+    return PROTECTS[BEST.get((message, name), EXACT)]

@@ -60,6 +60,8 @@ def test_a_private_key_that_others_can_read_or_that_is_not_there(deployment):
             "4 of 9 answers to train given",
         ),
         ("[answers]\ntrain = 4", {"train": 4}, WARN, "4 of 4 answers to train given: no more of train"),
+        ("[leaves]", None, GOOD, "no field leaves"),
+        ("[settings]\nmin-rows = 20", None, BAD, "min-rows is a term: it belongs above the tables"),
         ("min-rows = 'many'", None, BAD, "min-rows=many: expected a whole number, at least 0"),
         ("", {"train": "four"}, BAD, "answers.json: no numbers of answers; the file was edited"),
     ],
@@ -71,8 +73,16 @@ def test_a_devices_terms(deployment, terms, given, state, says):
     if given is not None:
         write_json(home / "answers.json", {"answers": given})
     finding = found_by("terms", home)
+    assert ("answers whatever" in finding.found) == (not terms and given is None)
     assert (finding.state, finding.mend == "") == (state, state == GOOD)
     assert says in finding.found
+
+
+def test_a_link_to_no_terms_is_no_lack_of_terms(deployment):
+    home = deployment.device_folder("device-0")
+    (home / "terms.toml").symlink_to(home / "gone.toml")
+    finding = found_by("terms", home)
+    assert (finding.state, "no such file" in finding.found) == (BAD, True)
 
 
 @pytest.mark.parametrize(

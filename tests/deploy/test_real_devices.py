@@ -24,7 +24,8 @@ from edgefed.deploy.certificates import make_authority, make_device_key
 from edgefed.deploy.control import Control
 from edgefed.deploy.folder import Deployment, DeviceIdentity
 from edgefed.deploy.provision import provision, revoke
-from edgefed.federation.introduction import INTRODUCE, TOLD
+from edgefed.federation.introduction import INTRODUCE
+from edgefed.federation.terms import TOLD
 from edgefed.runs import Run
 
 pytestmark = pytest.mark.runtime

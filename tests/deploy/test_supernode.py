@@ -236,6 +236,11 @@ def test_a_devices_terms_go_with_it_wherever_it_is_started(device, tmp_path, mon
     (device / "terms.toml").write_text("min-row = 3\n")
     code, said = refused(monkeypatch, capsys, "launch-device", device, "--data", data)
     assert (code, "terms.toml: unknown term 'min-row': did you mean min-rows?" in said) == (2, True)
+    (device / "terms.toml").unlink()
+    (device / "terms.toml").symlink_to(device / "gone.toml")  # not found, and so not without terms
+    code, said = refused(monkeypatch, capsys, "launch-device", device, "--data", data)
+    assert (code, "terms.toml: no such file" in said) == (2, True)
+    (device / "terms.toml").unlink()
     (device / "terms.toml").write_text("")
     (device / "answers.json").write_text('{"answers": 1}')
     code, said = refused(monkeypatch, capsys, "launch-device", device, "--data", data)

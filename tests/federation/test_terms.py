@@ -2,7 +2,9 @@
 
 import json
 import re
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from edgefed.federation.components import model_of
 from edgefed.federation.disclosure import CENTRAL, EXACT, FIELDS, MASKED, NOISED
 from edgefed.federation.federation import FederationError
 from edgefed.federation.flat_record import to_record
-from edgefed.federation.terms import OF_ROWS, TermsError
+from edgefed.federation.terms import OF_ROWS, Terms, TermsError
 from edgefed.federation.terms_file import read_terms
 from edgefed.runs import Run
 
@@ -124,7 +126,17 @@ DECLINED = {
         {"client-test-fraction": -1.0},
         "its terms have client-test-fraction=0, the run has 0.2",
     ),
-    "labels": ("[settings]\nclasses = 'a,b'", {"classes": ""}, "its terms have classes=a,b, the run has none"),
+    "a pull that the strategy has": (
+        "[settings]\nproximal-mu = 0",
+        {"strategy": "fedprox"},
+        "its terms have proximal-mu=0, the run has 0.1",
+    ),
+    "a delta that follows": (
+        "[settings]\nprivacy-delta = 0.01",
+        {},
+        "its terms have privacy-delta=0.01, the run has 0.03333333333333333",
+    ),
+    "labels": ("[settings]\nclasses = 'a,b'", {"classes": ""}, "classes: the run's is none that its terms have"),
     "a field": (
         "[leaves]\nexact = ['query/num-examples', 'query/num-held-out', 'train']",
         {},
@@ -172,7 +184,11 @@ def test_a_run_goes_on_without_a_device_whose_terms_it_does_not_keep(tmp_path, c
     assert not {"features", "classes", "label"} & set(said)
 
 
-def test_a_start_does_not_wait_for_a_device_that_declines(tmp_path):
+def test_a_start_does_not_wait_for_a_device_that_declines(tmp_path, monkeypatch):
+    def waited(seconds):
+        raise AssertionError("the start waits")
+
+    monkeypatch.setattr("edgefed.federation.fleet.time", SimpleNamespace(monotonic=time.monotonic, sleep=waited))
     devices = Devices(tmp_path)
     devices.terms(1, "[settings]\nprivacy = 'secagg'")
     run = devices.run(**{"wait-for-clients": 1e6})
@@ -289,7 +305,7 @@ def test_settings_that_come_with_a_message_are_looked_at_too(tmp_path):
     """A server tells devices columns and classes with each message; they replace the run's."""
     device = OneDevice(tmp_path, "[settings]\nclasses = 'setosa,versicolor,virginica'")
     assert device.asked("train").has_content()
-    with pytest.raises(TermsError, match=r"classes=setosa,versicolor,virginica, the run has setosa,virginica,versicol"):
+    with pytest.raises(TermsError, match="classes: the run's is none that its terms have"):
         device.asked("train", classes="setosa,virginica,versicolor")
 
 
@@ -307,9 +323,10 @@ def test_sums_by_class_are_of_enough_rows_each(tmp_path):
     fewest = int(min(count for count in counts if count))
     devices.devices.terms(0, f"min-rows = {fewest}")
     assert devices.asked("query.class_moments").has_content()
-    assert devices.asked("query.explain", **QUESTION).has_content()
+    everything = QUESTION | {"attributed": 1000}
+    assert devices.asked("query.explain", **everything).has_content()
     devices.devices.terms(0, f"min-rows = {fewest + 1}")
-    for kind, more in (("query.class_moments", {}), ("query.explain", QUESTION)):
+    for kind, more in (("query.class_moments", {}), ("query.explain", everything)):
         with pytest.raises(TermsError, match=f"min-rows={fewest + 1}, and what the run asks is of fewer rows"):
             devices.asked(kind, **more)
 
@@ -368,9 +385,7 @@ PROTECTED = [
 @pytest.mark.parametrize(("message", "field", "changes", "enough"), PROTECTED)
 @pytest.mark.parametrize("status", [EXACT, NOISED, CENTRAL, MASKED])
 def test_a_field_leaves_as_protected_as_its_term_or_better(tmp_path, message, field, changes, enough, status):
-    path = tmp_path / "terms.toml"
-    path.write_text(f'[leaves]\n"{status.replace(" ", "-")}" = ["{message}/{field}"]\n')
-    terms, config = read_terms(path), settings(**changes)
+    terms, config = Terms(tmp_path, {f"{message}/{field}": status}, {}, {}, 0), settings(**changes)
     if status in enough:
         terms.let_leave(message, [field], config)
         return
@@ -399,6 +414,17 @@ MISTAKES = {
     "out of range": ("[settings]\nlocal-epochs = [0, 5]", "local-epochs=0: expected a whole number, at least 1"),
     "a range upside down": ("[settings]\nlocal-epochs = [5, 1]", "local-epochs=[5, 1]: expected a number or [low, hi"),
     "no names": ("[settings]\nprivacy = []", "[settings] privacy: expected at least one name"),
+    "a term below": ("[settings]\nmin-rows = 20", "[settings]: min-rows is a term: it belongs above the tables"),
+    "a status that it never has": ("[leaves]\nnoised = ['train/arrays']", "train/arrays never is, under any settings"),
+    "one that a message never has": ("[leaves]\nmasked = ['evaluate']", "evaluate never is, under any settings"),
+    "an empty name": ("[settings]\nprivacy = ['secagg', '']", "[settings] privacy: empty text, expected a value"),
+    "an empty number": ("[settings]\nlocal-epochs = ''", "[settings] local-epochs: empty text, expected a value"),
+    "empty columns": ("[settings]\nfeature-columns = ''", "[settings] feature-columns: empty text, expected a value"),
+    "classes one by one": ("[settings]\nclasses = ['a', 'b']", 'classes=a: expected all in one text, as "a,b"'),
+    "another dataset": ("[settings]\ndataset = 'iris'", "dataset=iris: on a device it is devices"),
+    "no widths": ("[settings]\nhidden = 'abc'", "[settings] hidden=abc"),
+    "a seed that is unset": ("[settings]\nsplit-seed = -1", "split-seed=-1: no run has it; say what it comes to"),
+    "a delta that is unset": ("[settings]\nprivacy-delta = 0", "privacy-delta=0: no run has it; say what it comes to"),
 }
 
 
