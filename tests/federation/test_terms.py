@@ -17,10 +17,10 @@ from edgefed.config import FederationConfig, SettingsError, read_settings
 from edgefed.engines.grid import _claim_identity
 from edgefed.federation import client_app
 from edgefed.federation.components import model_of
-from edgefed.federation.disclosure import CENTRAL, EXACT, FIELDS, MASKED, NOISED
+from edgefed.federation.disclosure import BEST, CENTRAL, EXACT, FIELDS, MASKED, NOISED, status_of
 from edgefed.federation.federation import FederationError
 from edgefed.federation.flat_record import to_record
-from edgefed.federation.terms import OF_ROWS, Terms, TermsError
+from edgefed.federation.terms import OF_ROWS, PROTECTS, Terms, TermsError
 from edgefed.federation.terms_file import read_terms
 from edgefed.runs import Run
 
@@ -391,6 +391,23 @@ def test_a_field_leaves_as_protected_as_its_term_or_better(tmp_path, message, fi
         return
     with pytest.raises(TermsError, match=f"do not let {message}/{field} leave but {status}"):
         terms.let_leave(message, [field], config)
+
+
+def test_best_is_the_best_that_any_settings_give_a_field():
+    runs = [
+        settings(**changes)
+        for changes in (
+            {},
+            {"privacy": "secagg", "standardize": "none"},
+            {"privacy": "dp-fixed", "standardize": "none"},
+            {"privacy": "dp-adaptive", "standardize": "none", "noise_multiplier": 0.1},
+            {"imbalance": "class-weights-balanced-noisy"},
+        )
+    ]
+    for message in OF_ROWS:
+        for field in FIELDS[message]:
+            best = max((status_of(config, message, field) for config in runs), key=PROTECTS.__getitem__)
+            assert BEST.get((message, field), EXACT) == best
 
 
 # ---------------------------------------------------------------------------------------------- the file
