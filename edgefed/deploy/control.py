@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 _LICENSE = "edgefed is installed on every machine that takes part; this bundle names it and holds no code.\n"
 
 
+class NoServerError(SettingsError):
+    """Nobody serves on the port, or not yet."""
+
+
 class Control:
     """A connection to the control interface of the SuperLink on this machine.
 
@@ -127,10 +131,10 @@ class Control:
             why = told.message if told else f"status {error.response.status_code}"
             raise FederationError(f"the server on port {self.port} refuses: {why}") from None
         except httpx.TransportError as error:
-            why = "not trusted" if "CERTIFICATE" in str(error) else "not running"
-            raise SettingsError(
-                f"no server on port {self.port} of this machine ({why}): edgefed launch-server FOLDER starts it"
-            ) from None
+            trusted = "CERTIFICATE" not in str(error)
+            why = "not running" if trusted else "not trusted"
+            line = f"no server on port {self.port} of this machine ({why}): edgefed launch-server FOLDER starts it"
+            raise (NoServerError if trusted else SettingsError)(line) from None
 
 
 def app_bundle() -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgefed.api.progress import shown
 from edgefed.api.single import check_same_settings, is_finished
 from edgefed.config import FederationConfig, read_settings
-from edgefed.deploy.control import Control
+from edgefed.deploy.control import Control, NoServerError
 from edgefed.deploy.folder import Deployment
 from edgefed.errors import SettingsError
 from edgefed.federation.federation import FederationError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at a run's folder."""
+COMING = 30.0
+"""Seconds that a server is waited for before a run is given to it: it may have been started a moment ago."""
 AWAY = 60.0
 """Seconds that a server may be away while a run is watched; one that was started again is given the run again."""
 RUNS = "runs.jsonl"
@@ -82,8 +84,8 @@ def launch(
     try:
         run = _Submitted(control, deployment, home, config)
         try:
-            run.submit()
-        except (SettingsError, FederationError):
+            run.submit_when_served()
+        except (SettingsError, FederationError, KeyboardInterrupt):
             if not resume:
                 home.rmdir()
             raise
@@ -139,6 +141,26 @@ class _Submitted:
         self.number = self.control.start(self.config.to_mapping())
         with (self.deployment.server / RUNS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"run": str(self.number), "folder": str(self.home)}) + "\n")
+
+    def submit_when_served(self) -> None:
+        """Give it to a server that may still be starting.
+
+        Raises
+        ------
+        SettingsError, FederationError
+            One line: nobody serves by then, or the server refuses.
+        """
+        deadline, told = time.monotonic() + COMING, False
+        while True:
+            try:
+                return self.submit()
+            except NoServerError:
+                if time.monotonic() > deadline:
+                    raise
+                if not told:
+                    told = True
+                    note(f"edgefed: nobody serves on port {self.control.port} yet; waiting {COMING:g} s at most")
+                time.sleep(LOOK_EVERY)
 
     def status(self) -> tuple[str, str, str]:
         """Return its status, from a server that may be away for a while.

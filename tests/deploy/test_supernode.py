@@ -17,6 +17,7 @@ from edgefed.data.device_file import last_column
 from edgefed.deploy import launch as launching
 from edgefed.deploy import supernode as node
 from edgefed.deploy import worker as warm
+from edgefed.deploy.control import NoServerError
 from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.provision import provision
 from edgefed.deploy.supernode import Dismissal, Pace, Start, _arguments, _in_words, _same_again
@@ -83,6 +84,7 @@ def test_a_device_without_a_key_makes_one_and_says_where_it_goes(device, tmp_pat
 def test_launch_refuses_what_cannot_be_before_it_asks_the_server(tmp_path, monkeypatch, capsys):
     lab = provision(tmp_path / "lab", ["127.0.0.1"], 1, port=1).folder
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launching, "COMING", 0.0)
     for words, says in (
         (["-s", "dataset=iris"], "dataset=iris: devices train on their own files"),
         (["-s", "test-path=nowhere.csv"], "nowhere.csv: no such file"),
@@ -109,7 +111,11 @@ class Server:
             raise KeyError(run)
         return "finished", "completed", ""
 
+    port = 8000
+
     def start(self, settings):
+        if self.now.value < self.back:
+            raise NoServerError("no server")
         self.submitted += 1
         return 7 + self.submitted
 
@@ -128,9 +134,13 @@ def watched(tmp_path, monkeypatch):
 
     def watch(**how):
         server = Server(now, **how)
-        launching._watch(launching._Submitted(server, deployment, tmp_path, config, 7), False)
+        launching._watch(submitted_to(server), False)
         return server.submitted
 
+    def submitted_to(server):
+        return launching._Submitted(server, deployment, tmp_path, config, 7)
+
+    watch.now, watch.submitted_to = now, submitted_to
     return watch
 
 
@@ -138,6 +148,15 @@ def test_a_server_that_stays_away_is_a_failed_run_and_one_that_is_back_in_time_i
     assert watched(back=launching.AWAY / 2) == 0
     with pytest.raises(FederationError, match=f"the server went away; .* --resume --out {tmp_path} goes on"):
         watched(back=float("inf"))
+
+
+def test_a_server_that_is_still_starting_is_waited_for(watched, tmp_path, capsys):
+    run = watched.submitted_to(Server(watched.now, back=launching.COMING / 2))
+    run.submit_when_served()
+    assert run.number == 8
+    assert capsys.readouterr().err == "edgefed: nobody serves on port 8000 yet; waiting 30 s at most\n"
+    with pytest.raises(NoServerError):
+        watched.submitted_to(Server(watched.now, back=float("inf"))).submit_when_served()
 
 
 def test_who_launches_a_run_is_told_whom_it_does_without(watched, tmp_path, capsys):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NAMED = 2
 """Features that the answer names at most."""
+SMALL = 0.1
+"""What is smaller is written with a digit more."""
 MANY = 10
 """Features from which on one of their intervals may well lie above 0 by chance."""
 APART = 0.5
@@ -133,7 +135,7 @@ def _lead(found: ExplanationFolder) -> list[Markup]:
 
 def _signed(value: Any) -> str:
     found = number(value)
-    return f"{found:+.2f}".replace("-", "−")
+    return f"{found:+.{2 if abs(found) >= SMALL else 3}f}".replace("-", "−")
 
 
 def _interval(row: dict[str, Any]) -> str:
