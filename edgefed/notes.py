@@ -9,6 +9,7 @@ from edgefed.config import FederationConfig, SettingsError
 from edgefed.edge.memory import least_memory, sizes_in_words, too_small
 from edgefed.edge.profiles import fleet
 from edgefed.effects import without_effect
+from edgefed.errors import shown
 from edgefed.names import DIFFERENTIALLY_PRIVATE
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ FEW = 5
 NAMED = 3
 """Classes up to which such a note names each."""
 
+MOST_COLUMNS = 5
+"""Columns with empty cells that a note names."""
+
 FEWEST_ORDERED = 4
 """Features from which on rank correlations of their orders are given: two have two orders, which makes it 1 or -1."""
 
@@ -33,7 +37,7 @@ def notes_of_run(run: Run) -> list[str]:
         str(name) for name, value in zip(run.manifest.get("classes", ()), recall, strict=False) if _unknown(value)
     ]
     said = [f"{_named(missing)}: what averages over classes leaves it out"] if missing else []
-    return [*said, *few_test_rows_of_run(run), *_memory(run)]
+    return [*said, *few_test_rows_of_run(run), *_filled(run.manifest), *_memory(run)]
 
 
 def few_test_rows_of_run(run: Run) -> list[str]:
@@ -52,7 +56,27 @@ def notes_of_comparison(result: Mapping[str, Any]) -> list[str]:
         if without:
             seeds = "every seed" if without == len(values) else f"{without} of {len(values)} seeds"
             said.append(f"{_named([str(row['class'])])} under {seeds}: there, what averages over classes leaves it out")
-    return said + _of_noise(result)
+    return [*said, *_filled(result), *_of_noise(result)]
+
+
+def _filled(found: Mapping[str, Any]) -> list[str]:
+    """Return what ``missing=mean`` fills of a file, column by column, from a manifest or a comparison's result."""
+    columns = found.get("empty_cells") or ()
+    parts = []
+    for place, row in enumerate(columns[:MOST_COLUMNS]):
+        amount = f"{row['cells']}" if place else f"{row['cells']} of {row['rows']} cells"
+        parts.append(f"{amount} of {shown(row['column'])}{_counted_as_empty(row['words'])}")
+    more = f", and more in {len(columns) - MOST_COLUMNS} more columns" if len(columns) > MOST_COLUMNS else ""
+    return [f"missing=mean fills {', '.join(parts)}{more}"] if parts else []
+
+
+def _counted_as_empty(words: Sequence[str]) -> str:
+    if not words:
+        return ""
+    listed = " and ".join(filter(None, [", ".join(f"'{word}'" for word in words[:-1]), f"'{words[-1]}'"]))
+    one = len(words) == 1
+    where = "it in categories where it is" if one else "them in categories where they are"
+    return f" ({listed} {'counts' if one else 'count'} as empty: list {where} a value)"
 
 
 def few_test_rows(result: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """The command line: exit codes, one line for a mistake, one JSON object, Ctrl-C, and nothing heavy for help."""
 
 import csv
+import html
 import io
 import json
 import os
@@ -316,6 +317,23 @@ def test_a_run_that_diverged_is_shown_again(cli):
 def settings_noted(err):
     """Return the notes but for those on the few test rows of so small a file."""
     return [line for line in err.splitlines() if line.startswith("note: ") and "test rows" not in line]
+
+
+def test_what_the_mean_fills_is_told_on_stderr_and_on_the_page(cli):
+    rows = "".join(f"{'none' if place % 3 else 'yes'},{place or ''},{'ab'[place % 2]}\n" for place in range(60))
+    Path("homes.csv").write_text(f"garage,b,y\n{rows}", encoding="utf-8")
+    given = ("homes.csv", "-s", "missing=mean", "-s", "categories=garage", *QUICK)
+    line = (
+        "missing=mean fills 40 of 60 cells of garage ('none' counts as empty: list it in categories where it is a "
+        "value), 1 of b"
+    )
+
+    assert settings_noted(cli("run", *given, "--out", "run")[2])[0] == f"note: {line}"
+    assert cli("report", "run")[0] == 0
+    assert line.split(" ", 1)[1] in html.unescape(Path("run/report.html").read_text())
+    _, _, err = cli("compare", *given, "--strategies", "none", "--seeds", "2", "--no-tune", "--out", "compared")
+    assert f"note: {line}\n" in err
+    assert line.split(" ", 1)[1] in html.unescape(Path("compared/report.html").read_text())
 
 
 def test_settings_without_effect_and_an_idle_client_column_are_told_on_stderr_and_on_the_page(cli):

@@ -112,6 +112,7 @@ def figures(
         "settings": _settings(work, next(iter(runs.values()))),
         "versions": first["environment"]["versions"],
         "classes": first["classes"],
+        **({"empty_cells": first["empty_cells"]} if "empty_cells" in first else {}),
         "test_rows": _test_rows([runs[CONTROL, picks[CONTROL], seed] for seed in work.seeds], first["classes"]),
         "measures_at": measures_at(work.base, dataset),
         "target": target,

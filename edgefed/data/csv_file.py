@@ -13,6 +13,7 @@ import numpy as np
 
 from edgefed.categories import columns_of, feature_names, indicators
 from edgefed.data.cells import MAX_COLUMNS, MEANS_FILL, Reading
+from edgefed.data.empty_cells import empty_cells
 from edgefed.data.labels import as_number, class_names, natural_order
 from edgefed.errors import SettingsError, read_utf8, shown, unknown
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgefed.data.cells import Row
+    from edgefed.data.empty_cells import EmptyCells
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Table:
     """A CSV's contents: float32 features [rows, features], int64 labels and clients [rows], and names.
 
     ``columns`` are those that the features come from; ``categories`` are the values of the categorical ones.
+    ``empty`` are columns with empty cells, where those are read.
     """
 
     features: NDArray[np.float32]
@@ -40,6 +43,7 @@ class Table:
     clients: NDArray[np.int64] | None
     client_names: tuple[str, ...]
     label_name: str = ""
+    empty: tuple[EmptyCells, ...] = ()
 
 
 def read_csv(
@@ -114,6 +118,7 @@ def read_csv(
         clients=clients,
         client_names=client_names,
         label_name=label_name,
+        empty=empty_cells(header, rows, columns.features, known) if allow_missing else (),
     )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgefed.config import FederationConfig
+    from edgefed.data.empty_cells import EmptyCells
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Dataset:
     client_names : tuple of str
     categories : mapping of str to tuple of str
         Column -> values, of the columns whose indicators stand among the features as ``column=value``.
+    empty : tuple of EmptyCells
+        Columns of a file with cells that ``missing=mean`` fills.
     """
 
     features: NDArray[np.float32]
@@ -50,6 +53,7 @@ class Dataset:
     clients: NDArray[np.int64] | None = None
     client_names: tuple[str, ...] = ()
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    empty: tuple[EmptyCells, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -181,6 +185,7 @@ def csv(config: FederationConfig) -> Dataset:
         table.clients,
         table.client_names,
         table.categories,
+        table.empty,
     )
 
 

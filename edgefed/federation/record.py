@@ -81,6 +81,7 @@ def opening_manifest(
             "validation": len(parts.validation),
             "test": len(parts.test),
         },
+        **({"empty_cells": [asdict(column) for column in dataset.empty]} if dataset.empty else {}),
         "long_tail_order": [dataset.class_names[label] for label in parts.order],
         **({"client_names": list(dataset.client_names)} if dataset.client_names else {}),
         "shards": {"class_counts": counts.tolist(), "idle": remedy.idle_because(counts)},

@@ -97,7 +97,10 @@ def interval(figure: Any, say: Any = percent) -> str:
 
 
 def sentence(line: str) -> str:
-    """Return a line of a log as a sentence."""
+    """Return a line of a log as a sentence; a setting that begins it stays as it is typed."""
+    first, _, rest = line.partition(" ")
+    if "=" in first:
+        return f"`{first}` {rest}."
     return f"{line[0].upper()}{line[1:]}."
 
 
