@@ -84,6 +84,17 @@ def few_test_rows(result: Mapping[str, Any]) -> list[str]:
     return _few({str(row["class"]): row["values"] for row in result.get("test_rows") or ()})
 
 
+def acting_on_a_part(result: Mapping[str, Any]) -> list[str]:
+    """Return the remedies of a comparison that act on a part of the training rows, each with its share of them."""
+    shares = {arm["name"]: arm.get("acts_on_rows") for arm in result.get("strategies") or ()}
+    return [f"{name} ({_part(share)} %)" for name, share in shares.items() if share is not None and share < 1]
+
+
+def _part(share: float) -> str:
+    """Return a share below 1 in percent: never 100, and 0 for none alone."""
+    return ">99" if share > 0.99 else "<1" if 0 < share < 0.01 else f"{100 * share:.0f}"
+
+
 def _few(held: Mapping[str, Sequence[int]]) -> list[str]:
     """Return what one test row of the rarest classes moves: balanced accuracy by 1 / (classes * rows of the class).
 

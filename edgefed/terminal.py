@@ -215,7 +215,7 @@ def _share_interval(values: dict[str, Any]) -> str:
 
 
 def _warnings(result: dict[str, Any]) -> list[str]:
-    from edgefed.notes import few_test_rows
+    from edgefed.notes import acting_on_a_part, few_test_rows
 
     lines = [f"note: {line}" for line in few_test_rows(result)]
     compared = [entry for entry in result["strategies"] if entry["difference"] is not None]
@@ -258,10 +258,7 @@ def _warnings(result: dict[str, Any]) -> list[str]:
             "note: not converged (validation loss still falling by over 1 % in the last tenth of rounds; more rounds "
             f"may change the order): {whose}"
         )
-    idle = [
-        f"{entry['name']} ({entry['acts_on_rows']:.0%})" for entry in result["strategies"] if entry["acts_on_rows"] < 1
-    ]
-    if idle:
+    if idle := acting_on_a_part(result):
         lines.append(f"note: acts on a part of the training rows only: {', '.join(idle)}")
     if result["empty_clients"]["mean"]:
         lines.append(f"note: clients without a training row, mean over seeds: {result['empty_clients']['mean']:.1f}")

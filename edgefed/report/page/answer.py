@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from edgefed.notes import few_test_rows
+from edgefed.notes import acting_on_a_part, few_test_rows
 from edgefed.report.folder import CONTROL, RANKED, number
 from edgefed.report.page import words
 
@@ -180,12 +180,7 @@ def warnings(found: ComparisonFolder) -> list[tuple[str, str]]:
                 f"Equal to none under every seed, nothing to remedy or nothing done: {', '.join(still)}.",
             )
         )
-    idle = [
-        f"{arm['name']} ({100 * arm['acts_on_rows']:.0f} %)"
-        for arm in found.arms
-        if number(arm.get("acts_on_rows", 1)) < 1
-    ]
-    if idle:
+    if idle := acting_on_a_part(result):
         said.append(
             (
                 "Acts on a part of the rows",
