@@ -84,6 +84,20 @@ def few_test_rows(result: Mapping[str, Any]) -> list[str]:
     return _few({str(row["class"]): row["values"] for row in result.get("test_rows") or ()})
 
 
+def past_best(result: Mapping[str, Any]) -> list[str]:
+    """Return the remedies of a comparison whose validation loss ended past its best under half of the seeds or more.
+
+    Each with the median of its best rounds. Under a few seeds alone a few validation rows are enough for that.
+    """
+    seeds, rounds = len(result.get("seeds") or ()), (result.get("settings") or {}).get("num-server-rounds")
+    said = []
+    for arm in result.get("strategies") or ():
+        found = arm.get("past_best") or {"seeds": 0}
+        if found["seeds"] and 2 * found["seeds"] >= seeds:
+            said.append(f"{arm['name']} (round {found['round']:g} of {rounds}, {found['seeds']} of {seeds} seeds)")
+    return said
+
+
 def acting_on_a_part(result: Mapping[str, Any]) -> list[str]:
     """Return the remedies of a comparison that act on a part of the training rows, each with its share of them."""
     shares = {arm["name"]: arm.get("acts_on_rows") for arm in result.get("strategies") or ()}

@@ -215,7 +215,7 @@ def _share_interval(values: dict[str, Any]) -> str:
 
 
 def _warnings(result: dict[str, Any]) -> list[str]:
-    from edgefed.notes import acting_on_a_part, few_test_rows
+    from edgefed.notes import acting_on_a_part, few_test_rows, past_best
 
     lines = [f"note: {line}" for line in few_test_rows(result)]
     compared = [entry for entry in result["strategies"] if entry["difference"] is not None]
@@ -257,6 +257,11 @@ def _warnings(result: dict[str, Any]) -> list[str]:
         lines.append(
             "note: not converged (validation loss still falling by over 1 % in the last tenth of rounds; more rounds "
             f"may change the order): {whose}"
+        )
+    if late := past_best(result):
+        lines.append(
+            "note: past its best, validation loss was lowest at round (median over seeds), and is over 5 % above that "
+            f"in the last tenth of rounds: {', '.join(late)}; fewer rounds or a smaller rate"
         )
     if idle := acting_on_a_part(result):
         lines.append(f"note: acts on a part of the training rows only: {', '.join(idle)}")

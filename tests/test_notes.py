@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgefed.notes import acting_on_a_part
+from edgefed.notes import acting_on_a_part, past_best
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,12 @@ from edgefed.notes import acting_on_a_part
 )
 def test_a_part_of_the_rows_is_never_all_of_them(share, said):
     assert acting_on_a_part({"strategies": [{"name": "climb", "acts_on_rows": share}]}) == said
+
+
+def test_past_its_best_under_half_of_the_seeds_or_more():
+    def result(seeds, round_):
+        found = {"name": "post-hoc", "past_best": {"seeds": seeds, "round": round_}}
+        return {"seeds": [1, 2, 3, 4], "settings": {"num-server-rounds": 50}, "strategies": [found, {"name": "none"}]}
+
+    assert past_best(result(2, 6.5)) == ["post-hoc (round 6.5 of 50, 2 of 4 seeds)"]
+    assert past_best(result(1, 6.0)) == past_best(result(0, None)) == past_best({}) == []

@@ -124,6 +124,20 @@ class Course:
         tenth = max(1, len(losses) // 10)
         return len(losses) > tenth and bool(losses[-1] < (1 - by) * losses[-1 - tenth])
 
+    def past_best(self, by: float) -> int | None:
+        """Return the round of the lowest validation loss, where the last tenth of the rounds is a share above it.
+
+        loss_best < mean(loss over the last tenth), by at least ``by`` times loss_best, and best lies before that tenth.
+        """
+        losses = self.validation_loss
+        tenth = max(1, len(losses) // 10)
+        if len(losses) <= tenth:
+            return None
+        best = int(losses[:-tenth].argmin())
+        lowest, late = float(losses[best]), float(losses[-tenth:].mean())
+        risen = math.isfinite(lowest) and lowest < late and late >= (1 + by) * lowest
+        return int(self.rounds[best]) if risen and lowest <= losses.min() else None
+
 
 def _until(rows: Sequence[dict[str, Any]], cost: str, tested: Sequence[int]) -> Floats:
     """Return what was spent until each evaluated round [evaluated]; empty for a folder from before costs were kept."""

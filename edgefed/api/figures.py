@@ -34,6 +34,8 @@ MEASURES = (RANKED, "accuracy", "macro_f1", "worst_recall", "g_mean", "log_loss"
 OWN_MIX = "own_mix_accuracy"
 #: Loss on validation rows that falls by more than this over the last tenth of the rounds is still falling.
 CONVERGED_WITHIN = 0.01
+#: Loss on validation rows that ends by this above its lowest is past its best.
+PAST_BEST_FROM = 0.05
 
 
 def figures(
@@ -87,6 +89,7 @@ def figures(
             "needs_global_counts": bool(chosen[arm][0].manifest["class_counts_asked"]),
             "nadeau_bengio": _corrected(work, chosen, arm),
             "not_converged": sum(course.still_falling(CONVERGED_WITHIN) for course in chosen[arm]),
+            "past_best": _past_best(chosen[arm]),
             "last_tenth": {
                 "mean": float(np.mean(averaged[arm])),
                 "difference": asdict(steadier[arm]) if arm in steadier else None,
@@ -136,6 +139,12 @@ def _settings(work: Plan, run: Run) -> dict[str, Any]:
 def _measure(reference: str) -> str:
     """Return what a reference's values are: recalls on a client's own mix are no balanced accuracy."""
     return OWN_MIX if reference == "local-only-own-mix" else RANKED
+
+
+def _past_best(courses: Sequence[Course]) -> dict[str, Any]:
+    """Return under how many seeds the validation loss ended past its best, and the median of their best rounds."""
+    rounds = [best for course in courses if (best := course.past_best(PAST_BEST_FROM)) is not None]
+    return {"seeds": len(rounds), "round": float(np.median(rounds)) if rounds else None}
 
 
 def _mean(values: Sequence[float]) -> float:

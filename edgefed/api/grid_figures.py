@@ -48,6 +48,7 @@ KEPT = (
     "validation_balanced_accuracy",
     "acts_on_rows",
     "not_converged",
+    "past_best",
     "privacy",
 )
 COUNTED = {HELPS: "better", SAME: "indistinguishable", HURTS: "worse", UNDECIDED: "undecided"}

@@ -18,7 +18,9 @@ from edgefed.analysis.statistics import ranking
 from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_RATES, comparison_defaults, plan
 from edgefed.config import FederationConfig, SettingsError, catalogue
 from edgefed.imbalance import REMEDIES
+from edgefed.report import write_report
 from edgefed.runs import Interrupted, Run
+from edgefed.terminal import show_comparison
 
 module = importlib.import_module("edgefed.api.lockstep")
 
@@ -161,6 +163,28 @@ def test_loss_that_still_falls_is_flagged(tuned):
             before, last = (rounds[place]["validation"]["log_loss"] for place in (-2, -1))
             falling += last < 0.99 * before
         assert entry["not_converged"] == falling
+
+
+def test_loss_past_its_best_is_said_where_people_look(tuned, capsys, tmp_path):
+    """As counted by hand from the runs; then with another figure in the folder."""
+    folder = tmp_path / "late"
+    shutil.copytree(tuned.folder, folder)
+    result = json.loads((folder / "comparison.json").read_text())
+    for entry in result["strategies"]:
+        best = []
+        for seed in range(3):
+            losses = tuned.runs[entry["name"], entry["learning_rate"], seed].history["validation.log_loss"]
+            best += [1 + int(losses.argmin())] if losses[3] >= 1.05 * losses.min() else []
+        assert entry["past_best"] == {"seeds": len(best), "round": float(np.median(best)) if best else None}
+        entry["past_best"] = {"seeds": 3, "round": 2.0} if entry["name"] == "none" else {"seeds": 0, "round": None}
+    (folder / "comparison.json").write_text(json.dumps(result))
+
+    show_comparison(result)
+
+    line = next(line for line in capsys.readouterr().err.splitlines() if "past its best" in line)
+    assert line.endswith(": none (round 2 of 4, 3 of 3 seeds); fewer rounds or a smaller rate")
+    page = write_report(folder).read_text()
+    assert "none (round 2 of 4, 3 of 3 seeds). Fewer rounds" in page
 
 
 # ---------------------------------------------------------------------------------------------- files

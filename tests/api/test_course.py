@@ -52,6 +52,31 @@ def test_loss_that_still_falls(losses, falling):
     assert made.still_falling(by=0.01) is falling
 
 
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ([1.0, 0.5, 0.6, 0.53], 20),
+        ([1.0, 0.5, 0.6, 0.52], None),
+        ([1.0, 0.9, 0.5], None),
+        ([0.5], None),
+        ([], None),
+        ([math.inf, math.inf], None),
+        ([0.5, math.inf], 10),
+        ([0.0, 0.0], None),
+        # Twenty: the last tenth are two, 0.50 and 0.56 on average 0.53; alone they would be one above, one not.
+        ([1.0, *[0.5] * 17, 0.5, 0.56], 20),
+        # The lowest lies in the last tenth: it swings, and is not past anything.
+        ([1.0, *[0.6] * 17, 0.5, 0.9], None),
+    ],
+)
+def test_loss_past_its_best(losses, best):
+    """Every tenth round is evaluated."""
+    made = course([0.5] * max(1, len(losses)), rounds=range(10, 10 * max(1, len(losses)) + 1, 10))
+    object.__setattr__(made, "validation_loss", np.array(losses))
+
+    assert made.past_best(by=0.05) == best
+
+
 def test_null_stands_for_a_log_loss_that_is_not_finite():
     assert course([0.5], test_loss=None).last("log_loss") == math.inf
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from edgefed.notes import acting_on_a_part, few_test_rows
+from edgefed.notes import acting_on_a_part, few_test_rows, past_best
 from edgefed.report.folder import CONTROL, RANKED, number
 from edgefed.report.page import words
 
@@ -125,6 +125,15 @@ def warnings(found: ComparisonFolder) -> list[tuple[str, str]]:
                 "Not converged",
                 f"The validation loss still fell by more than 1 % over the last tenth of the rounds: "
                 f"{', '.join(falling)}. More rounds may change their place.",
+            )
+        )
+    if late := past_best(result):
+        said.append(
+            (
+                "Past its best",
+                "The validation loss ended at least 5 % above its lowest (mean of the last tenth of the rounds; the "
+                f"best round is the median over those seeds): {', '.join(late)}. Fewer rounds or a smaller rate may "
+                "serve better.",
             )
         )
     tuned = result.get("tuned") or {}

@@ -173,6 +173,7 @@ MEANINGS = {
     "Last tenth": "The mean over the last tenth of the rounds. Where it tells another story than the last round, the "
     "answer hangs on when training stops.",
     "Not converged": "The validation loss was still falling by more than 1 % over the last tenth of the rounds.",
+    "Past its best": "The validation loss of the last tenth of the rounds was at least 5 % above its lowest.",
     "Global class counts": "How many rows of each class all clients hold together. A remedy that needs them asks each "
     "client for its own counts: one more message, and one more thing that leaves a device.",
     "Long tail": "The largest class over the smallest in the training rows. Rows that it drops join the test set.",
