@@ -90,12 +90,16 @@ def past_best(result: Mapping[str, Any]) -> list[str]:
     Each with the median of its best rounds. Under a few seeds alone a few validation rows are enough for that.
     """
     seeds, rounds = len(result.get("seeds") or ()), (result.get("settings") or {}).get("num-server-rounds")
-    said = []
-    for arm in result.get("strategies") or ():
-        found = arm.get("past_best") or {"seeds": 0}
-        if found["seeds"] and 2 * found["seeds"] >= seeds:
-            said.append(f"{arm['name']} (round {found['round']:g} of {rounds}, {found['seeds']} of {seeds} seeds)")
-    return said
+    arms = result.get("strategies") or ()
+    found = {arm["name"]: arm.get("past_best") or {"seeds": 0} for arm in arms}
+    late = {name: past for name, past in found.items() if past["seeds"] and 2 * past["seeds"] >= seeds}
+    if len(late) == len(arms) > 2:
+        times, best = ([past[key] for past in late.values()] for key in ("seeds", "round"))
+        which = f"round {min(best):g} to {max(best):g} of {rounds}"
+        return [f"all of them ({which}, {min(times)} to {max(times)} of {seeds} seeds)"]
+    return [
+        f"{name} (round {past['round']:g} of {rounds}, {past['seeds']} of {seeds} seeds)" for name, past in late.items()
+    ]
 
 
 def acting_on_a_part(result: Mapping[str, Any]) -> list[str]:

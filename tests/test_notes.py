@@ -27,4 +27,10 @@ def test_past_its_best_under_half_of_the_seeds_or_more():
         return {"seeds": [1, 2, 3, 4], "settings": {"num-server-rounds": 50}, "strategies": [found, {"name": "none"}]}
 
     assert past_best(result(2, 6.5)) == ["post-hoc (round 6.5 of 50, 2 of 4 seeds)"]
+    several = result(2, 6.5)
+    several["strategies"] = [
+        {"name": name, "past_best": {"seeds": seeds, "round": 1.0 + seeds}}
+        for name, seeds in (("a", 2), ("b", 3), ("c", 4))
+    ]
+    assert past_best(several) == ["all of them (round 3 to 5 of 50, 2 to 4 of 4 seeds)"]
     assert past_best(result(1, 6.0)) == past_best(result(0, None)) == past_best({}) == []

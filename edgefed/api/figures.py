@@ -88,7 +88,11 @@ def figures(
             "privacy": chosen[arm][0].summary.get("privacy"),
             "needs_global_counts": bool(chosen[arm][0].manifest["class_counts_asked"]),
             "nadeau_bengio": _corrected(work, chosen, arm),
-            "not_converged": sum(course.still_falling(CONVERGED_WITHIN) for course in chosen[arm]),
+            # One that swings far above its best is not what more rounds would help.
+            "not_converged": sum(
+                course.still_falling(CONVERGED_WITHIN) and course.past_best(PAST_BEST_FROM) is None
+                for course in chosen[arm]
+            ),
             "past_best": _past_best(chosen[arm]),
             "last_tenth": {
                 "mean": float(np.mean(averaged[arm])),
