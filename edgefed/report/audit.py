@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from edgefed.report.folder import CUT, AuditFolder, number, numbers, passes_its_ends, share_interval
+from edgefed.report.glyphs import glyphs_told
 from edgefed.report.style import (
     BLUE,
     GREEN,
@@ -50,6 +51,7 @@ LOWEST = 1e-3
 ROW, DOT = 0.42, 2.4
 
 
+@glyphs_told()
 def plot_audit(folder: str | Path, out: str | Path | None = None) -> list[Path]:
     """Draw the pictures of an audit from its folder alone, PNG and SVG, and return their paths.
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 
 from edgefed.report.folder import CONTROL
+from edgefed.report.glyphs import boxes_for_the_rest
 from edgefed.report.style import GREY, INK, TINY, caption, house_style, label, new_figure, settle, wrapped
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ def _figure(
 
 def _square(figure: Figure, axes: Axes) -> None:
     """Give the figure the height at which the cells are square."""
-    figure.draw_without_rendering()
+    with boxes_for_the_rest():
+        figure.draw_without_rendering()
     width, height = figure.get_size_inches()
     box = axes.get_position()
     figure.set_figheight(height + box.width * width - box.height * height)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgefed.report.glyphs import glyphs_told
 from edgefed.report.style import (
     BLUE,
     GREY,
@@ -34,6 +35,7 @@ MOST_NUMBERED = 14
 """Ranks up to which each has its number on the scale."""
 
 
+@glyphs_told()
 def plot_critical_difference(result: Mapping[str, Any], path: str | Path) -> list[Path]:
     """Draw what :func:`~edgefed.analysis.blocks.across_blocks` found and return the files.
 

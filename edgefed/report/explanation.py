@@ -9,6 +9,7 @@ import numpy as np
 
 from edgefed.report import confusion, effects, explained_features, reliability, selection
 from edgefed.report.folder import ExplanationFolder
+from edgefed.report.glyphs import glyphs_told
 from edgefed.report.style import save
 from edgefed.runs import EXPLANATION_HOME
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@glyphs_told()
 def plot_explanation(folder: Path, out: Path | None = None) -> list[Path]:
     """Draw an explanation and return the files, each picture as PNG and SVG.
 

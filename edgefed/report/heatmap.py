@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from edgefed.config import SettingsError
 from edgefed.report.critical_difference import plot_critical_difference
 from edgefed.report.folder import CONTROL, RANKED, number, verb_of
+from edgefed.report.glyphs import glyphs_told
 from edgefed.report.style import (
     BLUE,
     GREY,
@@ -80,6 +81,7 @@ class _Grid:
     result: dict[str, Any]
 
 
+@glyphs_told()
 def plot_grid(folder: Path, out: Path | None = None) -> list[Path]:
     """Draw a grid and return the files: the gains and, with blocks and remedies enough, the critical difference.
 

@@ -11,6 +11,7 @@ from edgefed.report import confusion, panels
 from edgefed.report.costs import comparison_costs, run_costs
 from edgefed.report.curves import run_curves
 from edgefed.report.folder import ComparisonFolder, client_names
+from edgefed.report.glyphs import glyphs_told
 from edgefed.report.ranking import ranking_figure
 from edgefed.report.shards import plot_shards
 from edgefed.report.style import save
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from edgefed.runs import Run
 
 
+@glyphs_told()
 def plot_run(run: Run, folder: Path) -> list[Path]:
     """Draw a run and return the files, each as PNG and SVG.
 
@@ -51,6 +53,7 @@ def plot_run(run: Run, folder: Path) -> list[Path]:
     ]
 
 
+@glyphs_told()
 def plot_comparison(folder: Path, out: Path | None = None) -> list[Path]:
     """Draw a comparison and return the files, each picture as PNG and SVG.
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
+from edgefed.report.glyphs import glyphs_told
 from edgefed.report.holdings import Arrangement, arranged
 from edgefed.report.style import (
     BLUE,
@@ -40,6 +41,7 @@ NUMBERED = 24
 """Classes up to which cells carry their number."""
 
 
+@glyphs_told()
 def plot_shards(
     class_counts: NDArray[Any],
     class_names: Sequence[str],

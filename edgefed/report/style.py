@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from edgefed.config import SettingsError
+from edgefed.report.glyphs import HOUSE_FONT, boxes_for_the_rest, give_fonts
 from edgefed.runs import write_atomically
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # Okabe & Ito (2008), "Color universal design"; INK and FAINT for what carries no meaning of its own.
 BLUE, VERMILLION, GREEN, INK, GREY, FAINT = "#0072B2", "#D55E00", "#009E73", "#000000", "#6E6E6E", "#D9D9D9"
+
+ORANGE, SKY, PURPLE = "#E69F00", "#56B4E9", "#CC79A7"
 
 WIDTH = 7.2
 """Inches: the full text width of a two-column paper."""
@@ -38,7 +41,7 @@ FORMATS: dict[str, dict[str, str | None]] = {
 
 _SETTINGS: dict[str, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.sans-serif": [HOUSE_FONT],
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,
@@ -111,8 +114,11 @@ def label(name: str, room: int, lines: int = 2) -> str:
 
 def settle(figure: Figure) -> None:
     """Lay the figure out once and for all, so that every format has the same positions."""
-    figure.draw_without_rendering()
-    figure.draw_without_rendering()  # labels that turned or moved in the first pass are measured in the second
+    with boxes_for_the_rest():
+        figure.draw_without_rendering()
+        if give_fonts(figure):
+            figure.draw_without_rendering()
+        figure.draw_without_rendering()  # labels that turned or moved in the first pass are measured in the second
     figure.set_layout_engine("none")
 
 
@@ -138,7 +144,8 @@ def save(figure: Figure, target: Path) -> list[Path]:
     for wanted in (suffix,) if suffix else (".png", ".svg"):
         path = target if suffix else target.with_name(target.name + wanted)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=wanted[1:], dpi=DPI, metadata=FORMATS[wanted] | {"Title": title})
+        with boxes_for_the_rest():
+            figure.savefig(buffer, format=wanted[1:], dpi=DPI, metadata=FORMATS[wanted] | {"Title": title})
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, buffer.getvalue(), durable=False)
