@@ -12,6 +12,9 @@ from edgefed.report.style import (
     GREEN,
     GREY,
     INK,
+    ORANGE,
+    PURPLE,
+    SKY,
     VERMILLION,
     WIDTH,
     caption,
@@ -38,13 +41,22 @@ COSTS: dict[str, tuple[str, tuple[tuple[str, float], ...]]] = {
     "seconds": ("modelled time", (("h", 3.6e3), ("min", 60.0), ("s", 1.0))),
     "joules": ("modelled energy, all clients", (("MJ", 1e6), ("kJ", 1e3), ("J", 1.0))),
 }
-_COLORS = (INK, BLUE, VERMILLION, GREEN, GREY)
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
+MOST_LINES = 8
+_COLORS = (INK, BLUE, VERMILLION, GREEN, GREY, ORANGE, PURPLE, SKY)
+_DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1.5, 1.2)),
+    (0, (5, 1, 1, 1)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    (0, (9, 2)),
+    (0, (8, 1, 1, 1, 1, 1)),
+    (0, (3, 3)),
+)
 #: Each line has a colour and a dash of its own, so that it can be told in grey as well.
 LOOKS: tuple[dict[str, Any], ...] = tuple(
-    {"color": _COLORS[place % 5], "linestyle": _DASHES[(place + place // 5) % 5]} for place in range(25)
+    {"color": color, "linestyle": dashes} for color, dashes in zip(_COLORS, _DASHES, strict=True)
 )
-MOST_LINES = 8
 LEGEND_ROOM = 110
 """Characters that fit side by side over a picture, with nine a line for its mark."""
 POINTS, EARLY = 200, 20
@@ -110,7 +122,7 @@ def cost_figure(groups: Mapping[str, Sequence[Run]], title: str, said: str = "")
     for axes, (cost, (words, units)) in zip(grid, COSTS.items(), strict=True):
         most = max(float(spent(run, cost)[-1]) for runs in groups.values() for run in runs)
         unit, divisor = next((pair for pair in units if most >= 2 * pair[1]), units[-1])
-        for look, (name, runs) in zip(LOOKS, groups.items(), strict=False):
+        for look, (name, runs) in zip(LOOKS, groups.items(), strict=False):  # as many looks as lines at most
             end = min(float(spent(run, cost)[-1]) for run in runs)
             places = np.linspace(0, end, POINTS)
             mean, error = mean_at(runs, cost, places)
@@ -140,6 +152,11 @@ def cost_figure(groups: Mapping[str, Sequence[Run]], title: str, said: str = "")
     few = f"The first {MOST_LINES} of {MOST_LINES + left_out} are drawn. " if left_out > 0 else ""
     seeds = max(len(runs) for runs in groups.values())
     shown = "" if seeds == 1 else f"Mean over {seeds} seeds, with a standard error either way. "
+    if seeds > 1:
+        shown += (
+            "A line ends where its cheapest seed has spent all that it spends: the others are before their last round "
+            "there, so that it may end elsewhere than the ranking, which is of last rounds. "
+        )
     shown += "Lines that start low begin below the frame. " if cut else ""
     caption(
         figure,

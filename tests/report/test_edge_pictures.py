@@ -6,7 +6,7 @@ from matplotlib.image import imread
 
 import edgefed
 from edgefed.report import plot_comparison, plot_run, write_report
-from edgefed.report.costs import COSTS, cost_figure, mean_at, scores, spent
+from edgefed.report.costs import COSTS, MOST_LINES, cost_figure, mean_at, scores, spent
 from edgefed.report.folder import ComparisonFolder
 from edgefed.report.page import words
 from edgefed.report.page.clients import taking_part
@@ -87,6 +87,11 @@ def test_a_picture_of_costs(run, tmp_path):
     assert [axes.get_xlabel().split(" (")[0] for axes in figure.axes] == [words for words, _ in COSTS.values()]
     looks = [(line.get_color(), str(line.get_linestyle())) for line in figure.axes[0].lines]
     assert len({color for color, _ in looks}) == len({dash for _, dash in looks}) == 2
+    assert "Mean over" not in figure.get_supxlabel()
+    many = cost_figure({str(place): [run, run] for place in range(MOST_LINES + 1)}, "made up")
+    looks = [(line.get_color(), str(line.get_linestyle()), line._dash_pattern) for line in many.axes[0].lines]
+    assert len({color for color, *_ in looks}) == len({str(dash) for *_, dash in looks}) == MOST_LINES
+    assert "A line ends where its cheapest seed" in " ".join(many.get_supxlabel().split())
     names = {path.name for path in plot_run(run, tmp_path)}
     assert {"round-timeline.png", "accuracy-by-cost.png"} <= names
     for name in ("round-timeline.png", "accuracy-by-cost.png"):
