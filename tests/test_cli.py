@@ -214,6 +214,24 @@ def test_resume_says_where_it_goes_on_or_that_there_is_nothing(cli):
     assert "note: compared goes on with 3 of 4 federations done\n" in err
 
 
+def test_resume_without_a_source_names_what_differs_from_the_folder(cli):
+    Path("mine.csv").write_bytes(GOOD)
+    small = ("--strategies", "focal", "--seeds", "2", "--no-tune", "mine.csv", *QUICK)
+    assert cli("run", "mine.csv", *QUICK, "--out", "run")[0] == 0
+    assert cli("compare", *small, "--out", "compared")[0] == 0
+
+    keeps = "; what was begun keeps its rounds: more, or fewer, need a new folder\n"
+    line = "edgefed: --resume: num-server-rounds=7 differs from {}, which has num-server-rounds=3" + keeps
+    more = ("-s", "num-server-rounds=7", "--resume", "--out")
+    assert cli("run", *more, "run") == (2, "", line.format("run/config.toml"))
+    assert cli("compare", *more, "compared") == (2, "", line.format("compared"))
+    code, out, err = cli("compare", "--seeds", "3", "--resume", "--out", "compared")
+    assert (code, out) == (2, "")
+    assert err.startswith("edgefed: --resume: seeds [0, 1, 2] differ from compared, which has [0, 1]")
+    code, _, _ = cli("run", "-s", "seed=0", "--resume", "--out", "run")
+    assert code == 0
+
+
 def test_resume_of_another_kind_of_folder_says_what_it_is(cli):
     small = ("--strategies", "focal", "--seeds", "2", "--no-tune", *QUICK)
     assert cli("run", *QUICK, "--out", "run")[0] == 0

@@ -31,6 +31,7 @@ from edgefed.runs import (
     is_begun,
     is_folder_of,
     new_folder,
+    other_setting,
     read_json,
 )
 
@@ -219,6 +220,4 @@ def check_same_settings(folder: Path, config: FederationConfig) -> None:
     kept = FederationConfig.from_mapping(read_settings(folder / "config.toml")).to_mapping()
     for key, value in config.to_mapping().items():
         if kept[key] != value:
-            raise SettingsError(
-                f"--resume: {key}={value} differs from {folder / 'config.toml'}, which has {key}={kept[key]}"
-            )
+            raise other_setting(key, value, folder / "config.toml", kept[key])

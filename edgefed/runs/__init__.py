@@ -18,6 +18,7 @@ from edgefed.runs.folder import (
     is_folder_of,
     made_folder,
     new_folder,
+    other_setting,
 )
 from edgefed.runs.kinds import check_folder
 from edgefed.runs.run import History, Run
@@ -49,6 +50,7 @@ __all__ = [
     "made_folder",
     "model_hash",
     "new_folder",
+    "other_setting",
     "plain",
     "read_arrays",
     "read_json",

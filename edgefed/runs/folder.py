@@ -89,6 +89,14 @@ def check_kind(folder: Path, wanted: str) -> None:
             )
 
 
+def other_setting(key: str, asked: object, where: Path, kept: object) -> SettingsError:
+    """Return what refuses to go on in a folder that began with another value of a setting."""
+    instead = ""
+    if key == "num-server-rounds":
+        instead = "; what was begun keeps its rounds: more, or fewer, need a new folder"
+    return SettingsError(f"--resume: {key}={asked} differs from {where}, which has {key}={kept}{instead}")
+
+
 def clear_start(folder: Path, config: FederationConfig) -> None:
     """Take away what a start under these settings left in a folder when it was killed, where there is nothing else.
 
