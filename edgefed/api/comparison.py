@@ -36,7 +36,17 @@ from edgefed.federation.clipping import check_accountant
 from edgefed.federation.components import device_of
 from edgefed.federation.participation import check_edge
 from edgefed.lock import LOCK, only_writer
-from edgefed.runs import Run, check_kind, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
+from edgefed.runs import (
+    Run,
+    check_kind,
+    is_folder_of,
+    kept_in,
+    new_folder,
+    plain,
+    read_json,
+    write_atomically,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,6 +70,13 @@ class Comparison:
     result: dict[str, Any]
     runs: dict[Cell, Run]
     folder: Path | None
+
+    def __repr__(self) -> str:
+        arms = [f"{entry['name']} {entry['balanced_accuracy']['mean']:.3f}" for entry in self.result["strategies"]]
+        return (
+            f"<Comparison {self.result['generalises_over']}: {self.result['finding']}; test balanced accuracy "
+            f"{', '.join(arms)}; {kept_in(self.folder)}>"
+        )
 
 
 def compare(

@@ -33,7 +33,7 @@ from edgefed.federation.clipping import check_accountant
 from edgefed.federation.components import device_of
 from edgefed.federation.participation import check_edge
 from edgefed.lock import only_writer
-from edgefed.runs import check_kind, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
+from edgefed.runs import check_kind, is_folder_of, kept_in, new_folder, plain, read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +60,10 @@ class GridComparison:
     result: dict[str, Any]
     comparisons: dict[str, dict[str, Any]]
     folder: Path | None
+
+    def __repr__(self) -> str:
+        said = f"{self.result['generalises_over']}: {self.result['finding']}"
+        return f"<GridComparison {said}; {kept_in(self.folder)}>"
 
 
 def compare_grid(

@@ -89,6 +89,11 @@ def check_kind(folder: Path, wanted: str) -> None:
             )
 
 
+def kept_in(folder: Path | None) -> str:
+    """Return where a result is kept, in words."""
+    return "in memory" if folder is None else f"in {folder}"
+
+
 def other_setting(key: str, asked: object, where: Path, kept: object) -> SettingsError:
     """Return what refuses to go on in a folder that began with another value of a setting."""
     instead = ""

@@ -45,6 +45,10 @@ def test_its_result_keeps_the_contract(tuned):
     assert tuned.result["client_updates"] == sum(run.summary["client_updates"] for run in tuned.runs.values())
     assert tuned.result["seeds"] == [0, 1, 2]
     assert json.loads(json.dumps(tuned.result)) == tuned.result
+    assert repr(tuned).startswith(f"<Comparison {tuned.result['generalises_over']}: {tuned.result['finding']}; ")
+    for entry in tuned.result["strategies"]:
+        assert f" {entry['name']} {entry['balanced_accuracy']['mean']:.3f}" in repr(tuned)
+    assert repr(tuned).endswith(f"; in {tuned.folder}>")
 
 
 def test_every_federation_is_the_run_that_its_settings_give_alone(tuned):

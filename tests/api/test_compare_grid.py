@@ -42,6 +42,11 @@ def made(tmp_path_factory):
     return compared(out=tmp_path_factory.mktemp("grids") / "made")
 
 
+def test_it_is_short_to_print(made):
+    said = f"{made.result['generalises_over']}: {made.result['finding']}"
+    assert repr(made) == f"<GridComparison {said}; in {made.folder}>"
+
+
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
