@@ -98,7 +98,6 @@ MISTAKES = {
     "predict": r"Missing argument",
     "predict nowhere": r"Missing argument",
     "predict nowhere rows.csv": r"nowhere.*no such file",
-    "list": r"Missing argument",
     "list nope": r"unknown list 'nope': known: activations",
 }
 
@@ -552,6 +551,24 @@ def test_partition_shows_who_holds_what(cli):
     assert made_here() == []
 
 
+def test_partition_says_where_the_other_rows_are(cli):
+    settings = {"long-tail": 5.0, "client-test-fraction": 0.25, "seed": 1}
+    code, _, err = cli("partition", *(part for key, value in settings.items() for part in ("-s", f"{key}={value}")))
+
+    assert code == 0
+    said = re.fullmatch(
+        r"of 150 rows: (\d+) train \(above\), (\d+) held out by clients, (\d+) validation, (\d+) test, (\d+) of them "
+        r"dropped from training by long-tail=5\n",
+        err,
+    )
+    train, held, validation, test, dropped = map(int, said.groups())
+    assert train + held + validation + test == 150
+    # A fifth of 150 each; what the tail leaves of the 90 others is the clients'.
+    assert (validation, test, train + held) == (30, 30 + dropped, 90 - dropped)
+    _, data = federate(FederationConfig.from_mapping(settings))
+    assert train == data.class_counts.sum()
+
+
 def test_partition_draws_a_picture(cli):
     code, _, err = cli("partition", "--plot", "shards.png")
 
@@ -670,6 +687,21 @@ def test_every_list_names_what_the_setting_takes(cli, what):
     # No terminal here: a line an entry, whatever its length, below the heads.
     assert [line.split(" ")[0] for line in out.splitlines()[1:]] == expected
     assert all(line == line.rstrip() for line in out.splitlines())
+
+
+def test_what_can_be_listed_and_which_names_are_one_remedy(cli):
+    code, out, err = cli("list")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()[1:]
+    assert [line.split(" ")[0] for line in lines] == [*LISTS, *OTHER_LISTS]
+    assert all(len(line.split()) > 3 for line in lines)
+
+    (_, strategies, _), (_, remedies, _) = cli("list", "strategies"), cli("list", "remedies")
+    assert strategies.splitlines()[1:] == remedies.splitlines()[1:]
+    about = {name: text.strip() for name, _, text in (line.partition(" ") for line in remedies.splitlines()[1:])}
+    full = "class-weights-balanced-local"
+    assert about["class-weights"] == f"another name of {full}: {about[full]}"
+    assert not any(text.startswith("another") for name, text in about.items() if name != "class-weights")
 
 
 def test_a_grid_tells_of_settings_that_act_in_none_of_its_blocks(cli):
