@@ -22,7 +22,7 @@ AUDIT_HOME, AUDIT = "audit", "audit.json"
 """The folder within a run's or comparison's in which its audit is kept, and its file."""
 
 
-GO_ON = "give another folder, or --resume to go on"
+GO_ON = "give another folder, or --resume to go on (in Python: out=, resume=True)"
 
 
 def check_new(folder: Path, *, instead: str = GO_ON) -> None:
