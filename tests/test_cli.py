@@ -195,7 +195,8 @@ def test_resume_says_where_it_goes_on_or_that_there_is_nothing(cli):
     assert (code, err.splitlines()[0]) == (0, "note: nothing to resume in run: begins at round 1")
     code, _, err = cli("compare", *small)
     assert code == 0
-    assert "4 federations in 1 block: " in err
+    # A block and a part of references, three rounds each.
+    assert "4 federations in 1 block, references in 1 part: step 0/6  begins\n" in err
     assert "note: nothing to resume in compared: begins at the first federation\n" in err
 
     # As a run is left that was stopped before its end, and a comparison that lost one of its four federations.

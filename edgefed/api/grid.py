@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgefed.api.comparison import compare, rounds_to_come
+from edgefed.api.comparison import compare, kept_of, rounds_to_come
 from edgefed.api.grid_figures import grid_figures
 from edgefed.api.grid_finding import BlockResult
 from edgefed.api.grid_plan import (
@@ -136,7 +136,11 @@ def compare_grid(
         return GridComparison(read_json(home / "grid.json"), _finished(blocks, home), home)
     if not continuing and (home is not None or name is not None):
         home = new_folder(home, name or "")
-    with only_writer(home), resumable(home):
+
+    def kept(home: Path) -> str:
+        return kept_of([(home / "blocks" / block.name, block.work) for block in blocks])
+
+    with only_writer(home), resumable(home, kept):
         if home is not None:
             if not continuing:
                 new_folder(home, "")  # still empty, now that nobody else may write into it
@@ -203,7 +207,7 @@ def _run(
     rounds = sum(rounds_to_come(block.work, block.folder(home)) for block in missing)
     federations = sum(len(block.work.cells()) for block in missing)
     what = f"grid of {len(blocks)}: {len(missing)} comparisons, {federations} federations"
-    with shown(progress, rounds, what, tenths=False) as show:
+    with shown(progress, rounds, f"{what} and their references", tenths=False, unit="step") as show:
         for block in missing:
             done = compare(
                 block.work.base,

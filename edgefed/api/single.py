@@ -187,14 +187,17 @@ def _kept_execution(folder: Path) -> Execution:
 
 
 @contextmanager
-def resumable(folder: Path | None) -> Iterator[None]:
-    """Turn Ctrl-C into :class:`~edgefed.runs.Interrupted`, which says how to go on, where there is a folder."""
+def resumable(folder: Path | None, kept: Callable[[Path], str] = lambda folder: "") -> Iterator[None]:
+    """Turn Ctrl-C into :class:`~edgefed.runs.Interrupted`, which says how to go on, where there is a folder.
+
+    ``kept`` returns how much of many is there.
+    """
     try:
         yield
     except KeyboardInterrupt as stop:
         if folder is None:
             raise
-        raise Interrupted(folder) from stop
+        raise Interrupted(folder, kept(folder)) from stop
 
 
 def check_same_data(kept: Path, found: str) -> None:

@@ -241,7 +241,8 @@ def test_interrupted_and_resumed_redoes_what_is_missing_and_nothing_else(monkeyp
 
     with monkeypatch.context() as patched:
         patched.setattr(module, "run_rounds", until_interrupted)
-        with pytest.raises(Interrupted, match=r"--resume --out .* goes on"):
+        said = f"^interrupted with {5 * finished_blocks} of 24 federations done and kept; --resume --out .* goes on"
+        with pytest.raises(Interrupted, match=said):
             compared(tune=(0.05, 0.5), out=tmp_path / "parts")
     done = {cell for block in trained_now[:finished_blocks] for cell in block}
     assert len(done) == 5 * finished_blocks
