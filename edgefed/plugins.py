@@ -90,11 +90,15 @@ class Registry(Mapping[str, T], Generic[T]):
         if clash := self.clash(name):
             return f"cannot be used: {clash}"
         try:
-            first = (self[name].__doc__ or "").strip().partition("\n")[0]
+            found = self[name]
+            first = (found.__doc__ or "").strip().partition("\n")[0]
         except SettingsError as reason:
             return f"cannot be used: {reason}"
         package = self.package(name)
-        return f"{first} ({package})".lstrip() if package else first
+        if package:
+            return f"{first} ({package})".lstrip()
+        full = next(other for other, own in self.own.items() if own is found)
+        return first if full == name else f"another name of {full}: {first}"
 
     def clash(self, name: str) -> str:
         """Return why a name of edgefed's own that an installed package claims as well is refused; empty for others.

@@ -99,7 +99,6 @@ MISTAKES = {
     "predict": r"Missing argument",
     "predict nowhere": r"Missing argument",
     "predict nowhere rows.csv": r"nowhere.*no such file",
-    "list": r"Missing argument",
     "list nope": r"unknown list 'nope': known: activations",
 }
 
@@ -197,7 +196,8 @@ def test_resume_says_where_it_goes_on_or_that_there_is_nothing(cli):
     assert (code, err.splitlines()[0]) == (0, "note: nothing to resume in run: begins at round 1")
     code, _, err = cli("compare", *small)
     assert code == 0
-    assert "4 federations in 1 block: " in err
+    # A block and a part of references, three rounds each.
+    assert "4 federations in 1 block, references in 1 part: step 0/6  begins\n" in err
     assert "note: nothing to resume in compared: begins at the first federation\n" in err
 
     # As a run is left that was stopped before its end, and a comparison that lost one of its four federations.
@@ -213,6 +213,24 @@ def test_resume_says_where_it_goes_on_or_that_there_is_nothing(cli):
     code, _, err = cli("compare", "--out", "compared", "--resume")
     assert code == 0
     assert "note: compared goes on with 3 of 4 federations done\n" in err
+
+
+def test_resume_without_a_source_names_what_differs_from_the_folder(cli):
+    Path("mine.csv").write_bytes(GOOD)
+    small = ("--strategies", "focal", "--seeds", "2", "--no-tune", "mine.csv", *QUICK)
+    assert cli("run", "mine.csv", *QUICK, "--out", "run")[0] == 0
+    assert cli("compare", *small, "--out", "compared")[0] == 0
+
+    keeps = "; what was begun keeps its rounds: more, or fewer, need a new folder\n"
+    line = "edgefed: --resume: num-server-rounds=7 differs from {}, which has num-server-rounds=3" + keeps
+    more = ("-s", "num-server-rounds=7", "--resume", "--out")
+    assert cli("run", *more, "run") == (2, "", line.format("run/config.toml"))
+    assert cli("compare", *more, "compared") == (2, "", line.format("compared"))
+    code, out, err = cli("compare", "--seeds", "3", "--resume", "--out", "compared")
+    assert (code, out) == (2, "")
+    assert err.startswith("edgefed: --resume: seeds [0, 1, 2] differ from compared, which has [0, 1]")
+    code, _, _ = cli("run", "-s", "seed=0", "--resume", "--out", "run")
+    assert code == 0
 
 
 def test_resume_of_another_kind_of_folder_says_what_it_is(cli):
@@ -552,6 +570,24 @@ def test_partition_shows_who_holds_what(cli):
     assert made_here() == []
 
 
+def test_partition_says_where_the_other_rows_are(cli):
+    settings = {"long-tail": 5.0, "client-test-fraction": 0.25, "seed": 1}
+    code, _, err = cli("partition", *(part for key, value in settings.items() for part in ("-s", f"{key}={value}")))
+
+    assert code == 0
+    said = re.fullmatch(
+        r"of 150 rows: (\d+) train \(above\), (\d+) held out by clients, (\d+) validation, (\d+) test, (\d+) of them "
+        r"dropped from training by long-tail=5\n",
+        err,
+    )
+    train, held, validation, test, dropped = map(int, said.groups())
+    assert train + held + validation + test == 150
+    # A fifth of 150 each; what the tail leaves of the 90 others is the clients'.
+    assert (validation, test, train + held) == (30, 30 + dropped, 90 - dropped)
+    _, data = federate(FederationConfig.from_mapping(settings))
+    assert train == data.class_counts.sum()
+
+
 def test_partition_draws_a_picture(cli):
     code, _, err = cli("partition", "--plot", "shards.png")
 
@@ -670,6 +706,21 @@ def test_every_list_names_what_the_setting_takes(cli, what):
     # No terminal here: a line an entry, whatever its length, below the heads.
     assert [line.split(" ")[0] for line in out.splitlines()[1:]] == expected
     assert all(line == line.rstrip() for line in out.splitlines())
+
+
+def test_what_can_be_listed_and_which_names_are_one_remedy(cli):
+    code, out, err = cli("list")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()[1:]
+    assert [line.split(" ")[0] for line in lines] == [*LISTS, *OTHER_LISTS]
+    assert all(len(line.split()) > 3 for line in lines)
+
+    (_, strategies, _), (_, remedies, _) = cli("list", "strategies"), cli("list", "remedies")
+    assert strategies.splitlines()[1:] == remedies.splitlines()[1:]
+    about = {name: text.strip() for name, _, text in (line.partition(" ") for line in remedies.splitlines()[1:])}
+    full = "class-weights-balanced-local"
+    assert about["class-weights"] == f"another name of {full}: {about[full]}"
+    assert not any(text.startswith("another") for name, text in about.items() if name != "class-weights")
 
 
 def test_a_grid_tells_of_settings_that_act_in_none_of_its_blocks(cli):

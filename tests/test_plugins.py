@@ -171,7 +171,8 @@ def test_own_names_come_first_and_plug_ins_by_name(installed: Path) -> None:
     assert "plug_a" not in sys.modules  # names alone import nothing
     assert issubclass(found["alpha"], Remedy)
     assert found["alpha"] is found["alpha"]
-    assert [found.line(name) for name in found] == ["Mine.", "Mine.", "Good. (plug_a 2.0)", "Good. (plug_a 2.0)"]
+    own, others = ["Mine.", "another name of first: Mine."], ["Good. (plug_a 2.0)", "Good. (plug_a 2.0)"]
+    assert [found.line(name) for name in found] == own + others
     assert [found.package(name) for name in ("first", "zeta")] == ["", "plug_a 2.0"]
     assert "beta" not in found
     with pytest.raises(KeyError, match="beta"):

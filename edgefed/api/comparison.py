@@ -26,7 +26,7 @@ from edgefed.api.plan import (
 )
 from edgefed.api.progress import say, shown
 from edgefed.api.references import parts_of, references
-from edgefed.api.single import check_same_data, resumable
+from edgefed.api.single import check_same_data, is_finished, resumable
 from edgefed.api.tables import results_table, strategies_table
 from edgefed.api.tracking import check_tracking, track_comparison
 from edgefed.config import FederationConfig, SettingsError
@@ -36,10 +36,20 @@ from edgefed.federation.clipping import check_accountant
 from edgefed.federation.components import device_of
 from edgefed.federation.participation import check_edge
 from edgefed.lock import LOCK, only_writer
-from edgefed.runs import Run, check_kind, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
+from edgefed.runs import (
+    Run,
+    check_kind,
+    is_folder_of,
+    kept_in,
+    new_folder,
+    plain,
+    read_json,
+    write_atomically,
+    write_json,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from edgefed.api.progress import Show
 
@@ -60,6 +70,13 @@ class Comparison:
     result: dict[str, Any]
     runs: dict[Cell, Run]
     folder: Path | None
+
+    def __repr__(self) -> str:
+        arms = [f"{entry['name']} {entry['balanced_accuracy']['mean']:.3f}" for entry in self.result["strategies"]]
+        return (
+            f"<Comparison {self.result['generalises_over']}: {self.result['finding']}; test balanced accuracy "
+            f"{', '.join(arms)}; {kept_in(self.folder)}>"
+        )
 
 
 def compare(
@@ -136,7 +153,7 @@ def compare(
     check_tracking(base, kept=folder is not None or name is not None)
     if not continuing and (folder is not None or name is not None):
         folder = new_folder(folder, name or "")
-    with only_writer(folder), resumable(folder), _kept(elapsed):
+    with only_writer(folder), resumable(folder, lambda home: kept_of([(home, work)])), _kept(elapsed):
         if folder is not None and not continuing:
             new_folder(folder, "")  # still empty, now that nobody else may write into it
             write_json(folder / "plan.json", _asked(work) | {"data_sha256": data.fingerprint})
@@ -165,9 +182,12 @@ def compare(
 @contextmanager
 def _shown(progress: bool | None, on_rounds: Show | None, missing: Sequence[Cell], work: Plan) -> Iterator[Show]:
     """Yield what is called as rounds go by, where they are shown and whoever wants to know."""
-    blocks = len(blocks_of(missing))
-    what = f"{len(missing)} federations in {blocks} {'block' if blocks == 1 else 'blocks'}"
-    with shown(progress, _rounds(missing, work), what, tenths=False) as bar:
+    blocks, parts = len(blocks_of(missing)), len(parts_of(work.seeds))
+    what = (
+        f"{len(missing)} federations in {blocks} {'block' if blocks == 1 else 'blocks'}, references in {parts} "
+        f"{'part' if parts == 1 else 'parts'}"
+    )
+    with shown(progress, _rounds(missing, work), what, tenths=False, unit="step") as bar:
 
         def show(rounds: Sequence[Mapping[str, Any]], advanced: int = 1) -> None:
             bar(rounds, advanced)
@@ -185,6 +205,14 @@ def rounds_to_come(work: Plan, folder: Path | None = None) -> int:
 
 def _rounds(missing: Sequence[Cell], work: Plan) -> int:
     return (len(blocks_of(missing)) + len(parts_of(work.seeds))) * work.base.num_server_rounds
+
+
+def kept_of(comparisons: Iterable[tuple[Path, Plan]]) -> str:
+    """Return in words how many federations of comparisons, each in its folder, need not be run again."""
+    finished = [
+        is_finished(folder / "federations" / cell_name(cell)) for folder, work in comparisons for cell in work.cells()
+    ]
+    return f"{sum(finished)} of {len(finished)} federations done and kept"
 
 
 @contextmanager

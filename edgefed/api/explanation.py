@@ -30,6 +30,7 @@ from edgefed.runs import (
     check_folder,
     explanation_folder,
     is_folder_of,
+    kept_in,
     plain,
     read_arrays,
     write_json,
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
     from edgefed.data.shards import FederatedData
     from edgefed.engines.grid import Engine
     from edgefed.federation.explanation import Arrays
+
+
+STRONGEST = 5
+"""Features that an explanation's short form names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,13 @@ class Explanation:
     result: dict[str, Any]
     collected: list[dict[str, Any]]
     folder: Path | None = None
+
+    def __repr__(self) -> str:
+        rows = self.result["importance"]
+        strongest = [f"{row['feature']} {row['mean']:+.3f}" for row in rows[:STRONGEST]]
+        more = f" and {len(rows) - STRONGEST} more" if len(rows) > STRONGEST else ""
+        what = f"{self.result['explained']}: log-loss when permuted {', '.join(strongest)}{more}"
+        return f"<Explanation of {what}; {kept_in(self.folder)}>"
 
 
 def explain(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgefed.api.comparison import compare, rounds_to_come
+from edgefed.api.comparison import compare, kept_of, rounds_to_come
 from edgefed.api.grid_figures import grid_figures
 from edgefed.api.grid_finding import BlockResult
 from edgefed.api.grid_plan import (
@@ -33,7 +33,7 @@ from edgefed.federation.clipping import check_accountant
 from edgefed.federation.components import device_of
 from edgefed.federation.participation import check_edge
 from edgefed.lock import only_writer
-from edgefed.runs import check_kind, is_folder_of, new_folder, plain, read_json, write_atomically, write_json
+from edgefed.runs import check_kind, is_folder_of, kept_in, new_folder, plain, read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +60,10 @@ class GridComparison:
     result: dict[str, Any]
     comparisons: dict[str, dict[str, Any]]
     folder: Path | None
+
+    def __repr__(self) -> str:
+        said = f"{self.result['generalises_over']}: {self.result['finding']}"
+        return f"<GridComparison {said}; {kept_in(self.folder)}>"
 
 
 def compare_grid(
@@ -132,7 +136,11 @@ def compare_grid(
         return GridComparison(read_json(home / "grid.json"), _finished(blocks, home), home)
     if not continuing and (home is not None or name is not None):
         home = new_folder(home, name or "")
-    with only_writer(home), resumable(home):
+
+    def kept(home: Path) -> str:
+        return kept_of([(home / "blocks" / block.name, block.work) for block in blocks])
+
+    with only_writer(home), resumable(home, kept):
         if home is not None:
             if not continuing:
                 new_folder(home, "")  # still empty, now that nobody else may write into it
@@ -199,7 +207,7 @@ def _run(
     rounds = sum(rounds_to_come(block.work, block.folder(home)) for block in missing)
     federations = sum(len(block.work.cells()) for block in missing)
     what = f"grid of {len(blocks)}: {len(missing)} comparisons, {federations} federations"
-    with shown(progress, rounds, what, tenths=False) as show:
+    with shown(progress, rounds, f"{what} and their references", tenths=False, unit="step") as show:
         for block in missing:
             done = compare(
                 block.work.base,

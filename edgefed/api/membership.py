@@ -17,7 +17,7 @@ from edgefed.api.progress import asking
 from edgefed.config import SettingsError
 from edgefed.engines import make_engine
 from edgefed.report.folder import CONTROL, ComparisonFolder
-from edgefed.runs import AUDIT, AUDIT_HOME, Run, check_folder, is_folder_of, made_folder, plain, write_json
+from edgefed.runs import AUDIT, AUDIT_HOME, Run, check_folder, is_folder_of, kept_in, made_folder, plain, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +47,14 @@ class Audit:
 
     result: dict[str, Any]
     folder: Path | None = None
+
+    def __repr__(self) -> str:
+        found = []
+        for entry in self.result["strategies"]:
+            means = {kind: attack["auc"]["mean"] for kind, attack in entry["attacks"].items()}
+            aucs = (f"{kind} {'-' if mean is None else f'{mean:.3f}'}" for kind, mean in means.items())
+            found.append(f"{entry['name']} ({', '.join(aucs)})")
+        return f"<Audit of {self.result['audited']}: AUC of {', '.join(found)}; {kept_in(self.folder)}>"
 
 
 def audit(

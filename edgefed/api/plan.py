@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgefed.config import FederationConfig, SettingsError, catalogue, unknown
 from edgefed.data.datasets import DATASETS
 from edgefed.imbalance import REMEDIES
-from edgefed.runs import read_json
+from edgefed.runs import other_setting, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +103,7 @@ def check_same_plan(home: Path, asked: dict[str, Any]) -> None:
     settings = FederationConfig.from_mapping(kept.get("settings", {})).to_mapping()
     for key, value in asked["settings"].items():
         if settings[key] != value:
-            raise SettingsError(f"--resume: {key}={value} differs from {home}, which has {key}={settings[key]}")
+            raise other_setting(key, value, home, settings[key])
     for key in ("strategies", "seeds", "tuned", "rates"):
         if kept.get(key) != asked[key]:
             raise SettingsError(f"--resume: {key} {asked[key]} differ from {home}, which has {kept.get(key)}")

@@ -33,7 +33,7 @@ def say(wanted: bool | None, line: str) -> None:
 
 
 @contextmanager
-def shown(wanted: bool | None, rounds: int, what: str, *, tenths: bool = True) -> Iterator[Show]:
+def shown(wanted: bool | None, rounds: int, what: str, *, tenths: bool = True, unit: str = "round") -> Iterator[Show]:
     """Yield a callback that shows each round: the round, the metric so far, the time left; on stderr.
 
     Parameters
@@ -46,13 +46,15 @@ def shown(wanted: bool | None, rounds: int, what: str, *, tenths: bool = True) -
         What is being trained, in a few words.
     tenths : bool
         In a log each tenth of the work gets a line, however short it is. False: only time brings one, and the end.
+    unit : str
+        What is counted, where it is more than one federation's rounds.
     """
     console = Console(stderr=True)
     looked_at = console.is_terminal or console.is_jupyter
     if not (looked_at if wanted is None else wanted):
         yield lambda rounds, advanced=1: None
     elif looked_at:
-        with _bar(console) as bar:
+        with _bar(console, f"{unit}s") as bar:
             task = bar.add_task(what, total=rounds, metric="")
 
             def advance(rounds: Rounds, advanced: int = 1) -> None:
@@ -60,7 +62,7 @@ def shown(wanted: bool | None, rounds: int, what: str, *, tenths: bool = True) -
 
             yield advance
     else:
-        yield _lines(rounds, what, tenths)
+        yield _lines(rounds, f"{what}: {unit}", tenths)
 
 
 @contextmanager
@@ -93,12 +95,12 @@ def asking(wanted: bool | None, what: str, runs: int) -> Iterator[Callable[[int,
         yield _asked(what, runs)
 
 
-def _bar(console: Console) -> Progress:
+def _bar(console: Console, units: str) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("rounds"),
+        TextColumn(units),
         TextColumn("{task.fields[metric]}"),
         TimeRemainingColumn(),
         console=console,
@@ -111,7 +113,7 @@ def _lines(total: int, what: str, tenths: bool) -> Show:
     done, said = 0, 0
     every, due = max(1, total // LINES_IN_A_LOG), _paced()
     if total:
-        print(f"{what}: round 0/{total}  begins", file=sys.stderr, flush=True)
+        print(f"{what} 0/{total}  begins", file=sys.stderr, flush=True)
 
     def advance(rounds: Rounds, advanced: int = 1) -> None:
         nonlocal begun, already, done, said
@@ -122,7 +124,7 @@ def _lines(total: int, what: str, tenths: bool) -> Show:
             return
         said = done // every
         left = (time.monotonic() - begun) / (done - already) * (total - done) if done > already else None
-        told = (f"{what}: round {done}/{total}", _metric(rounds), f"{left:.0f} s left" if left is not None else "")
+        told = (f"{what} {done}/{total}", _metric(rounds), f"{left:.0f} s left" if left is not None else "")
         print("  ".join(filter(None, told)), file=sys.stderr, flush=True)
 
     return advance

@@ -31,6 +31,7 @@ from edgefed.runs import (
     is_begun,
     is_folder_of,
     new_folder,
+    other_setting,
     read_json,
 )
 
@@ -186,14 +187,17 @@ def _kept_execution(folder: Path) -> Execution:
 
 
 @contextmanager
-def resumable(folder: Path | None) -> Iterator[None]:
-    """Turn Ctrl-C into :class:`~edgefed.runs.Interrupted`, which says how to go on, where there is a folder."""
+def resumable(folder: Path | None, kept: Callable[[Path], str] = lambda folder: "") -> Iterator[None]:
+    """Turn Ctrl-C into :class:`~edgefed.runs.Interrupted`, which says how to go on, where there is a folder.
+
+    ``kept`` returns how much of many is there.
+    """
     try:
         yield
     except KeyboardInterrupt as stop:
         if folder is None:
             raise
-        raise Interrupted(folder) from stop
+        raise Interrupted(folder, kept(folder)) from stop
 
 
 def check_same_data(kept: Path, found: str) -> None:
@@ -219,6 +223,4 @@ def check_same_settings(folder: Path, config: FederationConfig) -> None:
     kept = FederationConfig.from_mapping(read_settings(folder / "config.toml")).to_mapping()
     for key, value in config.to_mapping().items():
         if kept[key] != value:
-            raise SettingsError(
-                f"--resume: {key}={value} differs from {folder / 'config.toml'}, which has {key}={kept[key]}"
-            )
+            raise other_setting(key, value, folder / "config.toml", kept[key])

@@ -29,7 +29,7 @@ def audit(
     """
     from edgefed import api
     from edgefed.report.audit import plot_audit
-    from edgefed.report.page import NAME, write_report
+    from edgefed.report.page import write_report
 
     found = api.audit(run, engine=engine, progress=True)
     assert found.folder is not None
@@ -40,8 +40,7 @@ def audit(
     sys.stdout.flush()  # the result is out before a picture can fail
     pictures = plot_audit(found.folder)
     note(f"pictures: {pictures[0].parent}")
-    if (found.folder / NAME).is_file():
-        note(f"page: {write_report(found.folder)}")
+    note(f"page: {write_report(found.folder)}")
 
 
 def _show(found: Audit) -> None:

@@ -78,13 +78,14 @@ def compare(
         if instead and key in read_settings(None, settings or ()):
             raise SettingsError(f"-s {key} says nothing in a comparison: {instead} does")
     work, wanted = None, _grid(grid or (), settings or (), out if resume else None)
-    if resume and out is not None and not (given or strategies or seeds or tune or no_tune):
+    if resume and out is not None and source is None:
         work = kept_plan(out)  # the folder says what it was
+    kept = work.base.to_mapping() if work else {}
     first = given | {key: values[0] for key, values in wanted.items()}
-    config = work.base if work else checked_settings(comparison_defaults(first), given)
-    arms = work.arms if work else strategies or DEFAULT_ARMS
-    count = len(work.seeds) if work else DEFAULT_SEEDS if seeds is None else seeds
-    rates = _rates(tune, no_tune) if work is None else work.rates if work.tuned else None
+    config = checked_settings(comparison_defaults(kept | first), given)
+    arms = strategies or (work.arms if work else DEFAULT_ARMS)
+    count = seeds if seeds is not None else len(work.seeds) if work else DEFAULT_SEEDS
+    rates = _rates(tune, no_tune) if work is None or tune or no_tune else work.rates if work.tuned else None
     asked = plan(config, arms, count, rates)
     if not resume and "torch" not in sys.modules:  # it is still to be loaded, which takes seconds
         _check_first(config, engine, out)

@@ -66,24 +66,22 @@ def _show(found: Explanation) -> None:
     over = f"95 % over {result['interval_over']}"
     if columns := result.get("columns"):
         whole = Table(title="Columns, categories as a whole")
-        for title in ("column", "loss when permuted", over, "balanced accuracy, points"):
+        for title in ("column", "loss when permuted", over, "balanced accuracy, points lost"):
             whole.add_column(title, justify="left" if title == "column" else "right", no_wrap=title == "column")
         for row in columns[:MOST_ROWS]:
-            points = f"{round(-100 * row['accuracy']['mean'], 1) + 0.0:+.1f}"
-            whole.add_row(row["column"], f"{row['mean']:+.3f}", _interval(row), points)
+            whole.add_row(row["column"], f"{row['mean']:+.3f}", _interval(row), _lost(row["accuracy"]["mean"]))
         whole.caption = _more(len(columns))
         show(whole, width=None if sys.stdout.isatty() else 140)
     table = Table(title=f"What the model uses: {result['explained']}")
-    for title in ("feature", "loss when permuted", over, "balanced accuracy, points", "SHAP", "ANOVA F"):
+    for title in ("feature", "loss when permuted", over, "balanced accuracy, points lost", "SHAP", "ANOVA F"):
         table.add_column(title, justify="left" if title == "feature" else "right", no_wrap=title == "feature")
     for row in result["importance"][:MOST_ROWS]:
-        accuracy = row["accuracy"]["mean"]
         f = row["anova-f"]
         table.add_row(
             row["feature"],
             f"{row['mean']:+.3f}",
             _interval(row),
-            f"{round(-100 * accuracy, 1) + 0.0:+.1f}",
+            _lost(row["accuracy"]["mean"]),
             f"{row['shap']:.3f}",
             "-" if f is None else f"{f:.1f}",
         )
@@ -103,6 +101,11 @@ def _show(found: Explanation) -> None:
         note("note: privacy=secagg masks updates: what clients are asked for here is exact, one by one")
     if result["rows"] == "training":
         note("note: clients hold no rows out (client-test-fraction=0): these are rows that the model was trained on")
+
+
+def _lost(accuracy: float) -> str:
+    """Return a drop of a share in points, as the page has it: a gain is negative."""
+    return f"{round(100 * accuracy, 1) + 0.0:.1f}"
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -22,6 +22,9 @@ from edgefed.cli.options import (
 )
 from edgefed.config import SettingsError, catalogue, schema
 from edgefed.terminal import note, print_json, show
+
+if TYPE_CHECKING:
+    from edgefed.data.shards import FederatedData
 
 
 def partition(
@@ -61,7 +64,19 @@ def partition(
     table.add_section()
     table.add_row("all", *map(str, counts.sum(0).tolist()), str(int(counts.sum())))
     show(table)
+    note(_where_the_rows_are(data, config.long_tail))
     note(f"picture: {plot}" if plot is not None else "")
+
+
+def _where_the_rows_are(data: FederatedData, long_tail: float) -> str:
+    """Return in a line how many rows there are and where those are that no client trains on."""
+    shards, parts = data.shards, data.split
+    held = f", {len(shards.held_out.indices)} held out by clients" if len(shards.held_out.indices) else ""
+    dropped = f", {len(parts.dropped)} of them dropped from training by long-tail={long_tail:g}"
+    return (
+        f"of {len(data.dataset.labels)} rows: {len(shards.train.indices)} train (above){held}, "
+        f"{len(parts.validation)} validation, {len(parts.test)} test{dropped if len(parts.dropped) else ''}"
+    )
 
 
 def _check_new(picture: Path) -> None:
@@ -124,6 +139,7 @@ def predict(
 
 LISTS = {
     "strategies": "imbalance",
+    "remedies": "imbalance",
     "server-strategies": "strategy",
     "datasets": "dataset",
     "partitions": "partition",
@@ -136,21 +152,32 @@ LISTS = {
     "privacy": "privacy",
 }
 SYMBOLS = {
-    "strategies": "n rows, n_c of class c, n_k of client k, n_kc of both; C classes, K clients; pi class shares; "
+    "imbalance": "n rows, n_c of class c, n_k of client k, n_kc of both; C classes, K clients; pi class shares; "
     "f logits; p probabilities. Names in brackets are settings: edgefed list settings",
 }
 """What letters in a list stand for, told to who reads it in a terminal."""
 UNWRAPPED = 1000
 """Characters that a line of a list may have where no terminal is: one entry a line, for grep and awk."""
-OTHER_LISTS = ("engines", "devices", "settings")
+OTHER_LISTS = {
+    "engines": "what runs the clients of a simulation: --engine",
+    "devices": "device profiles, for the modelled seconds and joules",
+    "settings": "every setting: its default, what it is, its range",
+}
+"""Lists that are of no one setting, with a line on each."""
 
 
 def list_names(
-    what: Annotated[str, typer.Argument(metavar="|".join([*LISTS, *OTHER_LISTS]), show_default=False)],
+    what: Annotated[str, typer.Argument(metavar="|".join([*LISTS, *OTHER_LISTS]), show_default=False)] = "",
 ) -> None:
-    """List every name that a setting takes, with a line on each."""
+    """List every name that a setting takes, with a line on each; with nothing said, what can be listed."""
     table = Table(box=None, pad_edge=False)
-    if what == "settings":
+    if not what:
+        table.add_column("edgefed list …", no_wrap=True)
+        table.add_column("", overflow="fold")
+        about = {key: f"{text}: -s {key}" for key, _, _, _, text in schema()}
+        for name, text in ({name: about[key] for name, key in LISTS.items()} | OTHER_LISTS).items():
+            table.add_row(name, text)
+    elif what == "settings":
         for title in ("setting", "default", "what it is", "range"):
             table.add_column(title, overflow="fold", no_wrap=title == "setting")
         for key, _, default, allowed, text in schema():
@@ -166,7 +193,7 @@ def list_names(
         for name, text in entries.items():
             table.add_row(name, text)
         if sys.stdout.isatty():
-            table.caption = SYMBOLS.get(what)
+            table.caption = SYMBOLS.get(LISTS.get(what, ""))
     else:
         from edgefed.config import unknown
 

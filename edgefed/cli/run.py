@@ -38,8 +38,8 @@ def run(
     from edgefed.notes import notes_of_run
 
     given = settings_of(source, settings, label, client)
-    if resume and out is not None and not given and (out / "config.toml").is_file():
-        given = read_settings(out / "config.toml")  # the folder says what it was
+    if resume and out is not None and source is None and (out / "config.toml").is_file():
+        given = read_settings(out / "config.toml") | given  # the folder says what it was
     config = checked_settings(FederationConfig.from_mapping(given), given)
     name = f"{Path(config.data_name).stem or config.dataset}-{config.imbalance}-seed-{config.seed}"
     if config.run_folder:

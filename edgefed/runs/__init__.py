@@ -16,8 +16,10 @@ from edgefed.runs.folder import (
     explanation_folder,
     is_begun,
     is_folder_of,
+    kept_in,
     made_folder,
     new_folder,
+    other_setting,
 )
 from edgefed.runs.kinds import check_folder
 from edgefed.runs.run import History, Run
@@ -46,9 +48,11 @@ __all__ = [
     "history_lines",
     "is_begun",
     "is_folder_of",
+    "kept_in",
     "made_folder",
     "model_hash",
     "new_folder",
+    "other_setting",
     "plain",
     "read_arrays",
     "read_json",

@@ -22,7 +22,7 @@ AUDIT_HOME, AUDIT = "audit", "audit.json"
 """The folder within a run's or comparison's in which its audit is kept, and its file."""
 
 
-GO_ON = "give another folder, or --resume to go on"
+GO_ON = "give another folder, or --resume to go on (in Python: out=, resume=True)"
 
 
 def check_new(folder: Path, *, instead: str = GO_ON) -> None:
@@ -87,6 +87,19 @@ def check_kind(folder: Path, wanted: str) -> None:
                 f"--resume --out {folder}: a {kind}'s folder, expected a {wanted}'s; edgefed {command} --resume goes "
                 "on with it"
             )
+
+
+def kept_in(folder: Path | None) -> str:
+    """Return where a result is kept, in words."""
+    return "in memory" if folder is None else f"in {folder}"
+
+
+def other_setting(key: str, asked: object, where: Path, kept: object) -> SettingsError:
+    """Return what refuses to go on in a folder that began with another value of a setting."""
+    instead = ""
+    if key == "num-server-rounds":
+        instead = "; what was begun keeps its rounds: more, or fewer, need a new folder"
+    return SettingsError(f"--resume: {key}={asked} differs from {where}, which has {key}={kept}{instead}")
 
 
 def clear_start(folder: Path, config: FederationConfig) -> None:

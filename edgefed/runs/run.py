@@ -12,6 +12,7 @@ from edgefed.config import FederationConfig, read_settings
 from edgefed.durable import model_hash, read_arrays
 from edgefed.errors import SettingsError
 from edgefed.runs.files import parsed, read_json, text_of
+from edgefed.runs.folder import kept_in
 from edgefed.runs.kinds import check_folder
 
 if TYPE_CHECKING:
@@ -42,6 +43,14 @@ class Run:
     rounds: Sequence[dict[str, Any]]
     weights: dict[str, NDArray[np.floating]]
     folder: Path | None = None
+
+    def __repr__(self) -> str:
+        summary = self.manifest.get("summary", {})
+        measure = summary.get("test", {}).get("balanced_accuracy")
+        found = "" if measure is None else f", test balanced accuracy {measure:.3f}"
+        clients = summary.get("clients", self.config.num_clients)
+        what = f"{self.config.data_name}, {self.config.imbalance}, seed {self.config.seed}"
+        return f"<Run of {what}: {len(self.rounds)} rounds, {clients} clients{found}; {kept_in(self.folder)}>"
 
     @property
     def history(self) -> History:

@@ -29,10 +29,13 @@ OPENED = "opened.jsonl"
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a run that has a folder: what was committed is there, and ``resume`` goes on with it."""
+    """Ctrl-C during a run that has a folder: what was committed is there, and ``resume`` goes on with it.
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(f"interrupted; --resume --out {folder} goes on")
+    ``kept`` says how much that is, where it is a part of many.
+    """
+
+    def __init__(self, folder: Path, kept: str = "") -> None:
+        super().__init__(f"interrupted{f' with {kept}' if kept else ''}; --resume --out {folder} goes on")
 
 
 @dataclass

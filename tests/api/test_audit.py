@@ -13,6 +13,7 @@ from edgefed.analysis.membership import Attack
 from edgefed.analysis.statistics import t_interval
 from edgefed.api.audited_run import _Ready, rarest
 from edgefed.api.influence import influence
+from edgefed.api.membership import Audit
 from edgefed.api.who_took_part import took_part
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
@@ -353,8 +354,15 @@ def test_a_runs_page_says_what_was_found(folder, result):
     assert "One row, many samples" not in page
 
 
+def test_an_audit_is_short_to_print(result):
+    auc = {kind: f"{attack['auc']['mean']:.3f}" for kind, attack in result["strategies"][0]["attacks"].items()}
+    said = ", ".join(f"{kind} {mean}" for kind, mean in auc.items())
+    assert repr(Audit(result)) == f"<Audit of {result['audited']}: AUC of none ({said}); in memory>"
+
+
 def test_the_command_prints_one_object_and_writes_pictures_and_the_page(cli, folder):
-    write_report(folder)
+    page = folder / "report.html"
+    page.unlink(missing_ok=True)
 
     code, out, err = cli("audit", folder, "--format", "json")
 
@@ -362,7 +370,8 @@ def test_the_command_prints_one_object_and_writes_pictures_and_the_page(cli, fol
     assert json.loads(out)["strategies"][0]["name"] == "none"
     assert len(out.splitlines()) == 1
     assert (folder / "audit" / "plots" / "membership.png").stat().st_size > 5000
-    assert "page:" in err
+    assert f"page: {page}" in err
+    assert "What the models give away" in page.read_text(encoding="utf-8")
 
 
 def test_rows_on_devices_cannot_be_audited(folder):

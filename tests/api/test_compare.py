@@ -47,6 +47,10 @@ def test_its_result_keeps_the_contract(tuned):
     assert tuned.result["client_updates"] == sum(run.summary["client_updates"] for run in tuned.runs.values())
     assert tuned.result["seeds"] == [0, 1, 2]
     assert json.loads(json.dumps(tuned.result)) == tuned.result
+    assert repr(tuned).startswith(f"<Comparison {tuned.result['generalises_over']}: {tuned.result['finding']}; ")
+    for entry in tuned.result["strategies"]:
+        assert f" {entry['name']} {entry['balanced_accuracy']['mean']:.3f}" in repr(tuned)
+    assert repr(tuned).endswith(f"; in {tuned.folder}>")
 
 
 def test_every_federation_is_the_run_that_its_settings_give_alone(tuned):
@@ -261,7 +265,8 @@ def test_interrupted_and_resumed_redoes_what_is_missing_and_nothing_else(monkeyp
 
     with monkeypatch.context() as patched:
         patched.setattr(module, "run_rounds", until_interrupted)
-        with pytest.raises(Interrupted, match=r"--resume --out .* goes on"):
+        said = f"^interrupted with {5 * finished_blocks} of 24 federations done and kept; --resume --out .* goes on"
+        with pytest.raises(Interrupted, match=said):
             compared(tune=(0.05, 0.5), out=tmp_path / "parts")
     done = {cell for block in trained_now[:finished_blocks] for cell in block}
     assert len(done) == 5 * finished_blocks

@@ -42,6 +42,11 @@ def made(tmp_path_factory):
     return compared(out=tmp_path_factory.mktemp("grids") / "made")
 
 
+def test_it_is_short_to_print(made):
+    said = f"{made.result['generalises_over']}: {made.result['finding']}"
+    assert repr(made) == f"<GridComparison {said}; in {made.folder}>"
+
+
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -145,7 +150,10 @@ def test_interrupted_and_resumed_runs_what_is_missing_and_nothing_else(monkeypat
 
     with monkeypatch.context() as patched:
         patched.setattr(module, "run_rounds", until_interrupted)
-        with pytest.raises(Interrupted, match=rf"--resume --out {tmp_path / 'parts'} goes on"):
+        # In blocks of four and two federations, in turn.
+        there = 4 * finished - 2 * (finished // 2)
+        said = rf"^interrupted with {there} of 24 federations done and kept; --resume --out "
+        with pytest.raises(Interrupted, match=rf"{said}{tmp_path / 'parts'} goes on"):
             compared(out=tmp_path / "parts")
     assert not is_folder_of(tmp_path / "parts", "grid")
     done = [cell for part in trained for cell in part]
@@ -355,14 +363,14 @@ def test_compare_with_a_grid_as_json_then_resumed_grown_and_plotted(cli):
     found = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert found == json.loads(Path("grid/grid.json").read_text())
     assert found["grid"] == {"alpha": [0.1, 1.0]}
-    assert "round 8/8" in err
+    assert "step 8/8" in err
     assert cli("--resume", "--out", "grid", "--format", "json")[1] == out
     assert cli(*ASKED, "--resume", "--out", "grid", "--format", "json")[1] == out
 
     code, out, err = cli("--resume", "--out", "grid", "--grid", "alpha=0.1,0.3,1", "--format", "json")
     assert code == 0
     grown = json.loads(out)
-    assert "round 4/4" in err
+    assert "step 4/4" in err
     assert grown["grid"] == {"alpha": [0.1, 0.3, 1.0]}
     assert [row for row in grown["gains"] if row["block"] != "alpha-0.3"] == found["gains"]
 
@@ -400,10 +408,13 @@ def test_ctrl_c_exits_130_with_one_line(cli, monkeypatch):
     code, out, err = cli(*ASKED, "--grid", "alpha=0.1,1", "--out", "grid")
 
     assert (code, out) == (130, "")
-    assert err.splitlines()[-1] == "edgefed: interrupted; --resume --out grid goes on"
+    assert (
+        err.splitlines()[-1]
+        == "edgefed: interrupted with 0 of 8 federations done and kept; --resume --out grid goes on"
+    )
     assert err.splitlines()[:-1] == [
         "one contrast needs at least 6 seeds to tell anything from none: --seeds 6 or more",
-        "grid of 2: 2 comparisons, 8 federations: round 0/8  begins",
+        "grid of 2: 2 comparisons, 8 federations and their references: step 0/8  begins",
     ]
 
 

@@ -10,8 +10,11 @@ import pytest
 from federations import settings
 
 import edgefed
+from edgefed.api.explanation import Explanation
+from edgefed.cli.explain import _show
 from edgefed.data.shards import federate
 from edgefed.report.page import write_explanation
+from edgefed.report.page.words import percent
 from edgefed.runs import Run, read_arrays, read_json, write_json
 
 ROUNDS = {"num_server_rounds": 15, "long_tail": 1.0}
@@ -204,6 +207,25 @@ def test_the_command_prints_one_object_and_writes_page_and_pictures(cli, folder,
     names = {path.name for path in (copy / "explanation" / "plots").iterdir()}
     wanted = ("importance", "methods", "clients", "classes", "effects", "examples", "reliability", "confusion")
     assert names == {f"{name}.{kind}" for name in wanted for kind in ("png", "svg")}
+
+
+def test_the_terminal_has_points_lost_as_the_page_has_them(result, capsys):
+    _show(Explanation(result, []))
+
+    shown = capsys.readouterr().out
+    assert "points lost" in shown
+    for row in result["importance"]:
+        line = next(line for line in shown.splitlines() if row["feature"] in line)
+        assert line.split("│")[4].strip() == percent(row["accuracy"]["mean"])
+    assert any(row["accuracy"]["mean"] > 0.05 for row in result["importance"])
+
+
+def test_an_explanation_is_short_to_print(result):
+    first = result["importance"][0]
+    assert repr(Explanation(result, [])).startswith(
+        f"<Explanation of {result['explained']}: log-loss when permuted {first['feature']} {first['mean']:+.3f}, "
+    )
+    assert repr(Explanation(result, [])).endswith("; in memory>")
 
 
 def test_a_folder_without_a_run_is_one_line(tmp_path):

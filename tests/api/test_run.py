@@ -44,6 +44,9 @@ def test_a_run_in_memory_touches_no_file(tmp_path, monkeypatch):
     assert {array.dtype for array in run.weights.values()} == {np.dtype("float32")}
     assert run.summary["model_sha256"] == model_hash(run.weights)
     assert [row["round"] for row in run.rounds] == [1, 2, 3]
+    measure = run.summary["test"]["balanced_accuracy"]
+    said = f"3 rounds, {run.summary['clients']} clients, test balanced accuracy {measure:.3f}; in memory"
+    assert repr(run) == f"<Run of iris, none, seed {run.config.seed}: {said}>"
 
 
 def test_a_folder_holds_the_whole_run(tmp_path):
