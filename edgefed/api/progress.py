@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,8 @@ def asking(wanted: bool | None, what: str, runs: int) -> Iterator[Callable[[int,
 
 def _bar(console: Console, units: str) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        # Where a terminal is narrow it takes a second line, so that no number is cut.
+        TextColumn("{task.description}", table_column=Column()),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(units),

@@ -1,8 +1,10 @@
-"""Progress in a log: a line at once, and none too often."""
+"""Progress: in a log a line at once, and none too often; in a terminal a bar."""
 
 import re
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from edgefed.api import afar, progress
 
@@ -102,3 +104,18 @@ def test_what_another_process_tells_is_shown_once_and_the_rest_at_its_end(monkey
     scored = [[{"validation": {"balanced_accuracy": score}}] for score in (0.3, 0.6)]
     assert shown == [(scored[0], 3), (scored[1], 3), (["all"], 4), (["quick"], 10)]
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("width", [90, 120])
+def test_a_narrow_terminal_cuts_no_number(width):
+    """What is trained takes a second line there."""
+    console = Console(width=width, file=StringIO(), force_terminal=True, color_system=None)
+    bar = progress._bar(console, "steps")
+    what = "1200 federations in 18 blocks, references in 6 parts"
+    bar.add_task(what, total=2400, completed=1234, metric="validation balanced accuracy 0.712")
+    with console.capture() as captured:
+        console.print(bar.get_renderable())
+
+    shown = captured.get()
+    assert "1234/2400 steps validation balanced accuracy 0.712 " in shown
+    assert all(word in shown for word in what.split())
