@@ -4,9 +4,11 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 import pytest
@@ -136,6 +138,10 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(address, reason, monkey
 def printed(script):
     """Run a script in a process of its own; return the object that it prints."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    # A folder of its own, and short, since sockets lie in it: in the common one a cluster's head leaves its address,
+    # where Flower's simulation, beside this test, would join it.
+    folder = tempfile.mkdtemp(prefix="ray-")
+    environment["RAY_TMPDIR"] = folder
     # A session of its own, so that whatever is left of it can be ended as a whole.
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)],
@@ -150,6 +156,7 @@ def printed(script):
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
     assert process.returncode == 0, errors
     # Beside it, Ray tells the driver of a node that is gone.
     (told,) = [line for line in output.splitlines() if line.startswith("{")]
