@@ -83,7 +83,7 @@ def settle(folder: Path) -> None:
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, durable: bool = True, own: bool = False) -> None:
     """Write named arrays as an .npz file, atomically (``own``: see :func:`write_atomically`)."""
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, allow_pickle=False, **arrays)
     write_atomically(path, buffer.getvalue(), durable=durable, own=own)
 
 

@@ -72,8 +72,6 @@ class FlatRecord(ArrayRecord):
             other._fill()
         return bool(super().__eq__(other))
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         self._fill()
         return super().__repr__()

@@ -147,7 +147,7 @@ def cost_figure(groups: Mapping[str, Sequence[Run]], title: str, said: str = "")
             loc="lower left", bbox_to_anchor=(0, 1.01), ncols=across, borderaxespad=0, handlelength=3.2
         ).set_in_layout(False)
         room = 0.97 - 0.04 * -(-len(groups) // across)
-        figure.get_layout_engine().set(rect=(0, 0, 1, room))  # type: ignore[union-attr, call-arg]
+        figure.set_layout_engine("constrained", rect=(0, 0, 1, room))
     said = f"{said} " if said else ""
     few = f"The first {MOST_LINES} of {MOST_LINES + left_out} are drawn. " if left_out > 0 else ""
     seeds = max(len(runs) for runs in groups.values())

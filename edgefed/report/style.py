@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -122,9 +122,9 @@ def settle(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def light_grid(axes: Axes, axis: str = "both") -> None:
+def light_grid(axes: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
     """Draw thin lines behind the marks along one axis or both."""
-    axes.grid(visible=True, axis=axis)  # type: ignore[arg-type]
+    axes.grid(visible=True, axis=axis)
 
 
 @house_style()

@@ -32,15 +32,6 @@ from hostile import MESSAGE_FAULTS, Hostile
 CONFIG = FederationConfig(partition="iid", num_server_rounds=2, local_epochs=2)
 
 
-class HostileGrid(InProcessGrid):
-    """An in-process grid whose engine is hostile."""
-
-    def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> Any:
-        """Answer, hostile."""
-        sent = list(messages)
-        return self.hostile.exchange([(self, sent)])[0] if sent else []
-
-
 def federation_of(fault: Any) -> tuple[Any, Any]:
     """Return a federation that has been queried, and its engine with a hostile client."""
     config, data = federate(CONFIG)
@@ -62,8 +53,7 @@ def ours(fault: Any) -> str:
 def flowers(fault: Any, clean: np.ndarray) -> str:
     """Return what Flower's FedAvg makes of it: its own loop, ``Strategy.start``."""
     federation, hostile = federation_of(fault)
-    grid = HostileGrid(federation.grid.clients, hostile.engine)
-    grid.hostile = hostile  # type: ignore[attr-defined]
+    grid = InProcessGrid(federation.grid.clients, hostile)
     strategy = FedAvg(**WHOLE_COHORT)
     arrays = {
         name: Array(np.ascontiguousarray(a)) for name, a in federation.model.state_dict(federation.weights).items()

@@ -22,9 +22,10 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import edgefed
-from edgefed import FederationConfig, durable
+from edgefed import FederationConfig
 from edgefed.errors import SettingsError
 from edgefed.federation import checkpoint
 from edgefed.federation.federation import FederationError
@@ -108,7 +109,6 @@ class Disk:
     def installed(self) -> Iterator[Disk]:
         """Put it under everything that writes."""
         opened, synced, disk = Path.open, os.fsync, self
-        changed = {name: getattr(Path, name) for name in ("replace", "unlink", "mkdir")}
 
         class Torn:
             def __init__(self, file: Any) -> None:
@@ -147,15 +147,12 @@ class Disk:
 
             return operation
 
-        try:
-            Path.open, durable.os.fsync = open_torn, fsync  # type: ignore[method-assign, assignment]
-            for name, real in changed.items():
-                setattr(Path, name, counted(real))
+        with contextlib.ExitStack() as changed:
+            changed.enter_context(mock.patch.object(Path, "open", open_torn))
+            changed.enter_context(mock.patch.object(os, "fsync", fsync))
+            for name in ("replace", "unlink", "mkdir"):
+                changed.enter_context(mock.patch.object(Path, name, counted(getattr(Path, name))))
             yield self
-        finally:
-            Path.open, durable.os.fsync = opened, synced  # type: ignore[method-assign]
-            for name, real in changed.items():
-                setattr(Path, name, real)
 
 
 def die() -> None:

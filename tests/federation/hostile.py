@@ -12,6 +12,8 @@ from edgefed.federation.messages import ARRAYS, METRICS, CohortReplies
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
 BAD = 4
 """The partition id of the client that is hostile."""
 
@@ -149,9 +151,9 @@ STACK_FAULTS: dict[str, tuple[Callable[[CohortReplies, int], None], str]] = {
 
 
 def _set(replies: CohortReplies, name: str, place: int, value: Any) -> None:
-    column = replies.metrics[name].copy()
+    column: NDArray[Any] = replies.metrics[name].copy()
     column[place] = value
-    replies.metrics = {**replies.metrics, name: column}  # type: ignore[dict-item]
+    replies.metrics = {**replies.metrics, name: column}
 
 
 class Hostile:
@@ -164,7 +166,7 @@ class Hostile:
         """Answer, then do it."""
         answers = self.engine.exchange(items)
         (messages,) = [messages for _, messages in items]
-        if messages[0].metadata.message_type != "train":
+        if not len(messages) or messages[0].metadata.message_type != "train":
             return answers
         self.round += 1
         if self.round not in self.rounds:

@@ -165,7 +165,7 @@ def by_hand(noise, rounds, delta):
         ({"noise_multiplier": 4.0, "num_clients": 20, "num_server_rounds": 7}, 4.0, 7, 0.005),
         ({"fraction_train": 0.3, "privacy_delta": 1e-5}, 1.0, 3, 1e-5),  # drawing a part is given no credit
     ],
-    ids=["the issue's", "more noise", "cohorts"],
+    ids=["fifty rounds", "more noise", "cohorts"],
 )
 def test_epsilon_is_dp_accountings(changes, noise, rounds, delta):
     run, _ = trained(private(**changes))

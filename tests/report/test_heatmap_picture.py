@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation
 
 from edgefed.config import SettingsError
 from edgefed.report.heatmap import gain_figure, plot_grid
@@ -63,11 +64,17 @@ def panels_of(figure: Figure) -> dict[str, Axes]:
     return {axes.get_title(loc="left").replace("\n", " "): axes for axes in figure.axes if axes.get_title(loc="left")}
 
 
+def notes_of(axes: Axes) -> list[Annotation]:
+    """Return a panel's texts, each of which belongs to a cell (column, row)."""
+    assert all(isinstance(text, Annotation) for text in axes.texts)
+    return [text for text in axes.texts if isinstance(text, Annotation)]
+
+
 def words_of(axes: Axes) -> dict[tuple[int, int], list[str]]:
     """Return the texts of each cell (column, row), its lower line last."""
     found: dict[tuple[int, int], list[str]] = {}
-    for text in axes.texts:
-        column, row = text.xy  # type: ignore[attr-defined]
+    for text in notes_of(axes):
+        column, row = text.xy
         found.setdefault((column, row), []).append(text.get_text())
     return found
 
@@ -118,7 +125,7 @@ def test_cells_told_apart_are_marked_and_not_by_colour_alone() -> None:
         "+2.0",
         "+2.0",
     ]
-    bold = {text.xy for text in panel.texts if text.get_fontweight() == "bold"}  # type: ignore[attr-defined]
+    bold = {text.xy for text in notes_of(panel) if text.get_fontweight() == "bold"}
     assert bold == {(0, 0), (0, 2)}
 
 
