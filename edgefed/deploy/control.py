@@ -134,7 +134,9 @@ class Control:
             trusted = "CERTIFICATE" not in str(error)
             why = "not running" if trusted else "not trusted"
             line = f"no server on port {self.port} of this machine ({why}): edgefed launch-server FOLDER starts it"
-            raise (NoServerError if trusted else SettingsError)(line) from None
+            # Only where no connection came about: what was cut later may have reached the server, a run twice.
+            absent = trusted and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            raise (NoServerError if absent else SettingsError)(line) from None
 
 
 def app_bundle() -> bytes:

@@ -87,7 +87,8 @@ def launch(
             run.submit_when_served()
         except (SettingsError, FederationError, KeyboardInterrupt):
             if not resume:
-                home.rmdir()
+                with suppress(OSError):  # the run may have begun
+                    home.rmdir()
             raise
         try:
             _watch(run, progress)

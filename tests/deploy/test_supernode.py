@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from contextlib import closing
 from types import SimpleNamespace
 
 import httpx
@@ -17,7 +18,7 @@ from edgefed.data.device_file import last_column
 from edgefed.deploy import launch as launching
 from edgefed.deploy import supernode as node
 from edgefed.deploy import worker as warm
-from edgefed.deploy.control import NoServerError
+from edgefed.deploy.control import Control, NoServerError
 from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.provision import provision
 from edgefed.deploy.supernode import Dismissal, Pace, Start, _arguments, _in_words, _same_again
@@ -157,6 +158,26 @@ def test_a_server_that_is_still_starting_is_waited_for(watched, tmp_path, capsys
     assert capsys.readouterr().err == "edgefed: nobody serves on port 8000 yet; waiting 30 s at most\n"
     with pytest.raises(NoServerError):
         watched.submitted_to(Server(watched.now, back=float("inf"))).submit_when_served()
+
+
+@pytest.mark.parametrize(("error", "kind"), [(httpx.ConnectError, NoServerError), (httpx.ReadTimeout, SettingsError)])
+def test_a_request_that_may_have_come_is_not_taken_for_one_that_did_not(error, kind):
+    with closing(Control(1, None)) as control, pytest.raises(SettingsError) as caught, control._answering():
+        raise error("cut")
+    assert type(caught.value) is kind
+
+
+def test_a_launch_that_is_interrupted_leaves_what_has_begun(tmp_path, monkeypatch):
+    lab = provision(tmp_path / "lab", ["127.0.0.1"], 1, port=1).folder
+
+    def interrupted(run):
+        (run.home / "config.toml").write_text("")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launching._Submitted, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        launching.launch(lab, {}, out=tmp_path / "run", insecure=True)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.toml"]
 
 
 def test_who_launches_a_run_is_told_whom_it_does_without(watched, tmp_path, capsys):
