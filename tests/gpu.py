@@ -51,13 +51,14 @@ class OnGPU(torch.Tensor):
 class PretendedGPU(TorchFunctionMode):
     """Within this, ``device="cuda"`` names the pretended GPU."""
 
-    moved = 0
-    """Tensors that were made on the GPU or carried there."""
+    moved = back = 0
+    """Tensors that were made on the GPU or carried there, and that were carried back."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func is torch.Tensor.to:
             return self.to(args, kwargs)
+        self.back += func is torch.Tensor.cpu
         device = kwargs.get("device")
         if device is None or torch.device(device).type != "cuda":
             return func(*args, **kwargs)
@@ -79,6 +80,7 @@ class PretendedGPU(TorchFunctionMode):
         crosses = to_gpu != isinstance(tensor, OnGPU)
         found = plain.to(dtype or plain.dtype, copy=crosses)
         self.moved += crosses and to_gpu
+        self.back += crosses and not to_gpu
         if not to_gpu:
             return found
         return tensor if found is plain and not crosses else found.as_subclass(OnGPU)

@@ -65,6 +65,21 @@ def test_a_federation_ends_in_the_same_bits(engine, case, gpu):
     assert found["cuda"]["test"] == found["cpu"]["test"]
 
 
+def test_a_rounds_batches_stay_on_the_gpu(gpu):
+    """What crosses in a round does not grow with its steps: rows, orders and weights are carried once."""
+
+    def crossed(rounds, epochs):
+        moved, back = gpu.moved, gpu.back
+        edgefed.run(settings(device="cuda", num_server_rounds=rounds, local_epochs=epochs), progress=False)
+        return gpu.moved - moved, gpu.back - back
+
+    few, many = ([crossed(rounds, epochs) for rounds in (2, 3)] for epochs in (1, 20))
+    assert few == many
+    more = [after - before for before, after in zip(*few, strict=True)]
+    assert 0 < more[0] <= 4  # weights, orders and each row's share of its batch
+    assert 0 < more[1] <= 4  # weights before and after, and losses
+
+
 def test_federations_in_lockstep_end_in_the_same_bits(gpu):
     remedies = ("none", "focal", "mixup", "smote", "balanced-batches")
     assert set(remedies) <= set(REMEDIES)
