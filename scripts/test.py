@@ -35,7 +35,7 @@ VARIABLES = {
 
 MOST_PROCESSES = 4
 """Of pytest's that work, a core each: each holds PyTorch and Flower, half a gigabyte."""
-WAITING = 1
+WAITING = 2
 """Further ones where Flower's own runtimes are started: those tests wait more than they work."""
 
 

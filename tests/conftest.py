@@ -33,7 +33,8 @@ with warnings.catch_warnings():
 def pytest_collection_modifyitems(config, items):
     """Among several processes, deal the files out so that what waits for Flower's processes waits beside what works.
 
-    Two such files, then another, and again; files of many tests before those of few, as pytest-xdist has them.
+    Two files that wait, then one for each further process, and again: of those that wait the few long tests first, as
+    they are what an end would be waited for; of the others those of many tests, as pytest-xdist has them.
     """
     if not hasattr(config, "workerinput"):
         return
@@ -43,10 +44,12 @@ def pytest_collection_modifyitems(config, items):
     waiting, working = [], []
     for found in sorted(files.values(), key=len, reverse=True):
         (waiting if all(item.get_closest_marker("runtime") for item in found) else working).append(found)
+    waiting.sort(key=len)
+    beside = max(1, config.workerinput["workercount"] - 2)
     order = []
     while waiting:
-        order += [*waiting[:2], *working[:1]]
-        del waiting[:2], working[:1]
+        order += [*waiting[:2], *working[:beside]]
+        del waiting[:2], working[:beside]
     items[:] = [item for found in order + working for item in found]
 
 

@@ -227,9 +227,13 @@ def test_on_level_classes_a_remedy_is_none_unless_it_says_that_it_acts_there(nam
     assert remedied["log_loss"] == pytest.approx(none["log_loss"], abs=1e-9)
 
 
+@pytest.fixture(scope="module")
+def none():
+    return trained(settings())[0]
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if REMEDIES[name].neutral])
-def test_at_its_neutral_setting_a_remedy_is_none_bit_for_bit(name):
-    none, _ = trained(settings())
+def test_at_its_neutral_setting_a_remedy_is_none_bit_for_bit(none, name):
     neutral, _ = trained(settings(imbalance=name, **REMEDIES[name].neutral))
 
     assert neutral.summary["model_sha256"] == none.summary["model_sha256"]
@@ -238,9 +242,8 @@ def test_at_its_neutral_setting_a_remedy_is_none_bit_for_bit(name):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
-def test_where_classes_are_unequal_a_remedy_is_not_none(name):
+def test_where_classes_are_unequal_a_remedy_is_not_none(none, name):
     """Under the same seed all else is the same: what differs is the remedy."""
-    none, _ = trained(settings())
     remedied, _ = trained(settings(imbalance=name))
 
     assert figures(remedied)["summary"]["test"] != figures(none)["summary"]["test"]
@@ -270,13 +273,17 @@ def test_what_it_did_on_each_client_is_written_down(name):
     assert json.loads(json.dumps(applied)) == applied
 
 
+@pytest.fixture(scope="module")
+def company():
+    return dict(zip(NAMES, together([settings(imbalance=name) for name in NAMES], make_engine("batched")), strict=True))
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
-def test_in_company_of_all_others_a_remedy_is_as_it_is_alone(name):
+def test_in_company_of_all_others_a_remedy_is_as_it_is_alone(company, name):
     """Clients of different remedies train in one batch; none sees another's."""
-    company = together([settings(imbalance=other) for other in NAMES], make_engine("batched"))
     alone = together([settings(imbalance=name)], make_engine("batched"))[0]
 
-    assert company[NAMES.index(name)].weights.tobytes() == alone.weights.tobytes()
+    assert company[name].weights.tobytes() == alone.weights.tobytes()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,7 +12,7 @@ from edgefed.learning.model import ACTIVATIONS, MLP
 from edgefed.learning.schedule import Schedule
 from edgefed.learning.training import train
 
-ROUNDS = 10
+ROUNDS = 4
 SIZES = [23, 1, 40]
 FLOAT32_TOLERANCE = {"sgd": 1e-5, "momentum": 1e-5, "full-batch": 1e-5, "adam": 1e-5, "adam-decay": 5e-5}
 """Adam divides a gradient by its own size: one that is nought but for rounding still moves a weight by the rate, and
