@@ -8,6 +8,7 @@ interrupted run is known to be one.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,10 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytorch import install_torch
-from steps import SetupError, call, step
+from steps import SetupError, call, end, step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = "edgefed-environment.json"
@@ -195,7 +196,7 @@ def make_environment(folder: Path, state: State | None, extras: Sequence[str]) -
     project = f".[{','.join(extras)}]" if extras else "."
     arguments = ["install", "--no-compile", "--constraint", "constraints.txt", "--editable", project]
     try:
-        with step(f"installing edgefed and what it needs into {shown}"):
+        with step(f"installing edgefed and what it needs into {shown}"), compiled_meanwhile(python, folder):
             call([python, "-m", "pip", *arguments], ROOT, log, variables)
     except SetupError as error:
         raise SetupError(
@@ -212,8 +213,25 @@ def compile_packages(python: Path, folder: Path) -> None:
 
     A file that this Python cannot read, as there are some for newer ones, is left as it is.
     """
-    command = [python, "-m", "compileall", "-q", "-j", "0", "-x", r"[/\\]tests[/\\]", folder]
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    subprocess.run(
+        compile_command(python, folder, 0), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    )
+
+
+@contextlib.contextmanager
+def compiled_meanwhile(python: Path, folder: Path) -> Iterator[None]:
+    """Compile what is there so far, PyTorch above all, while pip works: it uses one core."""
+    command = compile_command(python, folder, 1)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        end(process, patience=0)
+
+
+def compile_command(python: Path, folder: Path, processes: int) -> list[str | Path]:
+    """Return what compiles a folder's files; 0 processes are one a core."""
+    return [python, "-m", "compileall", "-q", "-j", str(processes), "-x", r"[/\\]tests[/\\]", folder]
 
 
 def console_command(python: str, entry_point: str, name: str) -> list[str]:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -179,6 +180,14 @@ def test_what_is_installed_is_compiled_but_for_tests_and_what_this_python_cannot
         (package / f"{name}.py").write_text(text, encoding="utf-8")
     environment.compile_packages(Path(sys.executable), tmp_path)
     assert [path.name.split(".")[0] for path in tmp_path.rglob("*.pyc")] == ["good"]
+
+
+def test_what_is_there_is_compiled_while_more_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "there.py").write_text("a = 1\n", encoding="utf-8")
+    deadline = time.monotonic() + 60
+    with environment.compiled_meanwhile(Path(sys.executable), tmp_path):
+        while not [*tmp_path.rglob("*.pyc")]:
+            assert time.monotonic() < deadline
 
 
 def test_a_console_command_calls_its_function_under_its_name() -> None:
