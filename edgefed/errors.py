@@ -1,4 +1,4 @@
-"""A person's mistake, and the one line that they read about it."""
+"""A person's mistake, and a federation that cannot go on: the one line that they read about it."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ class SettingsError(ValueError):
     def __init__(self, line: str, told: str = "") -> None:
         super().__init__(one_line(line))
         self.told = one_line(told)
+
+
+class FederationError(RuntimeError):
+    """A federation that cannot go on; the message is the one line that a person reads."""
 
 
 def one_line(text: str) -> str:

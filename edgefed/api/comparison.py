@@ -26,7 +26,7 @@ from edgefed.api.plan import (
 )
 from edgefed.api.progress import say, shown
 from edgefed.api.references import parts_of, references
-from edgefed.api.single import check_same_data, is_finished, resumable
+from edgefed.api.single import check_same_data, resumable
 from edgefed.api.tables import results_table, strategies_table
 from edgefed.api.tracking import check_tracking, track_comparison
 from edgefed.config import FederationConfig, SettingsError
@@ -39,6 +39,7 @@ from edgefed.lock import LOCK, only_writer
 from edgefed.runs import (
     Run,
     check_kind,
+    is_finished,
     is_folder_of,
     kept_in,
     new_folder,

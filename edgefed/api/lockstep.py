@@ -26,7 +26,7 @@ from edgefed.api.plan import BLOCK, Cell, cell_name
 from edgefed.data.datasets import fingerprint, load
 from edgefed.data.shards import FederatedData, federate
 from edgefed.engines import make_engine
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError
 from edgefed.federation.query import query
 from edgefed.federation.record import client_rows, environment, finished_run, opening_manifest
 from edgefed.federation.rounds import run_rounds

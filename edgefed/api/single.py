@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgefed.api.assembly import in_process
 from edgefed.api.progress import say, shown
 from edgefed.api.tracking import check_tracking, tracked
-from edgefed.config import FederationConfig, SettingsError, read_settings
+from edgefed.config import FederationConfig, SettingsError
 from edgefed.data.datasets import fingerprint
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
@@ -27,11 +27,11 @@ from edgefed.runs import (
     Run,
     RunWriter,
     check_kind,
+    check_same_settings,
     clear_start,
     is_begun,
-    is_folder_of,
+    is_finished,
     new_folder,
-    other_setting,
     read_json,
 )
 
@@ -121,11 +121,6 @@ def run(
         return _trained(federation, trainer.exchange, opening, folder, continuing, progress, on_round)
 
 
-def is_finished(folder: Path) -> bool:
-    """Return whether a folder holds a run that went to its end."""
-    return is_folder_of(folder, "run") and "summary" in read_json(folder / "manifest.json")
-
-
 def _trained(
     federation: Federation,
     exchange: Exchange,
@@ -209,18 +204,3 @@ def check_same_data(kept: Path, found: str) -> None:
     """
     if read_json(kept).get("data_sha256", found) != found:
         raise SettingsError(f"--resume: the data are not those that {kept.parent} began with")
-
-
-def check_same_settings(folder: Path, config: FederationConfig) -> None:
-    """Refuse to go on with a folder whose settings are others, naming the key.
-
-    Raises
-    ------
-    SettingsError
-        With the first key that differs.
-    """
-    # A setting that is younger than the folder stands at its default there.
-    kept = FederationConfig.from_mapping(read_settings(folder / "config.toml")).to_mapping()
-    for key, value in config.to_mapping().items():
-        if kept[key] != value:
-            raise other_setting(key, value, folder / "config.toml", kept[key])

@@ -128,7 +128,7 @@ def _exit_code() -> int:
     except BrokenPipeError:
         return 1
     except Exception as error:
-        from edgefed.federation.federation import FederationError
+        from edgefed.errors import FederationError
 
         if not isinstance(error, FederationError | OSError):
             raise

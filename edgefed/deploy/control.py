@@ -24,8 +24,7 @@ from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
 from edgefed.config import app_config_table
 from edgefed.deploy.certificates import as_flower_keeps_it
-from edgefed.errors import SettingsError
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError, SettingsError
 from edgefed.federation.introduction import this_version
 
 if TYPE_CHECKING:

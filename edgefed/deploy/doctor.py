@@ -17,8 +17,7 @@ from edgefed.data.device_file import read_device_file
 from edgefed.deploy.certificates import expires, names_in
 from edgefed.deploy.folder import Deployment, DeviceIdentity
 from edgefed.deploy.handshake import HandshakeError, SignatureError, UnreachableError, connect, resolve, shake_hands
-from edgefed.errors import SettingsError
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError, SettingsError
 from edgefed.federation.terms import FILE
 from edgefed.federation.terms_file import read_terms
 

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefed.api.progress import shown
-from edgefed.api.single import check_same_settings, is_finished
 from edgefed.config import FederationConfig, read_settings
 from edgefed.deploy.control import Control, NoServerError
 from edgefed.deploy.folder import Deployment
-from edgefed.errors import SettingsError
-from edgefed.federation.federation import FederationError
-from edgefed.runs import Interrupted, Run, new_folder, read_json
+from edgefed.errors import FederationError, SettingsError
+from edgefed.runs import Interrupted, Run, check_same_settings, is_finished, new_folder, read_json
 from edgefed.terminal import note
 
 if TYPE_CHECKING:

@@ -22,8 +22,7 @@ from edgefed.data.shards import federate
 from edgefed.deploy.control import Control
 from edgefed.deploy.launch import launch
 from edgefed.deploy.provision import provision
-from edgefed.errors import SettingsError
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError, SettingsError
 from edgefed.runs import new_folder
 from edgefed.terminal import note
 

@@ -17,8 +17,7 @@ from edgefed.deploy.certificates import as_flower_keeps_it
 from edgefed.deploy.folder import Deployment
 from edgefed.deploy.instructions import states
 from edgefed.deploy.logs import keep_logs, keep_output
-from edgefed.errors import SettingsError
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError, SettingsError
 from edgefed.federation.places import FILE, Places
 from edgefed.schema import as_toml
 

@@ -20,8 +20,7 @@ from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.handshake import HandshakeError, UnreachableError, shake_hands
 from edgefed.deploy.in_hand import InHand
 from edgefed.deploy.logs import keep_logs, keep_output
-from edgefed.errors import SettingsError, shown
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError, SettingsError, shown
 from edgefed.federation.introduction import DATA_PATH, DEVICE_NAME, LABEL
 from edgefed.federation.terms import FILE, TERMS
 from edgefed.federation.terms_file import read_terms

@@ -20,7 +20,7 @@ import torch
 
 from edgefed.config import SettingsError
 from edgefed.engines.batched import BatchedEngine
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError
 from edgefed.learning.training import Trained, available_cores, train
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.config import FederationConfig, SettingsError
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError
 from edgefed.federation.record import listed_clients
 from edgefed.runs import csv_lines
 

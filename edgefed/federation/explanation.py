@@ -8,8 +8,8 @@ import numpy as np
 from flwr.app import ConfigRecord, MessageType, RecordDict
 from scipy import stats
 
+from edgefed.errors import FederationError
 from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question
-from edgefed.federation.federation import Exchange, Federation, FederationError
 from edgefed.federation.flat_record import to_record
 from edgefed.federation.messages import ARRAYS, CONFIG, PARTITION_ID, Broadcast, guidance_config, in_sequence
 from edgefed.federation.replies import MOST_EXAMPLES, Column, Expected
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from edgefed.federation.federation import Exchange, Federation
 
     Arrays = dict[str, NDArray[Any]]
 

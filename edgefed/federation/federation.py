@@ -57,10 +57,6 @@ class Stateful(Protocol):
         ...
 
 
-class FederationError(RuntimeError):
-    """A federation that cannot go on; the message is the one line that a person reads."""
-
-
 class CohortView(Grid):
     """A grid that shows exactly one round's cohort, so that the loop and not the strategy draws it.
 

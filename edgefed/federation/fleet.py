@@ -11,8 +11,7 @@ import numpy as np
 from flwr.common.constant import ErrorCode
 
 from edgefed.data.labels import natural_order
-from edgefed.errors import one_line, shown
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError, one_line, shown
 from edgefed.federation.introduction import Introduction, introduction_request, read_introduction, this_version
 from edgefed.federation.messages import Broadcast
 from edgefed.federation.places import Places

@@ -8,8 +8,8 @@ import numpy as np
 from flwr.app import ConfigRecord, MessageType, RecordDict
 
 from edgefed.data.partition import Partition
+from edgefed.errors import FederationError
 from edgefed.federation.clients import ROWS
-from edgefed.federation.federation import Exchange, Federation, FederationError
 from edgefed.federation.guidance import Guidance
 from edgefed.federation.messages import CONFIG, PARTITION_ID, Broadcast, guidance_config, in_sequence
 from edgefed.federation.moments import merged, moments_of, scale_of, total_counts
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from edgefed.federation.federation import Exchange, Federation
 
 
 def query(federations: Sequence[Federation], exchange: Exchange, nodes: Sequence[Sequence[int] | Asked]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -22,6 +22,7 @@ from edgefed.data.device_file import read_device_file
 from edgefed.data.partition import Partition
 from edgefed.data.shards import FederatedData, Shards, federate
 from edgefed.data.split import Split
+from edgefed.errors import FederationError
 from edgefed.federation.checkpoint import RunLog
 from edgefed.federation.clients import Clients
 from edgefed.federation.clipping import ClippedAverage
@@ -29,7 +30,7 @@ from edgefed.federation.components import model_of
 from edgefed.federation.evaluation import HeldOut
 from edgefed.federation.exchange import through_grids
 from edgefed.federation.explanation import collect, keep
-from edgefed.federation.federation import Federation, FederationError
+from edgefed.federation.federation import Federation
 from edgefed.federation.fleet import Fleet
 from edgefed.federation.places import Places
 from edgefed.federation.query import query

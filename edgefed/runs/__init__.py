@@ -21,8 +21,8 @@ from edgefed.runs.folder import (
     new_folder,
     other_setting,
 )
-from edgefed.runs.kinds import check_folder
-from edgefed.runs.run import History, Run
+from edgefed.runs.kinds import check_folder, is_finished
+from edgefed.runs.run import History, Run, check_same_settings
 from edgefed.runs.writer import CLIENT_COLUMNS, OPENED, Interrupted, RunWriter
 
 __all__ = [
@@ -42,11 +42,13 @@ __all__ = [
     "check_folder",
     "check_kind",
     "check_new",
+    "check_same_settings",
     "clear_start",
     "csv_lines",
     "explanation_folder",
     "history_lines",
     "is_begun",
+    "is_finished",
     "is_folder_of",
     "kept_in",
     "made_folder",

@@ -94,3 +94,8 @@ def _whose(path: Path) -> str:
     """Return in words the result that a path is a part of; empty where it is of none."""
     home = next((parent for parent in list(path.parents)[:2] if _kind(parent)), None)
     return f"it is a part of {home}: give that" if home is not None else ""
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a folder holds a run that went to its end."""
+    return is_folder_of(folder, "run") and "summary" in read_json(folder / "manifest.json")

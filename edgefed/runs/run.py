@@ -12,7 +12,7 @@ from edgefed.config import FederationConfig, read_settings
 from edgefed.durable import model_hash, read_arrays
 from edgefed.errors import SettingsError
 from edgefed.runs.files import parsed, read_json, text_of
-from edgefed.runs.folder import kept_in
+from edgefed.runs.folder import kept_in, other_setting
 from edgefed.runs.kinds import check_folder
 
 if TYPE_CHECKING:
@@ -139,3 +139,18 @@ def _reach(row: Any, path: list[str]) -> Any:
 
 def _rounds(path: Path) -> list[dict[str, Any]]:
     return [parsed(path, line) for line in text_of(path).splitlines()]
+
+
+def check_same_settings(folder: Path, config: FederationConfig) -> None:
+    """Refuse to go on with a folder whose settings are others, naming the key.
+
+    Raises
+    ------
+    SettingsError
+        With the first key that differs.
+    """
+    # A setting that is younger than the folder stands at its default there.
+    kept = FederationConfig.from_mapping(read_settings(folder / "config.toml")).to_mapping()
+    for key, value in config.to_mapping().items():
+        if kept[key] != value:
+            raise other_setting(key, value, folder / "config.toml", kept[key])

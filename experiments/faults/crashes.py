@@ -26,9 +26,8 @@ from unittest import mock
 
 import edgefed
 from edgefed import FederationConfig
-from edgefed.errors import SettingsError
+from edgefed.errors import FederationError, SettingsError
 from edgefed.federation import checkpoint
-from edgefed.federation.federation import FederationError
 from edgefed.runs import RunWriter
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from federations import settings
 import edgefed
 from edgefed.api.lockstep import in_processes, processes_for
 from edgefed.api.plan import comparison_defaults
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError
 
 lockstep = importlib.import_module("edgefed.api.lockstep")
 

@@ -66,6 +66,15 @@ def test_a_run_is_plotted_without_torch(tmp_path):
     assert heavy & {"torch", "flwr", "ray"} == set()
 
 
+def test_a_server_a_device_and_who_looks_after_them_hold_no_torch():
+    """They run all day, on small machines; what trains is a process of its own."""
+    modules = ", ".join(f"edgefed.deploy.{name}" for name in ("doctor", "launch", "status", "superlink", "supernode"))
+    program = f"import sys, {modules}; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+
+    assert done.stdout.split() == ["flwr"]
+
+
 def test_as_a_module_and_as_a_program(tmp_path):
     programs = ([sys.executable, "-m", "edgefed"], [str(Path(sys.executable).with_name("edgefed"))])
     for program in programs:

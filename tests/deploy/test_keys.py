@@ -7,8 +7,7 @@ from edgefed.deploy.certificates import as_flower_keeps_it, make_device_key
 from edgefed.deploy.folder import Deployment
 from edgefed.deploy.provision import accept_key, provision, revoke
 from edgefed.deploy.superlink import Serve, match_keys, places_of
-from edgefed.errors import SettingsError
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError, SettingsError
 
 
 class Link:

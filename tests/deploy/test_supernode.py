@@ -23,8 +23,7 @@ from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.provision import provision
 from edgefed.deploy.supernode import Dismissal, Pace, Start, _arguments, _in_words, _same_again
 from edgefed.deploy.worker import APP, KeptClients, Worker
-from edgefed.errors import SettingsError
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError, SettingsError
 from edgefed.runs import write_json
 
 ROWS = "x,y\n" + "1,a\n2,b\n" * 5

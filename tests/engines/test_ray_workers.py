@@ -10,7 +10,7 @@ import torch
 from ray import exceptions
 
 from edgefed.engines import ray as engine
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError
 
 
 class Cluster:

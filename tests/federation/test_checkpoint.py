@@ -11,9 +11,10 @@ import edgefed
 from edgefed import runs
 from edgefed.config import SettingsError
 from edgefed.durable import read_sealed, write_sealed
+from edgefed.errors import FederationError
 from edgefed.federation import checkpoint
 from edgefed.federation.checkpoint import Commit, RunLog, WriteBehind
-from edgefed.federation.federation import ClientRows, Federation, FederationError
+from edgefed.federation.federation import ClientRows, Federation
 from edgefed.federation.flat_record import to_flat, to_record
 from edgefed.federation.guidance import Guidance
 from edgefed.federation.rounds import run_rounds

@@ -9,8 +9,8 @@ from federations import Recorder, queried, settings, trained
 
 import edgefed
 from edgefed.engines import make_engine
+from edgefed.errors import FederationError
 from edgefed.federation.clients import Clients
-from edgefed.federation.federation import FederationError
 from edgefed.federation.messages import METRICS
 from edgefed.federation.rounds import run_rounds
 

@@ -8,7 +8,7 @@ from devices import DeviceGrid, carried, launch, node_configs
 from federations import apart, trained
 
 from edgefed.config import FederationConfig, SettingsError, read_settings
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError
 from edgefed.federation.fleet import Fleet
 from edgefed.federation.introduction import _own_file
 from edgefed.runs import Run

@@ -13,9 +13,9 @@ import edgefed
 from edgefed.config import FederationConfig, SettingsError, read_settings
 from edgefed.data.device_file import device_shards, read_device_file
 from edgefed.data.shards import federate
+from edgefed.errors import FederationError
 from edgefed.federation.disclosure import OTHER
 from edgefed.federation.explanation import collect
-from edgefed.federation.federation import FederationError
 from edgefed.federation.introduction import _own_file
 from edgefed.runs import Run, read_arrays
 

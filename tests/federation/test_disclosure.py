@@ -13,10 +13,10 @@ from edgefed.api.assembly import in_process
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.engines.grid import _claim_identity
+from edgefed.errors import FederationError
 from edgefed.federation.disclosure import ENVELOPE, FIELDS, OTHER, Disclosed, called_for
 from edgefed.federation.exchange import LATE
 from edgefed.federation.explanation import collect
-from edgefed.federation.federation import FederationError
 from edgefed.federation.messages import Broadcast
 from edgefed.federation.query import query
 from edgefed.federation.rounds import run_rounds

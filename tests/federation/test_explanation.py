@@ -19,11 +19,11 @@ from edgefed.config import FederationConfig, read_settings
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.engines.grid import InProcessGrid
+from edgefed.errors import FederationError
 from edgefed.federation import explanation
 from edgefed.federation.client_explanation import _PERMUTED
 from edgefed.federation.clients import Clients
 from edgefed.federation.explanation import collect
-from edgefed.federation.federation import FederationError
 from edgefed.federation.messages import METRICS
 from edgefed.federation.rounds import run_rounds
 from edgefed.federation.server_app import app as server_app

@@ -13,9 +13,9 @@ from edgefed.config import FederationConfig, app_config_table
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
 from edgefed.engines.grid import InProcessGrid
+from edgefed.errors import FederationError
 from edgefed.federation.client_app import clients_of_partition, make_client_app
 from edgefed.federation.clients import Clients
-from edgefed.federation.federation import FederationError
 from edgefed.federation.flat_record import to_record
 from edgefed.federation.messages import ARRAYS, CONFIG
 from edgefed.federation.server_app import app as server_app

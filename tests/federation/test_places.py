@@ -9,8 +9,8 @@ from flwr.common.constant import ErrorCode
 from test_devices import fleet_of, settings
 
 from edgefed.engines.grid import _claim_identity
+from edgefed.errors import FederationError
 from edgefed.federation import fleet as fleets
-from edgefed.federation.federation import FederationError
 from edgefed.federation.fleet import Fleet
 from edgefed.federation.introduction import this_version
 from edgefed.federation.places import FILE, Places

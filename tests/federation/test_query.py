@@ -13,7 +13,7 @@ from edgefed.data.datasets import Dataset
 from edgefed.data.partition import from_owners
 from edgefed.data.shards import FederatedData, federate
 from edgefed.engines import make_engine
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError
 from edgefed.federation.messages import CONFIG, METRICS
 from edgefed.federation.query import query
 from edgefed.imbalance import REMEDIES

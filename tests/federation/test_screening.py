@@ -9,7 +9,7 @@ from hostile import BAD, MESSAGE_FAULTS, STACK_FAULTS, Hostile, metric, weights
 
 from edgefed.config import FederationConfig, SettingsError
 from edgefed.engines import make_engine
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError
 from edgefed.federation.flat_record import to_record
 from edgefed.federation.rounds import run_rounds
 from edgefed.federation.strategies import StackedFedAvg

@@ -13,10 +13,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 
 from edgefed.config import FederationConfig, read_settings
 from edgefed.engines.grid import _claim_identity
+from edgefed.errors import FederationError
 from edgefed.federation import client_app
 from edgefed.federation.components import model_of
 from edgefed.federation.disclosure import BEST, CENTRAL, EXACT, FIELDS, MASKED, NOISED, status_of
-from edgefed.federation.federation import FederationError
 from edgefed.federation.flat_record import to_record
 from edgefed.federation.terms import OF_ROWS, PROTECTS, Terms, TermsError
 from edgefed.runs import Run

@@ -6,7 +6,7 @@ from federations import queried
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from edgefed.config import FederationConfig, SettingsError
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError
 from edgefed.private import without_privacy
 
 CONTRADICTS = {

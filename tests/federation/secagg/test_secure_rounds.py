@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 
 from edgefed.config import FederationConfig
 from edgefed.engines import make_engine
-from edgefed.federation.federation import FederationError
+from edgefed.errors import FederationError
 from edgefed.federation.rounds import run_rounds
 from edgefed.private import without_privacy
 from edgefed.runs import Run
