@@ -26,6 +26,9 @@ NAMED = 3
 MOST_COLUMNS = 5
 """Columns with empty cells that a note names."""
 
+BEYOND = "for other rows of the kind the interval includes zero"
+"""What is said where a remedy is told from none :func:`on these rows <told_here_only>`."""
+
 FEWEST_ORDERED = 4
 """Features from which on rank correlations of their orders are given: two have two orders, which makes it 1 or -1."""
 
@@ -100,6 +103,19 @@ def past_best(result: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} (round {past['round']:g} of {rounds}, {past['seeds']} of {seeds} seeds)" for name, past in late.items()
     ]
+
+
+def told_here_only(arm: Mapping[str, Any]) -> bool:
+    """Return whether a remedy is told from none while the wider interval, for other rows of the kind, includes zero."""
+    wider = arm.get("nadeau_bengio") or {}
+    low, high = wider.get("low"), wider.get("high")
+    told = str(arm.get("tier") or "").startswith(("better", "worse"))
+    return told and low is not None and high is not None and low <= 0 <= high
+
+
+def tier_in_words(arm: Mapping[str, Any]) -> str:
+    """Return a remedy's tier, and where it holds on these rows alone that it does."""
+    return f"{arm.get('tier') or ''}{' on these rows' if told_here_only(arm) else ''}"
 
 
 def acting_on_a_part(result: Mapping[str, Any]) -> list[str]:

@@ -168,6 +168,7 @@ def show_rehearsal(found: dict[str, Any]) -> None:
 
 def show_comparison(result: dict[str, Any]) -> None:
     """Print a comparison's table to stdout, what to beware of and what it cost to stderr."""
+    from edgefed.notes import tier_in_words
     from edgefed.report.folder import CUT, passes_its_ends, references_of
 
     note(f"setting: {result['setting']}")
@@ -184,7 +185,7 @@ def show_comparison(result: dict[str, Any]) -> None:
         else:
             cells += [f"{100 * difference['mean']:+.1f} ({_points(difference)})", f"{difference['p_holm']:.3f}"]
         cells += [f"{entry['learning_rate']:g}", _rounds(entry["cost"]["rounds"])]
-        table.add_row(*cells, entry["tier"].removesuffix(" than none").removesuffix(" from none"))
+        table.add_row(*cells, tier_in_words(entry).replace(" than none", "").replace(" from none", ""))
     table.add_section()
     references = references_of(result)
     for name, reference in references.items():
@@ -272,6 +273,8 @@ def _warnings(result: dict[str, Any]) -> list[str]:
 
 def _other_answers(result: dict[str, Any], compared: Sequence[dict[str, Any]]) -> list[str]:
     """Return what another fair way to look at the same federations says, where it says something else."""
+    from edgefed.notes import BEYOND, told_here_only
+
     lines = []
     turned = []
     for entry in compared:
@@ -281,18 +284,9 @@ def _other_answers(result: dict[str, Any], compared: Sequence[dict[str, Any]]) -
             turned.append(f"{entry['name']} ({100 * own['mean']:+.1f} points, {_points(own)})")
     if turned:
         lines.append(f"note: with each seed's rate chosen on its own validation rows: {', '.join(turned)}")
-    wider = [
-        f"{entry['name']} ({_points(entry['nadeau_bengio'])})"
-        for entry in compared
-        if entry["nadeau_bengio"] is not None
-        and _sign(entry["difference"])
-        and _sign(entry["nadeau_bengio"]) != _sign(entry["difference"])
-    ]
+    wider = [f"{entry['name']} ({_points(entry['nadeau_bengio'])})" for entry in compared if told_here_only(entry)]
     if wider:
-        lines.append(
-            "note: for other rows of the same kind (Nadeau-Bengio interval, in points) the sign stays open: "
-            + ", ".join(wider)
-        )
+        lines.append(f"note: {BEYOND} (Nadeau and Bengio's, in points): {', '.join(wider)}")
     return lines
 
 

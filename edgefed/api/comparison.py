@@ -36,6 +36,7 @@ from edgefed.federation.clipping import check_accountant
 from edgefed.federation.components import device_of
 from edgefed.federation.participation import check_edge
 from edgefed.lock import LOCK, only_writer
+from edgefed.notes import BEYOND, told_here_only
 from edgefed.runs import (
     Run,
     check_kind,
@@ -249,8 +250,10 @@ def _read_finished(folder: Path, work: Plan) -> dict[Cell, Run]:
     return found
 
 
-def _said(tier: str) -> str:
-    return {"control": "the control", UNDECIDED: "not told from none by so few seeds"}.get(tier, tier)
+def _said(arm: Mapping[str, Any]) -> str:
+    tier = str(arm["tier"])
+    said = {"control": "the control", UNDECIDED: "not told from none by so few seeds"}.get(tier, tier)
+    return f"{said}; {BEYOND}" if told_here_only(arm) else said
 
 
 def _write(folder: Path, work: Plan, result: dict[str, Any], runs: dict[Cell, Run]) -> None:
@@ -264,7 +267,7 @@ def _write(folder: Path, work: Plan, result: dict[str, Any], runs: dict[Cell, Ru
         # As the data turned out.
         settled = next(iter(runs.values())).config
         config = config.replace(num_clients=settled.num_clients, categories=settled.categories)
-        head = f"# Highest on validation rows. On test rows: {best['name']} is {_said(best['tier'])}.\n"
+        head = f"# Highest on validation rows. On test rows: {best['name']} is {_said(best)}.\n"
         write_atomically(folder / "best.toml", (head + config.to_toml()).encode())
     # The last file written: a comparison without it is not finished.
     write_atomically(folder / "comparison.json", (json.dumps(plain(result), indent=2) + "\n").encode())

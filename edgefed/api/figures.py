@@ -19,6 +19,7 @@ from edgefed.api.over_seeds import over_seeds, strata_of
 from edgefed.api.plan import CONTROL, RANKED
 from edgefed.api.setting import generalises_over, intervals, measures_at, setting
 from edgefed.imbalance import REMEDIES
+from edgefed.notes import BEYOND, tier_in_words, told_here_only
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,7 +113,7 @@ def figures(
         "seconds": seconds,
         "seeds": list(work.seeds),
         "ranked_by": f"test {RANKED}, last round",
-        "finding": _finding(strategies),
+        "finding": finding(strategies),
         "generalises_over": generalises_over(work),
         "intervals": intervals(strata),
         "setting": setting(work.base, first),
@@ -251,11 +252,11 @@ def _corrected(work: Plan, chosen: Mapping[str, Sequence[Course]], arm: str) -> 
     return {"low": found.low, "high": found.high}
 
 
-def _finding(strategies: Sequence[dict[str, Any]]) -> str:
+def finding(strategies: Sequence[dict[str, Any]]) -> str:
     """Return the answer in one sentence that a careful statistician would sign."""
     tiers: dict[str, list[str]] = {}
     for entry in strategies:
-        tiers.setdefault(entry["tier"], []).append(entry["name"])
+        tiers.setdefault(tier_in_words(entry), []).append(entry["name"])
     tiers.pop("control", None)
     if not tiers:
         return "nothing to compare: name remedies beside none"
@@ -264,4 +265,6 @@ def _finding(strategies: Sequence[dict[str, Any]]) -> str:
         return f"too few seeds to tell any remedy from none: {len(strategies) - 1} contrasts need at least {needed}"
     if list(tiers) == [SAME]:
         return "no remedy can be told from none with so many seeds"
-    return "; ".join(f"{tier}: {', '.join(names)}" for tier, names in tiers.items())
+    open_ones = [tier_in_words(entry) for entry in strategies if told_here_only(entry)]
+    heads = {tier: f"{tier} ({BEYOND})" for tier in open_ones[:1]}  # once is enough
+    return "; ".join(f"{heads.get(tier, tier)}: {', '.join(names)}" for tier, names in tiers.items())

@@ -28,6 +28,7 @@ from edgefed.analysis.statistics import (
 )
 from edgefed.api.grid_finding import BlockResult, finding, generalises_over
 from edgefed.api.plan import CONTROL, RANKED
+from edgefed.notes import told_here_only
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,6 +123,7 @@ def _gains(blocks: Sequence[BlockResult], remedies: Sequence[str]) -> list[dict[
                 | figures
                 | {
                     "tier": entries[arm]["tier"],
+                    "nadeau_bengio": entries[arm].get("nadeau_bengio"),
                     "learning_rate": entries[arm]["learning_rate"],
                     "none": control["mean"],
                 }
@@ -133,6 +135,7 @@ def _gains(blocks: Sequence[BlockResult], remedies: Sequence[str]) -> list[dict[
     for row, sample, p in zip(rows, samples, multipletests(raw, method="holm")[1], strict=True):
         row["p_holm_grid"] = float(p)
         row["tier_grid"] = _tier(row["mean"], float(p), len(sample), len(rows))
+        row["on_these_rows"] = told_here_only({"tier": row["tier_grid"], "nadeau_bengio": row.pop("nadeau_bengio")})
     return rows
 
 
@@ -173,6 +176,7 @@ def _wins(gains: Sequence[dict[str, Any]], blocks: Sequence[BlockResult]) -> lis
                 "better_in": [row["block"] for row in own if row["tier_grid"] == HELPS],
                 "worse_in": [row["block"] for row in own if row["tier_grid"] == HURTS],
                 "within_blocks": _count(own, "tier"),
+                "on_these_rows": sum(row["on_these_rows"] for row in own),
                 "mean": float(np.mean([row["mean"] for row in own])),
                 "least": {"block": least["block"], "mean": least["mean"]},
                 "most": {"block": most["block"], "mean": most["mean"]},

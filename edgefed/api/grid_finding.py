@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefed.analysis.statistics import seeds_needed
 from edgefed.api.grid_plan import in_text
+from edgefed.notes import BEYOND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,6 +80,13 @@ def finding(
     rest = [win["strategy"] for win in wins if not win["better"] and not win["worse"]]
     if rest:
         parts.append(f"not told from none in any block: {_listed(rest, NAMED)}")
+    here = [
+        f"{win['strategy']} in {win['on_these_rows']} of {win['better'] + win['worse']}"
+        for win in wins
+        if win["on_these_rows"]
+    ]
+    if here:
+        parts.append(f"on these rows alone ({BEYOND}): {_listed(here, NAMED)}")
     return f"{head}, {'; '.join(parts)}"
 
 

@@ -42,18 +42,21 @@ def strategies_table(result: Mapping[str, Any]) -> str:
     """
     head = (
         *("strategy", "family", "mean", "low", "high"),
-        *("difference", "difference_low", "difference_high", "p", "p_holm", "tier", "learning_rate"),
+        *("difference", "difference_low", "difference_high", "p", "p_holm", "tier", "wider_low", "wider_high"),
+        "learning_rate",
         *("needs", "target", "target_reached", "rounds_to_target", "bytes_to_target"),
         *("bytes_up", "bytes_down", "steps", "pooled"),
     )
     rows = []
     for entry in result["strategies"]:
         score, difference, cost = entry["balanced_accuracy"], entry["difference"] or {}, entry["cost"]
+        wider = entry["nadeau_bengio"] or {}
         rows.append(
             [
                 *(entry["name"], entry["family"], *(_cell(score[name]) for name in ("mean", "low", "high"))),
                 *(_cell(difference.get(name)) for name in ("mean", "low", "high", "p", "p_holm")),
-                *(entry["tier"], f"{entry['learning_rate']:g}", entry["needs"], _cell(cost["target"])),
+                *(entry["tier"], _cell(wider.get("low")), _cell(wider.get("high"))),
+                *(f"{entry['learning_rate']:g}", entry["needs"], _cell(cost["target"])),
                 *(cost["rounds"]["reached"], _cell(cost["rounds"]["median"]), _cell(cost["bytes"]["median"])),
                 *(_cell(entry["bytes"]["up"]), _cell(entry["bytes"]["down"]), _cell(entry["steps"])),
                 _cell(entry["pooled"]["mean"]),

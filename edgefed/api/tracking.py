@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefed.api.sinks import MLFLOW_SERVER, MLflow, MLflowRun, TensorBoard, in_a_line
 from edgefed.errors import SettingsError
+from edgefed.notes import tier_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -266,7 +267,7 @@ def _table(result: Mapping[str, Any]) -> str:
     lines += ["| remedy | tier | learning rate | balanced accuracy | difference |", "|---|---|---|---|---|"]
     for entry in result["strategies"]:
         score, gap = entry["balanced_accuracy"], entry.get("difference")
-        cells = [entry["name"], entry["tier"], f"{entry['learning_rate']:g}", _interval(score)]
+        cells = [entry["name"], tier_in_words(entry), f"{entry['learning_rate']:g}", _interval(score)]
         lines.append(f"| {' | '.join([*cells, _interval(gap) if gap else ''])} |")
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import Normalize
 
+from edgefed.notes import tier_in_words
 from edgefed.report.folder import CONTROL
 from edgefed.report.glyphs import boxes_for_the_rest
 from edgefed.report.style import GREY, INK, TINY, caption, house_style, label, new_figure, settle, wrapped
@@ -115,7 +116,7 @@ def _panels(found: ComparisonFolder, arranged: Any) -> list[tuple[str, Counts]] 
         if any(confusion is None for _, confusion in parts):
             return None
         total = np.sum([arranged(run, confusion) for run, confusion in parts], axis=0)
-        words = "the control" if arm["name"] == CONTROL else f"highest mean of the remedies, {arm.get('tier', '')}"
+        words = "the control" if arm["name"] == CONTROL else f"highest mean of the remedies, {tier_in_words(arm)}"
         panels.append((f"{arm['name']}: {words}", total))
     return panels
 

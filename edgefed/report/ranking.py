@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from edgefed.notes import BEYOND, told_here_only
 from edgefed.report.folder import CONTROL, CUT, RANKED, number, numbers, passes_its_ends, share_interval
 from edgefed.report.style import (
     BLUE,
@@ -109,6 +110,7 @@ def _arm_rows(found: ComparisonFolder) -> list[_Row]:
         score, gap = arm[RANKED], arm.get("difference")
         values = 100 * numbers(score["values"])
         tier = str(arm.get("tier") or "")
+        here = "\non these rows" if told_here_only(arm) else ""
         colour, marker = LOOKS.get(tier.split(" ")[0], (GREY, "o"))
         rows.append(
             _Row(
@@ -117,7 +119,7 @@ def _arm_rows(found: ComparisonFolder) -> list[_Row]:
                 low=_ends(score)[0],
                 high=_ends(score)[1],
                 values=values,
-                words=tier + _p_value(gap),
+                words=tier + here + _p_value(gap).replace("\n", ", " if here else "\n"),
                 colour=colour,
                 marker=marker,
                 difference=_gap(gap),
@@ -298,6 +300,8 @@ def _words(found: ComparisonFolder, arms: Sequence[_Row], compared: bool) -> str
             f"permutation tests, p adjusted by Holm's method for {family} contrast{'s' if family > 1 else ''}; the "
             "intervals are not adjusted. The order is not a finding."
         )
+    if any(map(told_here_only, found.arms)):
+        parts.append(f"On these rows: {BEYOND} (Nadeau and Bengio’s).")
     if passes_its_ends(figure[RANKED] for figure in found.arms) or passes_its_ends(found.references.values()):
         parts.append(CUT)
     if found.references:

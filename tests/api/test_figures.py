@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -14,10 +15,13 @@ from scipy import stats
 from sklearn import metrics as sk
 
 import edgefed
+from edgefed.api.figures import finding
 from edgefed.api.plan import comparison_defaults
+from edgefed.api.tables import strategies_table
 from edgefed.data.shards import federate
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.metrics import log_softmax
+from edgefed.report import write_report
 from edgefed.terminal import show_comparison
 
 ARMS = ("none", "post-hoc", "class-weights", "random-oversampling", "class-weights-balanced-noisy", "climb")
@@ -373,6 +377,56 @@ def test_tables_hold_the_same_figures(made):
         test = made.runs[row["strategy"], float(row["learning_rate"]), int(row["seed"])].summary["test"]
         assert float(row["brier"]) == pytest.approx(test["brier"], abs=1e-6)
         assert float(row["recall of virginica"]) == pytest.approx(test["recall"][2], abs=1e-6)
+
+
+def told(name, tier, low, high):
+    return {"name": name, "tier": tier, "nadeau_bengio": {"low": low, "high": high} if low is not None else None}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "here"),
+    [(0.01, 0.03, False), (-0.03, -0.01, False), (-0.01, 0.05, True), (0.0, 0.05, True), (None, None, False)],
+)
+def test_the_finding_says_what_the_wider_interval_takes_back(low, high, here):
+    """Told from none on these rows, while other rows of the kind may show nothing: one sentence says both."""
+    better, worse = (f"{tier} than none" for tier in ("better", "worse"))
+    arms = [told("a", better, 0.02, 0.06), told("b", better, low, high), told("none", "control", None, None)]
+    arms += [told("c", "indistinguishable from none", -0.1, 0.1), told("d", worse, low, high)]
+
+    assert finding(arms) == (
+        "better than none: a; better than none on these rows (for other rows of the kind the interval includes zero): "
+        "b; indistinguishable from none: c; worse than none on these rows: d"
+        if here
+        else "better than none: a, b; indistinguishable from none: c; worse than none: d"
+    )
+
+
+def test_the_headline_and_its_caveat_are_one_answer_wherever_they_stand(made, capsys, tmp_path):
+    """A gain of 2 points whose wider interval goes from -1 to 5: terminal, page and tables say how far it holds."""
+    folder = tmp_path / "made"
+    shutil.copytree(made.folder, folder)
+    result = json.loads((folder / "comparison.json").read_text())
+    for entry in result["strategies"]:
+        if entry["name"] != "none":
+            entry["tier"] = "indistinguishable from none"
+    gain = next(entry for entry in result["strategies"] if entry["name"] == "post-hoc")
+    gain["tier"], gain["nadeau_bengio"] = "better than none", {"low": -0.01, "high": 0.05}
+    result["finding"] = finding(result["strategies"])
+    (folder / "comparison.json").write_text(json.dumps(result))
+
+    show_comparison(result)
+    out, err = capsys.readouterr()
+    page = " ".join(write_report(folder).read_text().split())
+
+    caveat = "for other rows of the kind the interval includes zero"
+    row = next(line for line in out.splitlines() if " post-hoc " in line)
+    assert row.split("│")[-2].strip() == "better on these rows"
+    assert f"better than none on these rows ({caveat}): post-hoc" in " ".join(out.split())
+    assert f"note: {caveat} (Nadeau and Bengio's, in points): post-hoc (-1.0 to +5.0)" in err.splitlines()
+    assert "One of five remedies beats training without one on these rows: <strong>post-hoc</strong> by" in page
+    assert page.count(f"F{caveat[1:]}") == 2  # beside the answer, and with its figures among what to beware of
+    row = next(row for row in csv.DictReader(strategies_table(result).splitlines()) if row["strategy"] == "post-hoc")
+    assert (float(row["wider_low"]), float(row["wider_high"])) == (-0.01, 0.05)
 
 
 def test_the_terminal_says_what_a_person_needs(made, capsys):

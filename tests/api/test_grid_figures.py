@@ -132,6 +132,25 @@ def test_wins_and_the_finding_say_where_it_holds_and_where_not():
     assert next(iter(found["wins"]))["strategy"] == "helps"
 
 
+def test_a_win_on_these_rows_alone_is_said_to_be_one():
+    blocks = [
+        block({"alpha": alpha}, {"none": [0.5] * 12, "a": steady(0.1, 12), "b": steady(0.1, 12)})
+        for alpha in (0.1, 1.0)
+    ]
+    for made in blocks:
+        for entry in made.result["strategies"]:
+            entry["nadeau_bengio"] = {"low": -0.1 if entry["name"] == "a" else 0.05, "high": 0.3}
+    blocks[1].result["strategies"][0]["nadeau_bengio"] = {"low": 0.05, "high": 0.3}
+
+    found = grid_figures("", {"alpha": (0.1, 1.0)}, blocks, ("none", "a", "b"))
+
+    assert found["finding"] == (
+        "over 2 blocks (alpha), better than none: a in 2 (all), b in 2 (all); "
+        "on these rows alone (for other rows of the kind the interval includes zero): a in 1 of 2"
+    )
+    assert [row["on_these_rows"] for row in found["gains"]] == [True, False, False, False]
+
+
 def test_blocks_that_no_values_describe_are_only_counted():
     places = [(alpha, tail) for alpha in (0.1, 1.0) for tail in (1.0, 10.0)]
     diagonal = {place: 0.1 if place in (places[0], places[3]) else 0.0 for place in places}

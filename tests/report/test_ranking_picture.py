@@ -73,6 +73,21 @@ def test_tiers_are_written_beside_their_remedies_with_p_values(comparison: Path)
     ]
 
 
+def test_what_holds_on_these_rows_alone_is_written_there_and_explained(comparison: Path) -> None:
+    found = ComparisonFolder.read(comparison)
+    caveat = "for other rows of the kind the interval includes zero"
+    assert caveat not in " ".join(ranking_figure(found).get_supxlabel().split())
+    first, *_, last = arms_of(found)
+    first["nadeau_bengio"], last["nadeau_bengio"] = {"low": -0.01, "high": 0.1}, {"low": -0.2, "high": -0.01}
+
+    figure = ranking_figure(found)
+
+    words = words_of(figure.axes[1])
+    assert words[0].startswith("better than none\non these rows, p ")
+    assert words[3].startswith("worse than none\np ")
+    assert f"On these rows: {caveat}" in " ".join(figure.get_supxlabel().split())
+
+
 def test_the_control_is_a_line_through_both_panels(comparison: Path) -> None:
     found = ComparisonFolder.read(comparison)
     left, right = ranking_figure(found).axes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from edgefed.notes import acting_on_a_part, few_test_rows, past_best
+from edgefed.notes import BEYOND, acting_on_a_part, few_test_rows, past_best, told_here_only
 from edgefed.report.folder import CONTROL, RANKED, number
 from edgefed.report.page import words
 
@@ -34,7 +34,7 @@ def arms_of(found: ComparisonFolder, kind: str) -> list[dict[str, Any]]:
 
 
 def lead(found: ComparisonFolder) -> list[Markup]:
-    """Return the answer: a sentence on what helps, one on what does not, one on what hurts."""
+    """Return the answer: a sentence on what helps, one on what does not, one on what hurts, and how far that holds."""
     better, worse = arms_of(found, "better"), arms_of(found, "worse")
     same, undecided = arms_of(found, "same"), arms_of(found, "undecided")
     if not found.remedies:
@@ -46,13 +46,15 @@ def lead(found: ComparisonFolder) -> list[Markup]:
     if better:
         verb = "beats" if len(better) == 1 else "beat"
         parts.append(
-            Markup("{} of {} {} training without one: {}.").format(
+            Markup("{} of {} {} training without one{}: {}.").format(
                 _number_word(len(better)).capitalize(),
                 "one remedy" if total == 1 else f"{_number_word(total)} remedies",
                 verb,
+                _here(better),
                 _with_figures(better),
             )
         )
+        parts += _beyond(better)
     if same:
         none = Markup("<code>none</code>")
         if not better and not worse:
@@ -65,11 +67,13 @@ def lead(found: ComparisonFolder) -> list[Markup]:
             parts.append(Markup("{} cannot be told from {}.").format(_join(named), none))
     if worse:
         parts.append(
-            Markup("{} worse than none: {}.").format(
+            Markup("{} worse than none{}: {}.").format(
                 "One is" if len(worse) == 1 else f"{_number_word(len(worse)).capitalize()} are",
+                _here(worse),
                 _with_figures(worse, -1),
             )
         )
+        parts += _beyond(worse)
     return parts
 
 
@@ -163,14 +167,13 @@ def warnings(found: ComparisonFolder) -> list[tuple[str, str]]:
     within = [
         f"{arm['name']} ({words.interval(arm['nadeau_bengio'], words.points)})"
         for arm in compared
-        if kind_of(arm) in ("better", "worse") and _holds_zero(arm.get("nadeau_bengio") or {})
+        if told_here_only(arm)
     ]
     if within:
         said.append(
             (
-                "Not beyond these rows",
-                "The wider interval, for a claim beyond these rows (Nadeau and Bengio), holds no difference: "
-                f"{', '.join(within)}.",
+                "Told on these rows alone",
+                f"{words.sentence(BEYOND).rstrip('.')} (Nadeau and Bengio’s, in points): {', '.join(within)}.",
             )
         )
     diverged = [
@@ -217,13 +220,22 @@ def _largest(arms: Sequence[dict[str, Any]]) -> Markup:
     )
 
 
-def _holds_zero(interval: dict[str, Any]) -> bool:
-    return number(interval.get("low")) <= 0 <= number(interval.get("high"))
-
-
 def _needed(found: ComparisonFolder) -> str:
     finding = str(found.result.get("finding") or "")
     return f"{finding.rpartition(': ')[2].capitalize()}." if ": " in finding else ""
+
+
+def _here(arms: Sequence[dict[str, Any]]) -> str:
+    return " on these rows" if any(map(told_here_only, arms)) else ""
+
+
+def _beyond(told: Sequence[dict[str, Any]]) -> list[Markup]:
+    """Return the sentence that says which remedies are told on these rows alone; none where none is."""
+    found = [arm for arm in told if told_here_only(arm)]
+    if not found:
+        return []
+    whose = "" if len(found) == len(told) else f" of {_join([Markup(escape(arm['name'])) for arm in found])}"
+    return [Markup(words.sentence(BEYOND.replace("the interval", f"the interval{whose}", 1)))]
 
 
 def _with_figures(arms: Sequence[dict[str, Any]], sign: int = 1) -> Markup:

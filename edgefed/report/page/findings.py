@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefed.notes import tier_in_words
 from edgefed.report.folder import CUT, RANKED, number, numbers, passes_its_ends, share_interval
 from edgefed.report.page import words
 from edgefed.report.page.answer import arms_of, kind_of, need_of
@@ -141,7 +142,8 @@ def _reference_row(name: str, figure: dict[str, Any]) -> Row:
 
 def _tiers_in_words(found: ComparisonFolder) -> str:
     return " ".join(
-        f"{arm['name']}: {words.percent(arm[RANKED]['mean'])} %, {arm.get('tier') or 'no tier'}." for arm in found.arms
+        f"{arm['name']}: {words.percent(arm[RANKED]['mean'])} %, {tier_in_words(arm) or 'no tier'}."
+        for arm in found.arms
     )
 
 
@@ -151,7 +153,7 @@ def _differences(found: ComparisonFolder) -> Table:
     lines = []
     for arm in found.arms:
         gap = arm.get("difference")
-        tier = str(arm.get("tier") or "").removesuffix(" than none").removesuffix(" from none")
+        tier = tier_in_words(arm).replace(" than none", "").replace(" from none", "")
         cells = [Cell(tier, tone="tier"), figure_cell(arm[RANKED])]
         if gap:
             cells += [
@@ -186,7 +188,7 @@ def _differences(found: ComparisonFolder) -> Table:
     caption = (
         f"Paired differences to none over {seeds} seeds. p: sign-flip permutation test, adjusted by Holm's method for "
         f"{contrasts}; the intervals are not adjusted. Detectable: the smallest true difference that so many seeds "
-        "find four times in five." + (" The wider interval is for a claim beyond these rows." if wider else "")
+        "find four times in five." + (" The wider interval is for other rows of the kind." if wider else "")
     )
     return Table("differences", caption, columns, lines, filtered=True)
 

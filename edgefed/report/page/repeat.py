@@ -162,6 +162,8 @@ MEANINGS = {
     "how many remedies are tested together. Below 0.05 is called a finding.",
     "Tier": "Better than none, worse, or indistinguishable from it. Two remedies of one tier are not tested against "
     "each other.",
+    "On these rows": "All seeds split the same rows anew, and the intervals over seeds speak of those. The wider one "
+    "of Nadeau and Bengio is for other rows of the kind: where it includes zero, a finding is one on these rows.",
     "Indistinguishable": "Not the same as equal: a difference smaller than the detectable one would mostly be missed.",
     "Ties": "Seeds under which the remedy and none score exactly alike.",
     "Detectable": "The smallest true difference that so many seeds with this spread find four times in five.",
