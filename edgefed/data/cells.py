@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from edgefed.categories import categories_text, feature_names
+from edgefed.data.dates import are_dates
 from edgefed.data.labels import as_number, is_missing, natural_order
 from edgefed.errors import MOST_NAMES, SettingsError, shown
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 MAX_COLUMNS = 10_000
 MOST_VALUES, FEW_VALUES = 100, 20
 """Values that a column may hold unless they are listed, and so many may each be on one row."""
+ANY_VALUES = 5
+"""Different values that may each be on one row in a column that is proposed as a category."""
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 MEANS_FILL = "missing=mean fills it with the feature's mean"
 """What would do where a cell is empty."""
@@ -165,16 +168,19 @@ class Reading:
         found = {place: _values(rows, place) for place in columns}
         texts = {header[place]: values for place, values in found.items() if _is_text(values, rows)}
         out = _listed([*self.dropped, *texts, header[column]])
-        few = dict(itertools.islice(((n, v) for n, v in texts.items() if not _many(v, rows)), MOST_NAMES))
+        dated = [name for name, values in texts.items() if are_dates(values)]
+        like_categories = ((n, v) for n, v in texts.items() if n not in dated and not _tells_rows_apart(v, rows))
+        few = dict(itertools.islice(like_categories, MOST_NAMES))
+        said_of_dates = _look_like_dates(dated)
         if not few:
-            said = f"to leave out every column like it, drop-columns={out}"
-            return said, said
+            told = f"to leave out every column like it, drop-columns={out}"
+            return told + said_of_dates, told
         rest = _listed([*self.dropped, *(name for name in [*texts, header[column]] if name not in few)])
         also = f" and drop-columns={rest}" if rest else ""
         leave = f"{also}; to leave out every column like it, drop-columns={out}"
         text = categories_text({**self.categories, **(few if self.partial else dict.fromkeys(few, ()))})
         told = f"to learn from text, list the values of {_listed(few)} in categories"
-        return f"to learn from text, categories={text}{leave}", told + leave
+        return f"to learn from text, categories={text}{leave}{said_of_dates}", told + leave
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -206,6 +212,18 @@ def _values(rows: Sequence[Row], column: int) -> tuple[str, ...]:
 def _many(values: Sequence[str], rows: Sequence[Row]) -> bool:
     """Tell whether so many values look like names of rows, or like measurements."""
     return len(values) > MOST_VALUES or (len(values) > FEW_VALUES and len(values) > len(rows) / 2)
+
+
+def _tells_rows_apart(values: Sequence[str], rows: Sequence[Row]) -> bool:
+    """Tell whether a column is none to propose as a category: most of its values are different."""
+    return _many(values, rows) or (len(values) > ANY_VALUES and len(values) > len(rows) / 2)
+
+
+def _look_like_dates(columns: Sequence[str]) -> str:
+    if not columns:
+        return ""
+    named = ", ".join(f"'{shown(name)}'" for name in columns[:MOST_NAMES])
+    return f"; {named} {'looks like a date' if len(columns) == 1 else 'look like dates'}"
 
 
 def _values_found(column: str, place: int, rows: Sequence[Row]) -> tuple[str, ...]:

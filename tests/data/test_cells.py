@@ -174,6 +174,25 @@ def test_what_would_do_can_be_typed_however_many_columns_there_are(path):
     assert read(path, text, categories=dict.fromkeys(names, ())).features.shape == (30, 16)
 
 
+def test_dates_and_what_differs_from_row_to_row_are_no_categories_to_propose(path):
+    """Four days and a name a row, in so few rows that either could have been a category of values in the file."""
+    rows = "".join(
+        f"{1 + row % 4}.11.2026 14:30,2026-11-0{1 + row % 3},name {row},{('blue', 'red')[row % 2]},{'uv'[row % 2]}\n"
+        for row in range(12)
+    )
+    line, told = refused(path, f"visit,seen,who,color,y\n{rows}")
+    do = "categories=color and drop-columns=visit,seen,who; to leave out every column like it, drop-columns="
+    assert line.endswith(f"{do}visit,seen,who,color; 'visit', 'seen' look like dates")
+    assert "look" not in told
+    line, _ = refused(path, f"visit,seen,who,color,y\n{rows}", drop=("seen", "who", "color"))
+    assert line.endswith("drop-columns=seen,who,color,visit; 'visit' looks like a date")
+    # Who means it may have it so.
+    named = read(
+        path, f"visit,seen,who,color,y\n{rows}", categories=dict.fromkeys(("visit", "seen", "who", "color"), ())
+    )
+    assert named.features.shape == (12, 4 + 3 + 12 + 2)
+
+
 def test_codes_of_which_some_are_numbers_are_text_where_they_are_few(path):
     rows = "".join(f"{('8001', 'A12', '9000')[row % 3]},{row + 0.5},{'uv'[row % 2]}\n" for row in range(30))
     line, _ = refused(path, f"zip,a,y\n{rows}")
