@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -102,14 +102,21 @@ def launch(
 ) -> None:
     """Train one federation on the devices, from the server's own machine; the same folder as edgefed run.
 
-    A test-path in a TOML file is taken from that file's folder.
+    A test-path in a TOML file is taken from that file's folder. Settings of a simulation, as a comparison's best.toml,
+    are taken too: devices train on their own files, with its columns, label column and classes.
     """
+    from edgefed.deploy.carried import of_simulation, settings_carried
     from edgefed.deploy.launch import launch as launched
 
-    given = read_settings(source)
+    given: dict[str, Any] = {**read_settings(source)}
     if source is not None and given.get("test-path"):
         given["test-path"] = str(source.parent / str(given["test-path"]))
-    given |= read_settings(None, settings or ())
+    beside = read_settings(None, settings or ())
+    if source is not None and of_simulation(given) and not of_simulation(beside):
+        given, said = settings_carried(source, given, beside)
+        note(f"note: {said}")
+    else:
+        given |= beside
     done = launched(folder, given, out=out, insecure=insecure, resume=resume, progress=True)
     if output is Format.json:
         print_json(done.summary)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefed.categories import parsed_categories
+from edgefed.categories import columns_of, parsed_categories
 from edgefed.contradictions import synthetic_parameters
 from edgefed.data.csv_file import read_csv
 from edgefed.errors import SettingsError, shown, unknown
@@ -44,6 +44,8 @@ class Dataset:
         Column -> values, of the columns whose indicators stand among the features as ``column=value``.
     empty : tuple of EmptyCells
         Columns of a file with cells that ``missing=mean`` fills.
+    label_name : str
+        The file's label column; empty where there is no file.
     """
 
     features: NDArray[np.float32]
@@ -54,6 +56,12 @@ class Dataset:
     client_names: tuple[str, ...] = ()
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     empty: tuple[EmptyCells, ...] = ()
+    label_name: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that the features come from."""
+        return columns_of(self.feature_names, self.categories)
 
     @property
     def num_classes(self) -> int:
@@ -186,6 +194,7 @@ def csv(config: FederationConfig) -> Dataset:
         table.client_names,
         table.categories,
         table.empty,
+        table.label_name,
     )
 
 

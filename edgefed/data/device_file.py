@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefed.categories import categories_text, columns_of, indicators, parsed_categories
+from edgefed.categories import categories_text, indicators, parsed_categories
 from edgefed.data.csv_file import Table, read_csv
 from edgefed.data.partition import Partition
 from edgefed.data.shards import Shards, hold_out
@@ -112,14 +112,8 @@ def write_shards(config: FederationConfig, data: FederatedData, folder: Path) ->
         For names that a comma-separated setting cannot hold, or a folder that cannot be written to.
     """
     dataset = data.dataset
-    columns = columns_of(dataset.feature_names, dataset.categories)
-    for what, names in (("class", dataset.class_names), ("column", columns)):
-        for name in names:
-            if "," in name or name != name.strip():
-                raise SettingsError(f"the {what} '{shown(name)}' holds a comma or outer spaces: rename it first")
-    label = config.label_column or "label"
-    while label in columns:
-        label += "_"
+    settled_there = carried(config, dataset)
+    columns, label = dataset.columns, settled_there.label_column
     classes = np.array(dataset.class_names)
     of = indicators(dataset.categories)
     sources = [of.get(name, (name, None)) for name in dataset.feature_names]
@@ -138,7 +132,7 @@ def write_shards(config: FederationConfig, data: FederatedData, folder: Path) ->
         if len(data.split.validation):
             write("validation.csv", data.split.validation)
         settings = folder / "settings.toml"
-        settings.write_text(_carried(config, label, dataset).to_toml(), encoding="utf-8")
+        settings.write_text(settled_there.to_toml(), encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{folder}: cannot be written to ({error.strerror})") from None
     return ShardFiles(clients, test, settings)
@@ -148,8 +142,21 @@ def _rows_of(shards: Shards, client: int) -> NDArray[np.int64]:
     return np.concatenate([shards.train.rows(client), shards.held_out.rows(client)])
 
 
-def _carried(config: FederationConfig, label: str, dataset: Dataset) -> FederationConfig:
-    """Return the settings under which devices that hold these files do what the simulation does."""
+def carried(config: FederationConfig, dataset: Dataset) -> FederationConfig:
+    """Return the settings under which devices that hold a simulation's shards do what the simulation does.
+
+    Raises
+    ------
+    SettingsError
+        For names that a comma-separated setting cannot hold.
+    """
+    for what, names in (("class", dataset.class_names), ("column", dataset.columns)):
+        for name in names:
+            if "," in name or name != name.strip():
+                raise SettingsError(f"the {what} '{shown(name)}' holds a comma or outer spaces: rename it first")
+    label = dataset.label_name or "label"
+    while label in dataset.columns:
+        label += "_"
     return config.replace(
         dataset="devices",
         data_path="",

@@ -114,9 +114,12 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
         ill = answered("doctor", unregistered)
         run.process.send_signal(signal.SIGINT)
         assert run.ended() == 130
-        # A device whose owner's terms a run does not keep takes no part in it, and the run goes on.
+        # A device whose owner's terms a run does not keep takes no part in it, and the run goes on: with the settings
+        # of the simulation itself, whose columns, label column and classes the devices' files have.
+        simulation = tmp_path / "simulation.toml"
+        simulation.write_text(config.to_toml())
         words = ["-s", "num-server-rounds=1", "-s", "explain=yes", "--out", tmp_path / "asking", "--format", "json"]
-        asking = here.start("asking", "launch", deployment.folder, files.settings, *words)
+        asking = here.start("asking", "launch", deployment.folder, simulation, *words)
         assert asking.ended() == 0
         without = {row["name"]: row for row in answered("status", deployment.folder)["devices"]}
         # A revoked key is refused within seconds, and the device says so.

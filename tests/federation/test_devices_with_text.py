@@ -63,7 +63,7 @@ def test_shards_hold_the_text_and_read_back_to_the_same_bits(config, tmp_path):
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             carried_rows += [row["color"] + "/" + row["city"] for row in reader]
-            assert reader.fieldnames == ["color", "length", "city", "label"]
+            assert reader.fieldnames == ["color", "length", "city", "y"]
     assert sorted(carried_rows) == original
     for client, path in enumerate(files.clients):
         found, expected = device_shards(read_device_file(path, settings), settings, client), data.shards.one(client)
