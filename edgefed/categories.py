@@ -87,6 +87,11 @@ def columns_by_feature(features: Iterable[str], categories: Mapping[str, Sequenc
     return tuple(places[of[name][0]] if name in of else -1 for name in features) if categories else ()
 
 
+def columns_among(by_feature: Iterable[int]) -> int:
+    """Return how many columns :func:`columns_by_feature` counts."""
+    return max(by_feature, default=-1) + 1
+
+
 def _split(text: str, mark: str) -> list[str]:
     """Split text at marks without a backslash before them; backslashes stay."""
     parts, escaped = [""], False

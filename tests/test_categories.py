@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from edgefed.categories import (
     categories_text,
+    columns_among,
     columns_by_feature,
     columns_of,
     feature_names,
@@ -60,6 +61,7 @@ def test_features_know_the_place_of_their_column():
     categories = {"b": ("x", "y"), "a": ("1",)}
     assert columns_by_feature(("a=1", "n", "b=x", "b=y"), categories) == (1, -1, 0, 0)
     assert columns_by_feature(("n", "m"), {}) == ()
+    assert [columns_among(places) for places in ((1, -1, 0, 0), (-1, 0, 0), (-1,), ())] == [2, 1, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from flwr.app import ConfigRecord
 
+from edgefed.categories import columns_among
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.attribution import integrated_gradients, probabilities, shap_values
 from edgefed.learning.importance import permutation_importance
@@ -61,11 +62,6 @@ class Question:
     categorical: tuple[int, ...] = ()
 
     @property
-    def columns(self) -> int:
-        """Number of categorical columns."""
-        return max(self.categorical, default=-1) + 1
-
-    @property
     def amounts(self) -> dict[str, int | bool]:
         """Which rows, and how many of what."""
         return {key: value for key, value in asdict(self).items() if key != "categorical"}
@@ -116,7 +112,7 @@ def explain(
     ``attributed`` [C] counts rows, ``integrated-gradients`` and ``shap`` [C * F] are sums over them of absolute
     attributions of the probability of the row's own class. ``histogram`` [F * bins * C] counts training rows.
     """
-    shards = clients.shards
+    shards, columns = clients.shards, columns_among(question.categorical)
     rows = (shards.held_out if question.held_out else shards.train).take(which)
     ready = _Ready.of(clients, guidance, which, params, rows)
     importance = permutation_importance(
@@ -127,10 +123,10 @@ def explain(
         len(which),
         shards.num_classes,
         ready.permutations(question.repeats),
-        [np.flatnonzero(np.array(question.categorical) == column) for column in range(question.columns)],
+        [np.flatnonzero(np.array(question.categorical) == column) for column in range(columns)],
     )
     increase, drop = (np.round(part, DECIMALS) for part in (importance.loss_increase, importance.accuracy_drop))
-    width = increase.shape[-1] - question.columns
+    width = increase.shape[-1] - columns
     attributed, ig, shap = _attributions(ready, question)
     flat = (len(which), -1)
     return {
@@ -141,7 +137,7 @@ def explain(
         "accuracy-drop": drop[:, :width],
         **(
             {"column-loss-increase": increase[..., width:].reshape(flat), "column-accuracy-drop": drop[:, width:]}
-            if question.columns
+            if columns
             else {}
         ),
         "attributed": attributed,

@@ -8,6 +8,7 @@ import numpy as np
 from flwr.app import ConfigRecord, MessageType, RecordDict
 from scipy import stats
 
+from edgefed.categories import columns_among
 from edgefed.errors import FederationError
 from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question
 from edgefed.federation.flat_record import to_record
@@ -44,7 +45,7 @@ def question_of(federation: Federation) -> Question:
     """Return what to ask: held-out rows where clients hold any, and as much as a minute or so pays for."""
     held_out = bool(federation.held_out.sum())
     rows = federation.held_out if held_out else federation.rows
-    work = max(1, int(rows.sum())) * (federation.model.inputs + federation.categorical_columns)
+    work = max(1, int(rows.sum())) * (federation.model.inputs + columns_among(federation.categorical))
     clients = max(1, int((rows > 0).sum()))
     attributed = int(np.clip(ATTRIBUTED_ROWS // clients, 1, MOST_ATTRIBUTED))
     return Question(
@@ -87,9 +88,9 @@ def collect(
     found, summed = _ask(federation, exchange, holders, EXPLAIN, content, asked)
     per_class = {name: found[name].reshape(shape) for name in ("loss-increase", "integrated-gradients", "shap")}
     named = ["rows", "loss", "balanced-accuracy", "accuracy-drop"]
-    if question.columns:
+    if columns := columns_among(question.categorical):
         named.append("column-accuracy-drop")
-        per_class["column-loss-increase"] = found["column-loss-increase"].reshape(-1, classes, question.columns)
+        per_class["column-loss-increase"] = found["column-loss-increase"].reshape(-1, classes, columns)
     return {
         "client": found[PARTITION_ID].astype(np.int64),
         "training-rows": federation.rows[found[PARTITION_ID].astype(np.int64)],
@@ -179,7 +180,7 @@ def _expected(federation: Federation, action: str) -> Expected:
         columns |= {"count": Column(both, low=0, high=MOST_EXAMPLES), "mean": Column(both), "m2": Column(both, low=0)}
         return Expected(columns)
     counts = Column((classes,), whole=True, low=0, high=MOST_EXAMPLES)
-    if categorical := federation.categorical_columns:
+    if categorical := columns_among(federation.categorical):
         columns |= {
             "column-loss-increase": Column((classes * categorical,)),
             "column-accuracy-drop": Column((categorical,), low=-1, high=1),

@@ -280,11 +280,6 @@ class Federation:
         return int((self.rows > 0).sum())
 
     @property
-    def categorical_columns(self) -> int:
-        """Number of columns whose indicators are among the features."""
-        return max(self.categorical, default=-1) + 1
-
-    @property
     def prediction_shift(self) -> NDArray[np.float64]:
         """What the remedy adds to the logits when predicting [classes]."""
         return self.remedy.prediction_shift(self.guidance.class_counts, self.model.classes)
