@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from edgefed.runs import Run
 
 
+IN_A_FILE, FEWEST_COLUMNS = 140, 100
+"""Widths of a grid's tables that are no terminal's: at most, and of their titles at least."""
+
+
 def print_json(value: dict[str, Any]) -> None:
     """Print one JSON object to stdout."""
     sys.stdout.write(json.dumps(plain(value)) + "\n")
@@ -42,6 +46,14 @@ def show(table: Table, width: int | None = None) -> None:
     with console.capture() as lines:
         console.print(table)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines.get().splitlines()))
+
+
+def say(text: str) -> None:
+    """Print a sentence to stdout: on as many lines as a terminal needs, for a file or another program on one."""
+    if sys.stdout.isatty():
+        Console(markup=False, emoji=False, highlight=False).print(text)
+    else:
+        sys.stdout.write(f"{text}\n")
 
 
 def show_run(run: Run) -> None:
@@ -168,30 +180,17 @@ def show_rehearsal(found: dict[str, Any]) -> None:
 
 def show_comparison(result: dict[str, Any]) -> None:
     """Print a comparison's table to stdout, what to beware of and what it cost to stderr."""
-    from edgefed.notes import tier_in_words
+    from edgefed.comparison_table import WIDE_ENOUGH, comparison_table, natural_width, target_in_words
     from edgefed.report.folder import CUT, passes_its_ends, references_of
 
     note(f"setting: {result['setting']}")
-    table = Table(title=f"Test balanced accuracy, last round: {result['generalises_over']}", caption=result["finding"])
-    target = f"rounds to {100 * result['target']:.0f} %"
-    for title in ("remedy", "mean", "95 % interval", "minus none, in points", "p (Holm)", "rate", target, "finding"):
-        left = title in ("remedy", "finding")
-        table.add_column(title, justify="left" if left else "right", no_wrap=title not in (target, "p (Holm)"))
-    for entry in result["strategies"]:
-        measure, difference = entry["balanced_accuracy"], entry["difference"]
-        cells = [entry["name"], f"{measure['mean']:.3f}", _share_interval(measure)]
-        if difference is None:
-            cells += ["", ""]
-        else:
-            cells += [f"{100 * difference['mean']:+.1f} ({_points(difference)})", f"{difference['p_holm']:.3f}"]
-        cells += [f"{entry['learning_rate']:g}", _rounds(entry["cost"]["rounds"])]
-        table.add_row(*cells, tier_in_words(entry).replace(" than none", "").replace(" from none", ""))
-    table.add_section()
-    references = references_of(result)
-    for name, reference in references.items():
-        table.add_row(f"reference: {name}", f"{reference['mean']:.3f}", _share_interval(reference))
-    show(table, width=None if sys.stdout.isatty() else 145)
-    if any(entry["cost"]["rounds"]["reached"] < len(result["seeds"]) for entry in result["strategies"]):
+    target, references = target_in_words(result), references_of(result)
+    table, left_out = comparison_table(result, Console().width if sys.stdout.isatty() else WIDE_ENOUGH)
+    show(table, width=None if sys.stdout.isatty() else natural_width(table))
+    say(result["finding"])
+    if left_out:
+        note(f"a wider terminal has room for {' and '.join(left_out)}")
+    elif any(entry["cost"]["rounds"]["reached"] < len(result["seeds"]) for entry in result["strategies"]):
         note(f"{target}: the median over seeds; in brackets under how many of them it was reached at all")
     measures = [entry["balanced_accuracy"] for entry in result["strategies"]]
     if passes_its_ends([*measures, *references.values()]):
@@ -199,20 +198,6 @@ def show_comparison(result: dict[str, Any]) -> None:
     for line in _warnings(result):
         note(line)
     note(f"{result['federations']} federations, {result['client_updates']} client updates in {result['seconds']:.1f} s")
-
-
-def _rounds(found: dict[str, Any]) -> str:
-    """Return the median over seeds, and how many seeds reached the target where not all did."""
-    median, seeds = found["median"], len(found["values"])
-    said = "not reached" if median is None else f"{median:g}"
-    return said if found["reached"] == seeds else f"{said} ({found['reached']}/{seeds})"
-
-
-def _share_interval(values: dict[str, Any]) -> str:
-    from edgefed.report.folder import share_interval
-
-    low, high = share_interval(values)
-    return f"{low:.3f} to {high:.3f}"
 
 
 def _warnings(result: dict[str, Any]) -> list[str]:
@@ -273,6 +258,7 @@ def _warnings(result: dict[str, Any]) -> list[str]:
 
 def _other_answers(result: dict[str, Any], compared: Sequence[dict[str, Any]]) -> list[str]:
     """Return what another fair way to look at the same federations says, where it says something else."""
+    from edgefed.comparison_table import points
     from edgefed.notes import BEYOND, told_here_only
 
     lines = []
@@ -281,10 +267,10 @@ def _other_answers(result: dict[str, Any], compared: Sequence[dict[str, Any]]) -
         own = (entry["tuned_per_seed"] or {}).get("difference")
         # The sign counts only where the interval leaves no doubt of it.
         if own is not None and (_sign(own) != _sign(entry["difference"])):
-            turned.append(f"{entry['name']} ({100 * own['mean']:+.1f} points, {_points(own)})")
+            turned.append(f"{entry['name']} ({100 * own['mean']:+.1f} points, {points(own)})")
     if turned:
         lines.append(f"note: with each seed's rate chosen on its own validation rows: {', '.join(turned)}")
-    wider = [f"{entry['name']} ({_points(entry['nadeau_bengio'])})" for entry in compared if told_here_only(entry)]
+    wider = [f"{entry['name']} ({points(entry['nadeau_bengio'])})" for entry in compared if told_here_only(entry)]
     if wider:
         lines.append(f"note: {BEYOND} (Nadeau and Bengio's, in points): {', '.join(wider)}")
     return lines
@@ -309,40 +295,15 @@ def _sign(interval: dict[str, Any]) -> int:
     return 0 if low is None or high is None else int(low > 0) - int(high < 0)
 
 
-def _points(interval: dict[str, Any]) -> str:
-    return f"{100 * interval['low']:+.1f} to {100 * interval['high']:+.1f}"
-
-
-# ---------------------------------------------------------------------------------------------- a grid of comparisons
-BLOCKS_ACROSS = 5
-"""Blocks side by side in a table: more go on in a further table."""
-MARKS = {"better than none": "▲", "worse than none": "▼"}
-
-
 def show_grid(result: dict[str, Any]) -> None:
     """Print each remedy's gain in each block and where it wins to stdout, what to beware of to stderr."""
-    names = [win["strategy"] for win in result["wins"]]
-    gains = {(row["block"], row["strategy"]): row for row in result["gains"]}
-    for start in range(0, len(result["blocks"]), BLOCKS_ACROSS):
-        blocks = result["blocks"][start : start + BLOCKS_ACROSS]
-        table = Table(title=None if start else f"Gain over none in points of test balanced accuracy: {_over(result)}")
-        table.add_column("remedy", no_wrap=True)
-        for block in blocks:
-            table.add_column("\n".join(f"{key}={_short(value)}" for key, value in block["settings"].items()))
-        level = [entry for block in blocks for entry in block["strategies"] if entry["name"] == "none"]
-        table.add_row("none itself (%)", *(f"  {100 * entry['balanced_accuracy']['mean']:.1f}" for entry in level))
-        table.add_section()
-        for name in names:
-            table.add_row(name, *(_gain(gains[block["block"], name]) for block in blocks))
-        show(table, width=None if sys.stdout.isatty() else 140)
-    table = Table(title="In how many blocks each remedy is told apart from none", caption=result["finding"])
-    for title in ("remedy", "better", "neither", "worse", "too few seeds", "least gain", "most gain"):
-        table.add_column(title, justify="left" if title == "remedy" else "right", no_wrap=title == "remedy")
-    for win in result["wins"]:
-        counts = (str(win[word]) for word in ("better", "indistinguishable", "worse", "undecided"))
-        ends = (f"{100 * win[end]['mean']:+.1f}" for end in ("least", "most"))
-        table.add_row(win["strategy"], *counts, *ends)
-    show(table, width=None if sys.stdout.isatty() else 140)
+    from edgefed.comparison_table import natural_width
+    from edgefed.grid_table import gain_tables, wins_table
+
+    width = Console().width if sys.stdout.isatty() else IN_A_FILE
+    for table in [*gain_tables(result, width), wins_table(result, width)]:
+        show(table, width=None if sys.stdout.isatty() else max(natural_width(table), FEWEST_COLUMNS))
+    say(result["finding"])
     note(
         f"▲ better, ▼ worse over all {result['contrasts']} contrasts of the grid, △ ▽ within its block only (Holm); "
         "± half of the 95 % interval; what is not told apart need not be equal"
@@ -355,20 +316,3 @@ def show_grid(result: dict[str, Any]) -> None:
         often = ", ".join(f"{name} ({edge.count(name)} of {len(result['blocks'])})" for name in dict.fromkeys(edge))
         note(f"note: picked on the edge of the tuned rates in some blocks, a wider --tune may change it: {often}")
     note(f"{result['federations']} federations, {result['client_updates']} client updates in {result['seconds']:.1f} s")
-
-
-def _over(result: dict[str, Any]) -> str:
-    return " by ".join(result["grid"]) + f", {len(result['seeds'])} seeds"
-
-
-def _short(value: float | str) -> str:
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
-
-
-def _gain(row: dict[str, Any]) -> str:
-    within = {"better than none": "△", "worse than none": "▽"}.get(row["tier"], " ")
-    mark = MARKS.get(row["tier_grid"], within)
-    if row["mean"] is None:
-        return "-"
-    half = "" if row["low"] is None else f" ±{100 * (row['high'] - row['mean']):.1f}"
-    return f"{mark} {round(100 * row['mean'], 1) + 0.0:+.1f}{half}"
