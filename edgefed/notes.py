@@ -15,6 +15,7 @@ from edgefed.names import DIFFERENTIALLY_PRIVATE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgefed.data.datasets import Dataset
     from edgefed.runs import Run
 
 
@@ -60,6 +61,30 @@ def notes_of_comparison(result: Mapping[str, Any]) -> list[str]:
             seeds = "every seed" if without == len(values) else f"{without} of {len(values)} seeds"
             said.append(f"{_named([str(row['class'])])} under {seeds}: there, what averages over classes leaves it out")
     return [*said, *_filled(result), *_of_noise(result)]
+
+
+def names_in(dataset: Dataset, natural: bool) -> dict[str, Sequence[str]]:
+    """Return the names of classes, of each categorical column's values, and of clients where the data have them."""
+    return {
+        "clients": dataset.client_names if natural else (),
+        "classes": dataset.class_names,
+        **{f"values of '{shown(column)}'": values for column, values in dataset.categories.items()},
+    }
+
+
+def look_alikes(kinds: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return names that differ in capitals or spaces alone, and so count as different, in a line for each kind."""
+    lines = []
+    for kind, names in kinds.items():
+        alike: dict[str, list[str]] = {}
+        for name in names:
+            alike.setdefault("".join(name.casefold().split()), []).append(name)
+        groups = [" and ".join(f"'{shown(name)}'" for name in group) for group in alike.values() if len(group) > 1]
+        if groups:
+            more = f", and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
+            said = "that differ in capitals or spaces alone count as different"
+            lines.append(f"{kind} {said}: {', '.join(groups[:NAMED])}{more}")
+    return lines
 
 
 def _filled(found: Mapping[str, Any]) -> list[str]:

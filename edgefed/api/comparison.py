@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from edgefed.api.single import check_same_data, resumable
 from edgefed.api.tables import results_table, strategies_table
 from edgefed.api.tracking import check_tracking, track_comparison
 from edgefed.config import FederationConfig, SettingsError
+from edgefed.data.datasets import load
 from edgefed.data.shards import with_categories_listed
 from edgefed.engines import make_engine
 from edgefed.federation.clipping import check_accountant
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from edgefed.api.progress import Show
+    from edgefed.data.datasets import Dataset
 
 
 @dataclass(eq=False)
@@ -94,6 +96,7 @@ def compare(
     progress: bool | None = None,
     processes: int | None = None,
     on_rounds: Show | None = None,
+    dataset: Dataset | None = None,
 ) -> Comparison:
     """Compare imbalance remedies over seeds, every federation in lockstep.
 
@@ -123,24 +126,27 @@ def compare(
     on_rounds : callable, optional
         Called as blocks of federations advance in lockstep: with rounds of one of a block's federations, the newest
         last, and by how many it advanced; of references, without rounds.
+    dataset : Dataset, optional
+        The rows that the settings name, where they are loaded already. Neutral: load them.
 
     Raises
     ------
     SettingsError
         For settings or data that cannot be used, in one line, before anything is trained.
     """
-    base = with_categories_listed(config if config is not None else comparison_defaults({}))
-    work = plan(base, strategies, seeds, tune)
+    work = plan(config if config is not None else comparison_defaults({}), strategies, seeds, tune)
     folder = Path(out) if out is not None else None
     if resume and folder is None:
         raise SettingsError("--resume needs --out: the folder of the comparison to go on with")
     if resume and folder is not None:
         check_kind(folder, "comparison")
     elapsed = Elapsed()
-    device_of(base)
-    check_edge(base)
-    check_accountant(base)
-    data = SeededData(base)
+    device_of(work.base)
+    check_edge(work.base)
+    check_accountant(work.base)
+    dataset = load(work.base) if dataset is None else dataset
+    base = with_categories_listed(work.base, dataset)
+    work, data = replace(work, base=base), SeededData(base, dataset)
     for seed in work.seeds:
         data(seed)  # whatever is wrong with the data is said before a folder is made
     continuing = resume and folder is not None and (folder / "plan.json").is_file()

@@ -26,7 +26,7 @@ from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_RATES, DEFAULT_SEEDS, check_s
 from edgefed.api.progress import say, shown
 from edgefed.api.single import check_same_data, resumable
 from edgefed.config import FederationConfig, SettingsError
-from edgefed.data.datasets import fingerprint, load
+from edgefed.data.datasets import fingerprint, load, same_rows
 from edgefed.data.shards import federate, with_categories_listed
 from edgefed.engines import make_engine
 from edgefed.federation.clipping import check_accountant
@@ -38,6 +38,7 @@ from edgefed.runs import check_kind, is_folder_of, kept_in, new_folder, plain, r
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgefed.data.datasets import Dataset
     from edgefed.schema import Scalar
 
 #: Of gains.csv, after the block's settings, the remedy and its gain.
@@ -79,6 +80,7 @@ def compare_grid(
     resume: bool = False,
     progress: bool | None = None,
     processes: int | None = None,
+    dataset: Dataset | None = None,
 ) -> GridComparison:
     """Compare imbalance remedies under every combination of some settings, to see where each wins.
 
@@ -103,6 +105,8 @@ def compare_grid(
         Show each round of the whole grid on stderr. Neutral: in a terminal or a notebook.
     processes : int, optional
         As in :func:`edgefed.compare`.
+    dataset : Dataset, optional
+        The rows that ``config`` names, where they are loaded already. Neutral: load them.
 
     Returns
     -------
@@ -117,7 +121,8 @@ def compare_grid(
     base = config if config is not None else comparison_defaults({})
     wanted = checked_grid(grid or {}, tuned=tune is not None)
     if "data-path" not in wanted:
-        base = with_categories_listed(base)
+        dataset = load(base) if dataset is None else dataset
+        base = with_categories_listed(base, dataset)
     home = Path(out) if out is not None else None
     if resume and home is None:
         raise SettingsError("--resume needs --out: the folder of the grid to go on with")
@@ -130,7 +135,7 @@ def compare_grid(
     asked = asked_for(blocks[0].work, wanted)
     if continuing and home is not None:
         check_same_plan(home, asked)
-    _check_data(blocks, home)
+    rows = _rows_of(blocks, home, base, dataset)
     make_engine(engine, device=base.device)  # one that is not there is said before a folder is made
     if continuing and home is not None and _has_all(home, asked):
         return GridComparison(read_json(home / "grid.json"), _finished(blocks, home), home)
@@ -148,7 +153,7 @@ def compare_grid(
                     say(progress, f"note: nothing to resume in {home}: begins at the first block")
             (home / "grid.json").unlink(missing_ok=True)  # of a smaller grid: unfinished from here on
             write_json(home / "plan.json", asked)
-        found = _run(blocks, strategies, seeds, tune, engine, home, progress, processes)
+        found = _run(blocks, rows, strategies, seeds, tune, engine, home, progress, processes)
         made = [
             BlockResult(block.name, block.settings, f"blocks/{block.name}" if home else None, found[block.name])
             for block in blocks
@@ -165,14 +170,25 @@ def _has_all(home: Path, asked: Mapping[str, Any]) -> bool:
     return is_folder_of(home, "grid") and read_json(home / "plan.json")["grid"] == asked["grid"]
 
 
-def _check_data(blocks: Sequence[Block], home: Path | None) -> None:
-    """Share out every block's data under every seed, as its comparison will: what cannot be is said now."""
+def _rows_of(
+    blocks: Sequence[Block], home: Path | None, base: FederationConfig, dataset: Dataset | None
+) -> dict[str, Dataset]:
+    """Return the rows of each block, those that several share loaded once.
+
+    They are shared out under every seed, as the block's comparison will: what cannot be is said now.
+    """
+    loaded = [] if dataset is None else [(base, dataset)]
+    found: dict[str, Dataset] = {}
     for block in blocks:
         try:
             device_of(block.work.base)
             check_edge(block.work.base)
             check_accountant(block.work.base)
-            dataset = load(block.work.base)
+            config = block.work.base
+            dataset = next((rows for known, rows in loaded if same_rows(known, config)), None)
+            if dataset is None:
+                dataset = load(config)
+                loaded.append((config, dataset))
             for seed in block.work.seeds:
                 federate(block.work.base.replace(seed=seed), dataset)
         except SettingsError as error:
@@ -180,6 +196,8 @@ def _check_data(blocks: Sequence[Block], home: Path | None) -> None:
         folder = block.folder(home)
         if folder is not None and (folder / "plan.json").is_file():
             check_same_data(folder / "plan.json", fingerprint(dataset))
+        found[block.name] = dataset
+    return found
 
 
 def _finished(blocks: Sequence[Block], home: Path | None) -> dict[str, dict[str, Any]]:
@@ -193,6 +211,7 @@ def _finished(blocks: Sequence[Block], home: Path | None) -> dict[str, dict[str,
 
 def _run(
     blocks: Sequence[Block],
+    rows: Mapping[str, Dataset],
     strategies: Sequence[str] | str,
     seeds: int,
     tune: Sequence[float] | None,
@@ -220,6 +239,7 @@ def _run(
                 progress=False,
                 processes=processes,
                 on_rounds=show,
+                dataset=rows[block.name],
             )
             found[block.name] = done.result
             del done  # its runs: the next block needs the memory

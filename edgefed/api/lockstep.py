@@ -23,7 +23,7 @@ from edgefed.api.afar import EVERY, Listener, Teller
 from edgefed.api.assembly import in_process
 from edgefed.api.course import PackedRounds
 from edgefed.api.plan import BLOCK, Cell, cell_name
-from edgefed.data.datasets import fingerprint, load
+from edgefed.data.datasets import fingerprint
 from edgefed.data.shards import FederatedData, federate
 from edgefed.engines import make_engine
 from edgefed.errors import FederationError
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from edgefed.api.progress import Show
     from edgefed.config import FederationConfig
+    from edgefed.data.datasets import Dataset
     from edgefed.engines.grid import Engine
 
 #: Each core has a process.
@@ -50,7 +51,7 @@ class SeededData:
     """Each seed's data, split and shared out once: the same for every remedy and rate."""
 
     base: FederationConfig
-    _dataset: Any = None
+    dataset: Dataset
     _known: dict[int, tuple[FederationConfig, FederatedData]] = field(default_factory=dict)
 
     def __call__(self, seed: int) -> FederatedData:
@@ -60,15 +61,12 @@ class SeededData:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the rows."""
-        self(self.base.seed)
-        return fingerprint(self._dataset)
+        return fingerprint(self.dataset)
 
     def settled(self, seed: int) -> tuple[FederationConfig, FederatedData]:
         """Return the settings as they turned out under a seed, and the data."""
-        if self._dataset is None:
-            self._dataset = load(self.base)
         if seed not in self._known:
-            self._known[seed] = federate(self.base.replace(seed=seed), self._dataset)
+            self._known[seed] = federate(self.base.replace(seed=seed), self.dataset)
         return self._known[seed]
 
 
@@ -132,7 +130,10 @@ def run_cells(
                 after_block()
         return runs
     with Listener(show, around.base.num_server_rounds) as listener:
-        tasks = [(_block_elsewhere, (block, around, listener.path(place))) for place, block in enumerate(blocks)]
+        tasks = [
+            (_block_elsewhere, (block, around, data.dataset, listener.path(place)))
+            for place, block in enumerate(blocks)
+        ]
         for place, done in in_processes(tasks, processes, listener.look):
             runs |= done
             listener.finished(place, next(iter(done.values())).rounds)
@@ -202,10 +203,11 @@ def _leave_without(parent: int) -> None:
     os._exit(1)
 
 
-def _block_elsewhere(block: Sequence[Cell], around: Surroundings, told: Path) -> dict[Cell, Run]:
+def _block_elsewhere(block: Sequence[Cell], around: Surroundings, dataset: Dataset, told: Path) -> dict[Cell, Run]:
     """Run a block in a process of its own: one thread, as every core has such a process."""
+    data, engine = SeededData(around.base, dataset), make_engine(around.engine, threads=1)
     with without_garbage_collection():
-        done = run_block(block, around, SeededData(around.base), make_engine(around.engine, threads=1), Teller(told))
+        done = run_block(block, around, data, engine, Teller(told))
     gc.collect()
     return done
 

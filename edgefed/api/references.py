@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from edgefed.api.progress import Show
     from edgefed.config import FederationConfig
+    from edgefed.data.datasets import Dataset
     from edgefed.data.shards import FederatedData, Shards
     from edgefed.learning.cohort import Cohort
     from edgefed.learning.local_update import ClientUpdate
@@ -128,8 +129,10 @@ def references(
             found |= _scores_of(base, {seed: data[seed] for seed in part}, rates, arms, show)
     else:
         with Listener(show, base.num_server_rounds) as listener:
+            dataset = next(iter(data.values())).dataset  # all seeds share its rows
             tasks = [
-                (_scores_elsewhere, (base, part, rates, arms, listener.path(place))) for place, part in enumerate(parts)
+                (_scores_elsewhere, (base, dataset, part, rates, arms, listener.path(place)))
+                for place, part in enumerate(parts)
             ]
             for place, scores in in_processes(tasks, processes, listener.look):
                 found |= scores
@@ -155,10 +158,15 @@ def _unseen(rounds: Sequence[Mapping[str, Any]], advanced: int = 1) -> None:
 
 
 def _scores_elsewhere(
-    base: FederationConfig, seeds: Sequence[int], rates: Sequence[float], arms: Sequence[str], told: Path
+    base: FederationConfig,
+    dataset: Dataset,
+    seeds: Sequence[int],
+    rates: Sequence[float],
+    arms: Sequence[str],
+    told: Path,
 ) -> dict[int, dict[str, dict[float, _Score]]]:
     """Train some seeds' references in a process of its own."""
-    data = SeededData(base)
+    data = SeededData(base, dataset)
     return _scores_of(base, {seed: data(seed) for seed in seeds}, rates, arms, Teller(told), threads=1)
 
 

@@ -38,6 +38,7 @@ from edgefed.runs import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from edgefed.data.datasets import Dataset
     from edgefed.federation.federation import Exchange, Federation
 
     OnRound = Callable[[Federation], None]
@@ -52,6 +53,7 @@ def run(
     resume: bool = False,
     progress: bool | None = None,
     on_round: OnRound | None = None,
+    dataset: Dataset | None = None,
 ) -> Run:
     """Train one federation on simulated clients.
 
@@ -71,6 +73,8 @@ def run(
         Show each round on stderr. Neutral: in a terminal or a notebook.
     on_round : callable, optional
         Called after each round with the federation.
+    dataset : Dataset, optional
+        The rows that the settings name, where they are loaded already. Neutral: load them.
 
     Returns
     -------
@@ -88,7 +92,7 @@ def run(
     >>> len(run.history["test.balanced_accuracy"])
     2
     """
-    config, data = federate(config or FederationConfig())
+    config, data = federate(config or FederationConfig(), dataset)
     folder = Path(out) if out is not None else None
     continuing = resume and folder is not None and is_begun(folder)
     if resume and folder is None:

@@ -21,7 +21,7 @@ from edgefed.cli.options import (
     Resume,
     Settings,
     Source,
-    checked_settings,
+    rows_of,
     settings_of,
 )
 from edgefed.config import SettingsError, read_settings
@@ -72,6 +72,7 @@ def compare(
     """
     from edgefed import api
     from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_SEEDS, comparison_defaults, kept_plan, plan
+    from edgefed.data.shards import federate
 
     given = settings_of(source, settings, label, client)
     for key, instead in (("learning-rate", "" if no_tune else "--tune or --no-tune"), ("imbalance", "--strategies")):
@@ -82,13 +83,17 @@ def compare(
         work = kept_plan(out)  # the folder says what it was
     kept = work.base.to_mapping() if work else {}
     first = given | {key: values[0] for key, values in wanted.items()}
-    config = checked_settings(comparison_defaults(kept | first), given)
+    config = comparison_defaults(kept | first)
     arms = strategies or (work.arms if work else DEFAULT_ARMS)
     count = seeds if seeds is not None else len(work.seeds) if work else DEFAULT_SEEDS
     rates = _rates(tune, no_tune) if work is None or tune or no_tune else work.rates if work.tuned else None
     asked = plan(config, arms, count, rates)
-    if not resume and "torch" not in sys.modules:  # it is still to be loaded, which takes seconds
-        _check_first(config, engine, out)
+    begins = not resume and "torch" not in sys.modules  # it is still to be loaded, which takes seconds
+    if begins:
+        _check_first(engine, out)
+    dataset = rows_of(config, given)
+    if begins:
+        federate(config, dataset)  # whatever is wrong with the rows
         note(what_is_trained(asked, wanted))
     _say_too_few(asked, resume)
     if wanted:
@@ -104,6 +109,7 @@ def compare(
             resume=resume,
             progress=True,
             processes=processes,
+            dataset=dataset,
         )
         _show_grid(over, output)
         for idle in _idle_everywhere(config, wanted, plan(config, arms, count, None).arms):
@@ -120,6 +126,7 @@ def compare(
         resume=resume,
         progress=True,
         processes=processes,
+        dataset=dataset,
     )
     from edgefed.notes import idle_settings, notes_of_comparison
     from edgefed.report import plot_comparison, write_report
@@ -140,10 +147,9 @@ def compare(
     note(f"settings of the best on validation rows, for edgefed run: {best}" if best.is_file() else "")
 
 
-def _check_first(config: FederationConfig, engine: str, out: Path | None) -> None:
+def _check_first(engine: str, out: Path | None) -> None:
     """Refuse what a person most likely gets wrong before anything is said: a mistake is one line."""
     from edgefed.config import unknown
-    from edgefed.data.shards import federate
     from edgefed.engines import ENGINES
     from edgefed.runs import check_new
 
@@ -152,7 +158,6 @@ def _check_first(config: FederationConfig, engine: str, out: Path | None) -> Non
     if out is not None:
         with suppress(OSError):  # of where it is: the one that makes it tells
             check_new(out)
-    federate(config)
 
 
 def what_is_trained(work: Plan, grid: Mapping[str, Sequence[Any]]) -> str:

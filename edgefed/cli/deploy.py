@@ -107,6 +107,7 @@ def launch(
     """
     from edgefed.deploy.carried import of_simulation, settings_carried
     from edgefed.deploy.launch import launch as launched
+    from edgefed.notes import look_alikes
 
     given: dict[str, Any] = {**read_settings(source)}
     if source is not None and given.get("test-path"):
@@ -122,6 +123,8 @@ def launch(
         print_json(done.summary)
     else:
         show_run(done)
+    for line in look_alikes({"classes": done.manifest["classes"]}):
+        note(f"note: {line}")
 
 
 def rehearse(

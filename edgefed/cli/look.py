@@ -17,7 +17,7 @@ from edgefed.cli.options import (
     OutputFormat,
     Settings,
     Source,
-    checked_settings,
+    rows_of,
     settings_of,
 )
 from edgefed.config import SettingsError, catalogue, schema
@@ -44,7 +44,8 @@ def partition(
     given = settings_of(source, settings, label, client)
     if plot is not None:
         _check_new(plot)
-    config, data = federate(checked_settings(FederationConfig.from_mapping(given), given))
+    config = FederationConfig.from_mapping(given)
+    config, data = federate(config, rows_of(config, given))
     counts, names = data.class_counts, data.dataset.class_names
     if plot is not None:
         from edgefed.report import plot_shards

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgefed.config import SettingsError, read_settings
+from edgefed.terminal import note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgefed.config import FederationConfig
+    from edgefed.data.datasets import Dataset
 
 
 class Format(StrEnum):
@@ -61,17 +63,24 @@ def settings_of(source: str | None, overrides: Sequence[str] | None, label: str,
     return given | read_settings(None, overrides or ())
 
 
-def checked_settings(config: FederationConfig, given: Mapping[str, Any]) -> FederationConfig:
-    """Return settings whose number of clients, where it was given, is the one that ``partition=natural`` finds.
+def rows_of(config: FederationConfig, given: Mapping[str, Any]) -> Dataset:
+    """Return the rows that settings name, read once for all that a command does with them.
+
+    Names among them that a person would take for one are noted.
 
     Raises
     ------
     SettingsError
-        Where it is another, be it the default.
+        For rows that cannot be used, and where the number of clients was given, be it the default, and is another than
+        ``partition=natural`` finds.
     """
-    if config.partition == "natural" and given.get("num-clients", "") != "":
-        from edgefed.data.datasets import load
-        from edgefed.data.shards import check_clients
+    from edgefed.data.datasets import load
+    from edgefed.data.shards import check_clients
+    from edgefed.notes import look_alikes, names_in
 
-        check_clients(config, load(config))
-    return config
+    dataset = load(config)
+    if given.get("num-clients", "") != "":
+        check_clients(config, dataset)
+    for line in look_alikes(names_in(dataset, config.partition == "natural")):
+        note(f"note: {line}")
+    return dataset

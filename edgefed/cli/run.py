@@ -14,7 +14,7 @@ from edgefed.cli.options import (
     Resume,
     Settings,
     Source,
-    checked_settings,
+    rows_of,
     settings_of,
 )
 from edgefed.config import SettingsError, read_settings
@@ -40,13 +40,14 @@ def run(
     given = settings_of(source, settings, label, client)
     if resume and out is not None and source is None and (out / "config.toml").is_file():
         given = read_settings(out / "config.toml") | given  # the folder says what it was
-    config = checked_settings(FederationConfig.from_mapping(given), given)
+    config = FederationConfig.from_mapping(given)
     name = f"{Path(config.data_name).stem or config.dataset}-{config.imbalance}-seed-{config.seed}"
     if config.run_folder:
         if out is not None and out != Path(config.run_folder):
             raise SettingsError(f"--out {out} contradicts run-folder={config.run_folder}: give one of them")
         out = Path(config.run_folder)
-    done = api.run(config, engine=engine, out=out, name=name, resume=resume, progress=True)
+    dataset = rows_of(config, given)
+    done = api.run(config, engine=engine, out=out, name=name, resume=resume, progress=True, dataset=dataset)
     if output is Format.json:
         print_json(done.summary)
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgefed.cli.options import Client, Label, Settings, Source, checked_settings, settings_of
+from edgefed.cli.options import Client, Label, Settings, Source, rows_of, settings_of
 from edgefed.terminal import note
 
 
@@ -25,7 +25,8 @@ def shards(
     from edgefed.runs import new_folder
 
     given = settings_of(source, settings, label, client)
-    config, data = federate(checked_settings(FederationConfig.from_mapping(given), given))
+    config = FederationConfig.from_mapping(given)
+    config, data = federate(config, rows_of(config, given))
     files = write_shards(config, data, new_folder(out, "", instead="give another folder"))
     for path in (*files.clients, files.test, files.settings):
         typer.echo(str(path))

@@ -221,6 +221,13 @@ DATASETS: Registry[Callable[[FederationConfig], Dataset]] = Registry(
 )
 
 
+LOADED_BY = (
+    *("dataset", "data_path", "label_column", "client_column", "feature_columns", "drop_columns"),
+    *("categories", "classes", "missing", "synthetic"),
+)
+"""Settings that a dataset of edgefed's own goes by."""
+
+
 def fingerprint(dataset: Dataset) -> str:
     """Return SHA-256 of a dataset's features, labels and clients: what a folder that is gone on with must share."""
     digest = hashlib.sha256(np.ascontiguousarray(dataset.features).tobytes())
@@ -244,6 +251,11 @@ def load(config: FederationConfig) -> Dataset:
     if config.dataset == "csv" or not wanted:
         return dataset
     return _reordered(dataset, wanted)
+
+
+def same_rows(one: FederationConfig, other: FederationConfig) -> bool:
+    """Return whether two settings lead to the same rows; of a plug-in's dataset only it knows what it goes by."""
+    return one.dataset in DATASETS.own and all(getattr(one, name) == getattr(other, name) for name in LOADED_BY)
 
 
 def _reordered(dataset: Dataset, wanted: tuple[str, ...]) -> Dataset:

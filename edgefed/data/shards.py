@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefed.categories import categories_text, parsed_categories
+from edgefed.categories import categories_text
 from edgefed.data.datasets import load
 from edgefed.data.partition import Partition, from_owners, partition
 from edgefed.data.split import Split, split
@@ -77,11 +77,9 @@ class FederatedData:
         return self.shards.train.class_counts(self.dataset.labels, self.dataset.num_classes)
 
 
-def with_categories_listed(config: FederationConfig) -> FederationConfig:
+def with_categories_listed(config: FederationConfig, dataset: Dataset) -> FederationConfig:
     """Return settings whose ``categories`` list their values, where a name alone stands for what the file holds."""
-    if config.dataset != "csv" or all(parsed_categories(config.categories).values()):
-        return config
-    return config.replace(categories=categories_text(load(config).categories))
+    return config.replace(categories=categories_text(dataset.categories)) if config.categories else config
 
 
 def federate(config: FederationConfig, dataset: Dataset | None = None) -> tuple[FederationConfig, FederatedData]:
@@ -98,9 +96,7 @@ def federate(config: FederationConfig, dataset: Dataset | None = None) -> tuple[
     dataset = load(config) if dataset is None else dataset
     if config.partition != "natural":  # drawn clients are not the data's: they have no names
         dataset = replace(dataset, clients=None, client_names=())
-    config = _natural_settings(config, dataset)
-    if config.categories:
-        config = config.replace(categories=categories_text(dataset.categories))
+    config = with_categories_listed(_natural_settings(config, dataset), dataset)
     parts = split(dataset, config)
     clients = None if dataset.clients is None else dataset.clients[parts.pool]
     shared = partition(dataset.labels[parts.pool], config, clients).mapped(parts.pool)

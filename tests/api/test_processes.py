@@ -16,7 +16,8 @@ from federations import settings
 import edgefed
 from edgefed.api.lockstep import in_processes, processes_for
 from edgefed.api.plan import comparison_defaults
-from edgefed.errors import FederationError
+from edgefed.data.datasets import load
+from edgefed.errors import FederationError, SettingsError
 
 lockstep = importlib.import_module("edgefed.api.lockstep")
 
@@ -52,6 +53,28 @@ def test_the_same_to_the_bit_in_one_process_and_in_two(monkeypatch, tmp_path):
     # Three blocks of four rounds, and two parts of the references; what takes long says so in between as well.
     assert sum(by for _, by in advanced) == 5 * 4
     assert sum(by for rounds, by in advanced if not rounds) == 2 * 4
+
+
+def test_rows_that_are_there_are_read_by_nobody_again(monkeypatch, tmp_path):
+    """Their file is gone: neither other processes nor the blocks of a grid look for it."""
+    monkeypatch.setattr(lockstep, "BLOCK", 2)
+    path = tmp_path / "rows.csv"
+    path.write_text("a,color,y\n" + "".join(f"{row % 7},{'rgb'[row % 3]},{'uv'[row % 2]}\n" for row in range(60)))
+    config = BASE.replace(dataset="csv", data_path=str(path), categories="color", num_clients=2, long_tail=1.0)
+    rows = load(config)
+    path.unlink()
+    asked = {"strategies": "focal", "seeds": 2, "tune": None, "progress": False, "dataset": rows}
+
+    one, two = (edgefed.compare(config, processes=processes, **asked) for processes in (1, 2))
+    grid = edgefed.compare_grid(config, {"alpha": [config.alpha, 100.0]}, processes=1, **asked)
+
+    assert without_time(one.result) == without_time(two.result)
+    first = next(iter(grid.comparisons.values()))
+    assert [entry["balanced_accuracy"] for entry in first["strategies"]] == [
+        entry["balanced_accuracy"] for entry in one.result["strategies"]
+    ]
+    with pytest.raises(SettingsError, match=r"rows\.csv"):
+        edgefed.compare(config, **asked | {"dataset": None})
 
 
 def test_a_process_that_is_ended_from_outside_is_one_line():

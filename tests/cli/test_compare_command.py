@@ -13,6 +13,7 @@ from contract import check_comparison
 from edgefed import api
 from edgefed.api.plan import comparison_defaults, plan
 from edgefed.cli.compare import what_is_trained
+from edgefed.data import datasets
 from edgefed.runs import Run
 
 
@@ -96,13 +97,27 @@ def test_a_reference_that_another_one_equals_is_not_in_the_table(cli):
     assert "pooled-before-tail" not in out
 
 
-def test_the_best_of_a_comparison_of_a_persons_own_clients_runs_as_it_is(cli):
-    Path("sites.csv").write_bytes(WITH_CLIENTS)
-    given = ("sites.csv", "--label", "y", "--client", "site", *QUICK)
+def test_a_persons_own_clients_are_read_once_and_the_best_runs_as_it_is(cli, monkeypatch):
+    """Read once for all of it, though one number of clients and one category have to be looked up in the file."""
+    text = (
+        WITH_CLIENTS.decode().replace("a,b,y,site", "a,b,y,site,kind").replace("h\n", "h,m\n").replace("t\n", "t,n\n")
+    )
+    Path("sites.csv").write_text(text.replace("east,n", "North,n", 1))
+    given = ("sites.csv", "--label", "y", "--client", "site", "-s", "categories=kind", *QUICK)
+    read, times = datasets.read_csv, []
+    monkeypatch.setattr(datasets, "read_csv", lambda *how, **named: times.append(1) or read(*how, **named))
 
-    assert cli("compare", *given, "--strategies", "focal", "--seeds", "2", "--no-tune", "--out", "c")[0] == 0
+    asked = ("--strategies", "focal", "--seeds", "2", "--no-tune", "--processes", "1", "--out", "c")
+    code, _, err = cli("compare", *given, "-s", "num-clients=4", *asked)
+
+    assert (code, len(times)) == (0, 1)
+    assert err.splitlines()[0] == (
+        "note: clients that differ in capitals or spaces alone count as different: 'North' and 'north'"
+    )
+    times.clear()
     assert cli("run", "c/best.toml", "--out", "best")[0] == 0
-    assert Run.read("best").config.num_clients == 3
+    assert Run.read("best").config.num_clients == 4
+    assert len(times) == 1
 
 
 def test_what_is_no_run_is_named_with_what_would_do(cli):
