@@ -54,10 +54,13 @@ def test_mistakes_are_one_line(device, tmp_path, monkeypatch, capsys):
     assert (code, "leave it out, or say --on-network as well" in said) == (2, True)
     lab = tmp_path / "lab"
     code, said = refused(monkeypatch, capsys, "launch-server", lab, "--insecure")
-    assert (code, "lets anybody who reaches 0.0.0.0 take part" in said) == (2, True)
-    for host in ("192.168.1.7", "::", "fl.lab.example"):
+    assert (code, "lets anybody who reaches 0.0.0.0 or :: take part" in said) == (2, True)
+    for host in ("0.0.0.0", "::"):
+        code, said = refused(monkeypatch, capsys, "launch-server", lab, "--insecure", "--host", host)
+        assert (code, f"lets anybody who reaches {host} take part" in said) == (2, True)
+    for host in ("192.168.1.7", "2001:db8::1", "fl.lab.example"):
         code, said = refused(monkeypatch, capsys, "launch-server", lab, "--host", host)
-        assert (code, f"--host {host}: this machine's own commands reach the server at 127.0.0.1" in said) == (2, True)
+        assert (code, f"--host {host}: this machine's own commands reach the server at loopback" in said) == (2, True)
     quoted = tmp_path / 'a"b.csv'
     quoted.write_text(ROWS)
     code, said = refused(monkeypatch, capsys, "launch-device", device, "--data", quoted)
