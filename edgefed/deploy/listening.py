@@ -14,6 +14,8 @@ from edgefed.terminal import note
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import uvicorn
+
 EVERYWHERE, HERE = ("0.0.0.0", "::"), ("127.0.0.1", "::1")
 """Every address of this machine, and those that no other machine reaches, of either kind."""
 
@@ -94,6 +96,27 @@ def _that_there_are(addresses: Sequence[str], all_of_them: bool) -> Sequence[str
         )
     note("edgefed: IPv6 is off on this machine: serving over IPv4 alone")
     return without
+
+
+def serving_on(sockets: Sequence[socket.socket]) -> type[uvicorn.Server]:
+    """Return Uvicorn's server on bound sockets, in the place of the one address that Flower gives it.
+
+    That address is where Flower's own processes find the server: it is one of the sockets'.
+
+    Raises
+    ------
+    OSError
+        When it is run: somebody else listens there since the socket was bound.
+    """
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def run(self, _: object = None) -> None:
+            for each in sockets:  # uvloop would pass over one that cannot, and serve nobody there
+                each.listen(self.config.backlog)
+            super().run(list(sockets))
+
+    return Server
 
 
 def cannot_be_taken(address: str, port: int, error: OSError) -> SettingsError:

@@ -18,7 +18,7 @@ from edgefed.deploy.addresses import is_loopback, joined
 from edgefed.deploy.certificates import as_flower_keeps_it
 from edgefed.deploy.folder import Deployment
 from edgefed.deploy.instructions import states
-from edgefed.deploy.listening import addresses_for, bound, cannot_be_taken, kinds
+from edgefed.deploy.listening import addresses_for, bound, cannot_be_taken, kinds, serving_on
 from edgefed.deploy.logs import keep_logs, keep_output
 from edgefed.errors import FederationError, SettingsError
 from edgefed.federation.places import FILE, Places
@@ -141,6 +141,7 @@ def _serve(
         if stop.code:
             raise FederationError(f"the server stopped: {last_error.message or f'see {path}'}") from None
     finally:
+        os.dup2(terminal.fileno(), 2)  # why it ended is for the terminal
         terminal.close()
 
 
@@ -155,7 +156,6 @@ def _for_flowers_command(deployment: Deployment, home: Path, addresses: Sequence
 
 def _superlink(arguments: list[str], keeper: threading.Thread, sockets: list[socket.socket]) -> None:
     """Run Flower's own ``flower-superlink`` in this process, on sockets and with the fence outermost, until it ends."""
-    import uvicorn
     from flwr.superlink import extensions
     from flwr.superlink.cli.flower_superlink import flower_superlink
     from starlette.middleware import Middleware
@@ -164,14 +164,7 @@ def _superlink(arguments: list[str], keeper: threading.Thread, sockets: list[soc
 
     others = extensions.get_middleware
     vars(extensions)["get_middleware"] = lambda: (Middleware(Fence), *others())
-
-    class OnSockets(uvicorn.Server):
-        """Flower takes one address, at which its own processes find it; Uvicorn takes any number of sockets."""
-
-        def run(self, _: object = None) -> None:
-            super().run(sockets)
-
-    vars(sys.modules["uvicorn.main"])["Server"] = OnSockets
+    vars(sys.modules["uvicorn.main"])["Server"] = serving_on(sockets)
     # A line a request, or for every one that is no HTTP, would fill the disk.
     logging.getLogger("uvicorn.access").addFilter(lambda record: False)
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.levelno >= logging.ERROR)

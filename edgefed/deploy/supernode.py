@@ -150,7 +150,7 @@ def run_device(start: Start) -> None:
         raise FederationError(_bring_key(start.folder, identity))
     if (again := os.environ.pop(JOINED_BEFORE, "")) == COUNTED:
         time.sleep(JOIN_AGAIN)
-    _past_addresses_that_do_not_answer()
+    _dial_past_dead_addresses()
     _wait_for_server(identity, authority, start.folder / "device.key")
     os.environ.update(QUIET)
     path, last_error = keep_logs(start.folder, identity.name)
@@ -224,7 +224,7 @@ def _bring_key(folder: Path, identity: DeviceIdentity) -> str:
     )
 
 
-def _past_addresses_that_do_not_answer() -> None:
+def _dial_past_dead_addresses() -> None:
     from httpcore._backends import sync
 
     vars(sync)["socket"] = Dialling()

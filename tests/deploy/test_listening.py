@@ -1,12 +1,15 @@
 """Where a server listens: both kinds of addresses, one or the other, and what it says where IPv6 is off."""
 
 import socket
+import threading
 
+import httpx
 import pytest
+import uvicorn
 from processes import free_port, ipv6
 
 from edgefed.deploy import listening
-from edgefed.deploy.listening import EVERYWHERE, HERE, addresses_for, bound, kinds
+from edgefed.deploy.listening import EVERYWHERE, HERE, addresses_for, bound, kinds, serving_on
 from edgefed.errors import SettingsError
 
 
@@ -67,6 +70,37 @@ def test_each_kind_has_a_socket_of_its_own_and_no_peer_is_shown_in_another_form(
         with pytest.raises(SettingsError, match=rf"port {port} of :: cannot be taken \(Address already in use\)"):
             bound(["::"], port, all_of_them=True).__enter__()
     assert all(each.fileno() == -1 for each in sockets)
+
+
+async def peer(scope, receive, send):
+    """Answer with the address that the request is from."""
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": scope["client"][0].encode()})
+
+
+@ipv6
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Uvicorn's choice of a WebSocket protocol
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_server_answers_on_all_of_its_sockets_or_not_at_all(loop):
+    port = free_port()
+    config = uvicorn.Config(peer, log_level="critical", lifespan="off", loop=loop)
+    with bound(EVERYWHERE, port, all_of_them=True) as sockets:
+        server = serving_on(sockets)(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        with httpx.Client(verify=False, transport=httpx.HTTPTransport(retries=5)) as client:
+            for host in HERE:
+                where = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+                assert client.get(where).text == host
+        server.should_exit = True
+        thread.join()
+    with bound(EVERYWHERE, port, all_of_them=True) as sockets, socket.socket(socket.AF_INET6) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        other.bind(("::", port))
+        other.listen()  # since the server has bound its own
+        with pytest.raises(OSError, match="in use"):
+            serving_on(sockets)(config).run()
 
 
 def test_which_kinds_some_addresses_are():
