@@ -16,13 +16,16 @@ _NOT_HERE = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 def addresses_of(host: str, port: int) -> tuple[str, ...]:
     """Return a host's addresses in the order in which this system tries them (RFC 6724).
 
+    A link-local one, as names of a local network have (``NAME.local``), comes with its zone: ``fe80::1%eth0``.
+
     Raises
     ------
     OSError, UnicodeError
         Where its name has none, or is none.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return tuple(dict.fromkeys(str(each[4][0]) for each in found))
+    numbers = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+    return tuple(dict.fromkeys(socket.getnameinfo(each[4], numbers)[0] for each in found))
 
 
 def why_not(address: str, error: OSError) -> str:

@@ -78,6 +78,20 @@ def test_why_an_address_does_not_answer_is_said_in_words():
     assert why_not(FOUR, OSError(errno.EHOSTUNREACH, "No route to host")) == "No route to host"
 
 
+def test_a_link_local_address_of_a_name_keeps_the_link_on_which_it_is_good(monkeypatch):
+    """As names of mDNS have: without it, it cannot be dialled."""
+    number, link = socket.if_nameindex()[0]
+    stream = (socket.SOCK_STREAM, 6, "")
+    found = [
+        (socket.AF_INET6, *stream, ("fe80::1", 8000, 0, number)),
+        (socket.AF_INET6, *stream, (SIX, 8000, 0, 0)),
+        (socket.AF_INET, *stream, (FOUR, 8000)),
+        (socket.AF_INET, *stream, (FOUR, 8000)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **named: found)
+    assert addresses_of("server.local", 8000) == (f"fe80::1%{link}", SIX, FOUR)
+
+
 def test_an_address_is_its_own_only_address():
     assert addresses_of("::1", 8000) == ("::1",)
     assert addresses_of("127.0.0.1", 8000) == ("127.0.0.1",)
