@@ -36,9 +36,12 @@ def text_of(page):
 
 
 def named(page):
-    """Return (file, name or empty text) for each Python file in back quotes; ``::name`` goes on with the last file."""
+    """Return (file, name or empty text) for each Python file in back quotes; ``::name`` goes on with the last file.
+
+    A name begins with no digit: ``::1`` is an address.
+    """
     found, last = [], ""
-    for path, name in re.findall(r"`([\w/]+\.py)?(?:::([\w.]+))?`", text_of(page)):
+    for path, name in re.findall(r"`([\w/]+\.py)?(?:::([^\W\d][\w.]*))?`", text_of(page)):
         if path or name:
             last = path or last
             found.append((last, name))

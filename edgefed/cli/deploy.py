@@ -22,7 +22,8 @@ OnNetwork = Annotated[bool, typer.Option("--on-network", help="With --insecure: 
 def provision(
     out: Annotated[Path, typer.Option(help="The deployment's folder: made new with --server, else changed.")],
     server: Annotated[
-        str, typer.Option(help="Names and addresses of the server, comma-separated; devices dial the first.")
+        str,
+        typer.Option(help="Names and addresses (IPv4, IPv6) of the server, comma-separated; devices dial the first."),
     ] = "",
     devices: Annotated[int, typer.Option(help="How many devices.")] = 3,
     port: Annotated[int, typer.Option(help="The server's port.")] = 8000,
@@ -68,7 +69,9 @@ def provision(
 
 def launch_server(
     folder: Folder,
-    host: Annotated[str, typer.Option(help="The address to listen on (default: loopback or all, as fits).")] = "",
+    host: Annotated[
+        str, typer.Option(help="Addresses to listen on: 0.0.0.0, ::, 127.0.0.1, ::1 (default: as fits, of both kinds).")
+    ] = "",
     insecure: Insecure = False,
     on_network: OnNetwork = False,
 ) -> None:

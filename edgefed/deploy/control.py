@@ -23,6 +23,7 @@ from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
 from edgefed.config import app_config_table
+from edgefed.deploy.addresses import joined
 from edgefed.deploy.certificates import as_flower_keeps_it
 from edgefed.errors import FederationError, SettingsError
 from edgefed.federation.introduction import this_version
@@ -48,12 +49,14 @@ class Control:
     port : int
     authority : Path or None
         The certificate by which it is known; None in the clear.
+    host : str
+        A loopback address that it serves (:attr:`Deployment.loopback`).
     """
 
-    def __init__(self, port: int, authority: Path | None) -> None:
+    def __init__(self, port: int, authority: Path | None, host: str = "127.0.0.1") -> None:
         self.port = port
         self._client = ControlHttpClient.from_server_address(
-            server_address=f"127.0.0.1:{port}",
+            server_address=joined(host, port),
             insecure=authority is None,
             root_certificates=None if authority is None else authority.read_bytes(),
             interceptors=[RuntimeVersionHttpInterceptor(component_name="edgefed")],

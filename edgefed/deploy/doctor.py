@@ -15,14 +15,24 @@ from typing import TYPE_CHECKING
 from edgefed.config import FederationConfig
 from edgefed.data.device_file import read_device_file
 from edgefed.deploy.certificates import expires, names_in
+from edgefed.deploy.dialling import NO_ANSWER
 from edgefed.deploy.folder import Deployment, DeviceIdentity
-from edgefed.deploy.handshake import HandshakeError, SignatureError, UnreachableError, connect, resolve, shake_hands
+from edgefed.deploy.handshake import (
+    HandshakeError,
+    SignatureError,
+    UnreachableError,
+    resolve,
+    shake_hands,
+    unanswered,
+    unreachable,
+)
+from edgefed.deploy.listening import HERE, kinds
 from edgefed.errors import FederationError, SettingsError
 from edgefed.federation.terms import FILE
 from edgefed.federation.terms_file import read_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
 GOOD, WARN, BAD = "ok", "warning", "problem"
@@ -140,9 +150,9 @@ def _device(folder: Path) -> Iterator[Finding]:
     yield _private(key, "start the device once: it makes its key")
     yield _terms(folder / FILE)
     try:
-        yield Finding("name", GOOD, f"{identity.host} is {resolve(identity.host, identity.port)}")
-        connect(identity.host, identity.port).close()
-        yield Finding("port", GOOD, f"{identity.server} answers")
+        addresses = resolve(identity.host, identity.port)
+        yield Finding("name", GOOD, f"{identity.host} is {' and '.join(addresses)}")
+        yield _port(identity, addresses)
         met = shake_hands(identity.host, identity.port, authority)
     except UnreachableError as error:
         yield Finding(
@@ -156,6 +166,21 @@ def _device(folder: Path) -> Iterator[Finding]:
     yield _clock(met.skew)
     if key.is_file():
         yield _admitted(identity, authority, key)
+
+
+def _port(identity: DeviceIdentity, addresses: Sequence[str]) -> Finding:
+    failed = unanswered(identity.host, identity.port)
+    if len(failed) == len(addresses):
+        raise unreachable(identity.host, identity.port, failed)
+    well = [address for address in addresses if address not in failed]
+    if not failed:
+        return Finding("port", GOOD, f"{identity.server} answers")
+    found = f"{identity.server} answers at {' and '.join(well)}, not at "
+    found += ", ".join(f"{address} ({why})" for address, why in failed.items())
+    if failed.get(addresses[0]) != NO_ANSWER:  # what refuses costs no time
+        return Finding("port", GOOD, found)
+    mend = f"let port {identity.port} through on the server's firewall, or take it out of the name's records"
+    return Finding("port", WARN, f"{found}: it is tried first, and waited for", mend)
 
 
 def _terms(path: Path) -> Finding:
@@ -250,13 +275,23 @@ def _server(deployment: Deployment) -> Iterator[Finding]:
             yield Finding("names", GOOD, f"the certificate is for {', '.join(names_in(certificate))}")
     host = deployment.names[0]
     try:
-        yield Finding("name", GOOD, f"{host} is {resolve(host, deployment.port)} from here")
-        shake_hands("127.0.0.1", deployment.port, home / "ca.crt")
-        yield Finding("server", GOOD, f"serving on port {deployment.port}")
+        yield Finding("name", GOOD, f"{host} is {' and '.join(resolve(host, deployment.port))} from here")
+        shake_hands(deployment.loopback, deployment.port, home / "ca.crt")
+        yield _serving(deployment)
     except (UnreachableError, HandshakeError) as error:
         yield Finding("server", WARN, str(error), f"edgefed launch-server {deployment.folder}")
         return
     yield _registered(deployment)
+
+
+def _serving(deployment: Deployment) -> Finding:
+    host, port = deployment.names[0], deployment.port
+    served = kinds([address for address in HERE if not unanswered(address, port)])
+    wanted = kinds(resolve(host, port))
+    if any(kind not in served for kind in wanted.split(" and ")):
+        mend = "edgefed launch-server without --host, on a machine that has both"
+        return Finding("server", WARN, f"serving on port {port} over {served}, and {host} has {wanted}", mend)
+    return Finding("server", GOOD, f"serving on port {port} over {served}")
 
 
 def _registered(deployment: Deployment) -> Finding:

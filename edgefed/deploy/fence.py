@@ -7,12 +7,13 @@ answered on this machine alone.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import PlainTextResponse
+
+from edgefed.deploy.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -58,7 +59,4 @@ def _from_here(scope: Scope) -> bool:
     client = scope.get("client")
     if any(name.lower() in FORWARDED for name, _ in scope.get("headers", ())):
         return False
-    try:
-        return client is not None and ipaddress.ip_address(client[0]).is_loopback
-    except ValueError:
-        return False
+    return client is not None and is_loopback(client[0])

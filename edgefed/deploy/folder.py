@@ -6,9 +6,11 @@ the device, says who it is and whom it dials. Neither holds a secret.
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from edgefed.deploy.addresses import joined, split_address
 from edgefed.deploy.certificates import read_public_key
 from edgefed.errors import SettingsError
 from edgefed.runs import read_json, write_json
@@ -58,6 +60,20 @@ class Deployment:
     def server(self) -> Path:
         """The folder that stays on the server."""
         return self.folder / "server"
+
+    @property
+    def flowers_file(self) -> Path:
+        """The file by which Flower's own command finds the server: ``FLWR_HOME=server/flwr flwr ls edgefed``."""
+        return self.server / "flwr" / "config.toml"
+
+    @property
+    def loopback(self) -> str:
+        """The loopback address at which this machine's own commands find the server, as it was last started."""
+        try:
+            found = tomllib.loads(self.flowers_file.read_text(encoding="utf-8"))
+            return split_address(found["superlink"]["edgefed"]["address"])[0]
+        except (OSError, ValueError, KeyError, TypeError, SettingsError):  # it was never started
+            return "127.0.0.1"
 
     @property
     def active(self) -> tuple[Device, ...]:
@@ -158,9 +174,14 @@ class DeviceIdentity:
             raise SettingsError(f"{folder}: no device.json, so this is not a device's folder; {hint}")
         found = read_json(path)
         try:
-            return cls(str(found["name"]), int(found["partition-id"]), str(found["server"]))
+            identity = cls(str(found["name"]), int(found["partition-id"]), str(found["server"]))
         except (KeyError, TypeError, ValueError) as error:
             raise SettingsError(f"{path}: the file was edited ({type(error).__name__}: {error})") from None
+        try:
+            split_address(identity.server)
+        except SettingsError as error:
+            raise SettingsError(f'{path}: "server": {error}') from None
+        return identity
 
     @property
     def host(self) -> str:
@@ -171,22 +192,3 @@ class DeviceIdentity:
     def port(self) -> int:
         """The server's port."""
         return split_address(self.server)[1]
-
-
-def joined(host: str, port: int) -> str:
-    """Return ``HOST:PORT``, an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``.
-
-    Raises
-    ------
-    SettingsError
-        Where it is no such text.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
-        raise SettingsError(f"'{text}': expected HOST:PORT")
-    return host.strip("[]"), int(port)

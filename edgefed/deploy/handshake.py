@@ -10,11 +10,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from edgefed.deploy.addresses import joined
+from edgefed.deploy.dialling import NOBODY, PATIENCE, addresses_of, why_not
 
-PATIENCE = 5.0
-"""Seconds to wait for a server that does not answer."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 # OpenSSL's verify codes.
 _NOT_YET_VALID, _EXPIRED = 9, 10
@@ -41,7 +42,7 @@ class Handshake:
     Attributes
     ----------
     address : str
-        The server's resolved address.
+        The server's address, of those that its name has.
     skew : float or None
         Seconds that the server's clock is ahead of this one; None where it does not say.
     expires : float or None
@@ -53,8 +54,8 @@ class Handshake:
     expires: float | None
 
 
-def resolve(host: str, port: int) -> str:
-    """Return an address of a host.
+def resolve(host: str, port: int) -> tuple[str, ...]:
+    """Return a host's addresses, IPv4 and IPv6, in the order in which they are tried.
 
     Raises
     ------
@@ -62,30 +63,41 @@ def resolve(host: str, port: int) -> str:
         One line, where its name has none.
     """
     try:
-        return str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+        return addresses_of(host, port)
     except (OSError, UnicodeError) as error:  # UnicodeError: an empty label, as in a..b
         why = error.strerror if isinstance(error, OSError) else "not a host name"
         raise UnreachableError(f"the name {host} cannot be resolved ({why}); check it, and this device's DNS") from None
 
 
-def connect(host: str, port: int) -> socket.socket:
-    """Return a connection to a port.
+def unanswered(host: str, port: int) -> dict[str, str]:
+    """Return why a port of a host cannot be connected to, by address, for those addresses where it cannot."""
+    failed = {}
+    for address in resolve(host, port):
+        try:
+            socket.create_connection((address, port), PATIENCE).close()
+        except OSError as error:
+            failed[address] = why_not(address, error)
+    return failed
 
-    Raises
-    ------
-    UnreachableError
-        One line, where nobody listens or nothing comes back.
-    """
-    resolve(host, port)
-    try:
-        return socket.create_connection((host, port), PATIENCE)
-    except ConnectionRefusedError:
-        raise UnreachableError(
-            f"nobody listens on port {port} of {host}: start the server, or check the port"
-        ) from None
-    except OSError as error:
-        why = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
-        raise UnreachableError(f"port {port} of {host} cannot be reached ({why}); is a firewall between?") from None
+
+def unreachable(host: str, port: int, failed: Mapping[str, str]) -> UnreachableError:
+    """Return the line for a host of whose addresses none could be connected to."""
+    whys = list(dict.fromkeys(failed.values()))
+    if whys == [NOBODY]:
+        return UnreachableError(f"nobody listens on port {port} of {host}: start the server, or check the port")
+    why = whys[0] if len(whys) == 1 else ", ".join(f"{address}: {each}" for address, each in failed.items())
+    return UnreachableError(f"port {port} of {host} cannot be reached ({why}); is a firewall between?")
+
+
+def _connected(host: str, port: int) -> tuple[socket.socket, str]:
+    """Return a connection to the first of a host's addresses that answers, and which it is."""
+    failed = {}
+    for address in resolve(host, port):
+        try:
+            return socket.create_connection((address, port), PATIENCE), address
+        except OSError as error:
+            failed[address] = why_not(address, error)
+    raise unreachable(host, port, failed)
 
 
 def shake_hands(host: str, port: int, authority: Path | None) -> Handshake:
@@ -99,15 +111,14 @@ def shake_hands(host: str, port: int, authority: Path | None) -> Handshake:
         One line: whose certificate it is not, that it has expired, for which names it is, or that one of the two
         speaks TLS and the other does not.
     """
-    address = resolve(host, port)
-    connection = connect(host, port)
+    connection, address = _connected(host, port)
     expires = None
     try:
         if authority is not None:
-            connection = _tls(connection, f"{host}:{port}", host, authority)
+            connection = _tls(connection, joined(host, port), host, authority)
             certificate = connection.getpeercert() or {}
             expires = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-        return Handshake(address, _skew(connection, host, secure=authority is not None), expires)
+        return Handshake(address, _skew(connection, joined(host, port), secure=authority is not None), expires)
     finally:
         connection.close()
 
@@ -150,18 +161,18 @@ def _why(error: ssl.SSLCertVerificationError, host: str, authority: Path) -> str
     return f"the server's certificate is refused ({error.verify_message})"
 
 
-def _skew(connection: socket.socket, host: str, *, secure: bool) -> float | None:
+def _skew(connection: socket.socket, where: str, *, secure: bool) -> float | None:
     """Return by how many seconds the server's clock is ahead, from the date of its answer (to half a second)."""
     asked = time.time()
     try:
-        connection.sendall(f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        connection.sendall(f"GET /health HTTP/1.1\r\nHost: {where}\r\nConnection: close\r\n\r\n".encode())
         answer = http.client.HTTPResponse(connection)
         answer.begin()
     except (OSError, http.client.HTTPException):
         if secure:
             return None
         # A server that speaks TLS closes on plain text, or answers with an alert.
-        raise HandshakeError(f"{host} does not take plain text: it speaks TLS; leave out --insecure") from None
+        raise HandshakeError(f"{where} does not take plain text: it speaks TLS; leave out --insecure") from None
     date = answer.headers.get("Date")
     if date is None:
         return None

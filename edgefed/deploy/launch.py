@@ -78,7 +78,7 @@ def launch(
     else:
         home = new_folder(out, f"devices-{config.imbalance}-seed-{config.seed}").resolve()
         config = config.replace(run_folder=str(home))
-    control = Control(deployment.port, None if insecure else deployment.server / "ca.crt")
+    control = Control(deployment.port, None if insecure else deployment.server / "ca.crt", deployment.loopback)
     try:
         run = _Submitted(control, deployment, home, config)
         try:

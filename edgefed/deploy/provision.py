@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import shutil
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from edgefed.deploy.addresses import server_name
 from edgefed.deploy.certificates import (
     make_authority,
     make_device_key,
@@ -43,7 +41,7 @@ def provision(
     folder : Path
         Made new.
     names : sequence of str
-        Host names and addresses of the server; devices dial the first.
+        Host names and addresses of the server, IPv4 and IPv6; devices dial the first.
     devices : int
     port : int
     days : int
@@ -59,10 +57,7 @@ def provision(
     """
     if not names:
         raise SettingsError("--server: expected a host name or an address")
-    for name in names:
-        _check_host(name)
-    if ":" in names[0]:
-        raise SettingsError(f"--server {names[0]}: a server serves IPv4 alone: give a name or an IPv4 address first")
+    names = tuple(dict.fromkeys(server_name(name) for name in names))
     check_days(days)
     if not 1 <= devices <= MOST_DEVICES:
         raise SettingsError(f"--devices {devices}: expected 1 to {MOST_DEVICES}")
@@ -75,7 +70,7 @@ def provision(
         )
     folder = new_folder(folder, "", instead="give another folder")
     folder.chmod(0o700)
-    deployment = Deployment(folder, tuple(names), port, ())
+    deployment = Deployment(folder, names, port, ())
     for part in ("ca", "server", "devices"):
         (folder / part).mkdir(mode=0o700)
     make_authority(folder / "ca")
@@ -153,13 +148,3 @@ def check_days(days: int) -> None:
     """Refuse days that no certificate is valid for."""
     if not 1 <= days <= MOST_DAYS:
         raise SettingsError(f"--days {days}: expected 1 to {MOST_DAYS}")
-
-
-def _check_host(name: str) -> None:
-    """Take an address, or a name of labels of 1 to 63 characters, 253 in all (RFC 1123)."""
-    with suppress(ValueError):
-        ipaddress.ip_address(name)
-        return
-    label = r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
-    if len(name) > 253 or not re.fullmatch(rf"{label}(\.{label})*", name):
-        raise SettingsError(f"--server {name}: expected a host name or an address, without scheme and port (--port)")

@@ -31,7 +31,8 @@ def devices_of(deployment: Deployment, *, insecure: bool = False) -> list[dict[s
     SettingsError, FederationError
         One line, where the server does not answer.
     """
-    with closing(Control(deployment.port, None if insecure else deployment.server / "ca.crt")) as control:
+    authority = None if insecure else deployment.server / "ca.crt"
+    with closing(Control(deployment.port, authority, deployment.loopback)) as control:
         nodes = {node["public-key"]: node for node in control.nodes() if node["status"] != "unregistered"}
     folder = last_run(deployment)
     took_part = part_in(folder) if folder is not None else {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import ipaddress
 import logging
 import os
-import socket
 import sys
 import threading
 import time
@@ -13,15 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from edgefed.deploy.addresses import is_loopback, joined
 from edgefed.deploy.certificates import as_flower_keeps_it
 from edgefed.deploy.folder import Deployment
 from edgefed.deploy.instructions import states
+from edgefed.deploy.listening import addresses_for, bound, cannot_be_taken, kinds, serving_on
 from edgefed.deploy.logs import keep_logs, keep_output
 from edgefed.errors import FederationError, SettingsError
 from edgefed.federation.places import FILE, Places
 from edgefed.schema import as_toml
+from edgefed.terminal import note
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
     from edgefed.deploy.control import Control
 
 log = logging.getLogger("edgefed")
@@ -30,14 +37,13 @@ LOOK_EVERY, TRY_AGAIN = 1.0, 0.2
 """Seconds between two looks at the deployment's file, and until a look that failed is made again."""
 PATIENCE = 30.0
 """Seconds after which looks that fail are told of."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SETTINGS = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
     # Uvicorn would take a stranger's X-Forwarded-For for its address.
-    "FORWARDED_ALLOW_IPS": "127.0.0.1",
+    "FORWARDED_ALLOW_IPS": "127.0.0.1,::1",
 }
 
 
@@ -50,7 +56,8 @@ class Serve:
     folder : Path
         The deployment's.
     host : str
-        The address to listen on; empty: this machine alone where devices dial this machine, else every address.
+        The addresses to listen on (:func:`addresses_for`); empty: this machine alone where devices dial this machine,
+        else every address, IPv4 and IPv6.
     insecure, on_network : bool
         Plain text and no keys; over a network too, where anybody can take part and read what passes.
     """
@@ -71,17 +78,35 @@ def run_server(serve: Serve) -> None:
     """
     deployment = Deployment.read(serve.folder)
     home, port = deployment.server.resolve(), deployment.port
-    host = serve.host or ("127.0.0.1" if deployment.names[0] in LOOPBACK else "0.0.0.0")
-    _check_host(host, deployment)
-    if serve.insecure and host not in LOOPBACK and not serve.on_network:
+    addresses = addresses_for(serve.host, deployment.names[0])
+    if serve.insecure and not all(map(is_loopback, addresses)) and not serve.on_network:
         raise SettingsError(
-            f"--insecure lets anybody who reaches {host} take part and read what passes: leave it out, use "
-            "--host 127.0.0.1, or say --on-network as well"
+            f"--insecure lets anybody who reaches {' or '.join(addresses)} take part and read what passes: leave it "
+            "out, use --host localhost, or say --on-network as well"
         )
-    _check_port(host, port)
     for name in ("ca.crt", "server.crt", "server.key"):
         if not serve.insecure and not (home / name).is_file():
             raise SettingsError(f"{home / name}: no such file; edgefed provision --out FOLDER --renew makes it again")
+    with bound(addresses, port, all_of_them=serve.host not in ("", "localhost")) as sockets:
+        addresses = tuple(str(each.getsockname()[0]) for each in sockets)
+        _tell_of_other_kind(deployment.names[0], kinds(addresses))
+        _serve(serve, deployment, home, addresses, sockets)
+
+
+def _tell_of_other_kind(dialled: str, served: str) -> None:
+    """Say so, where devices dial an address of a kind that is not served."""
+    try:
+        kind = f"IPv{ipaddress.ip_address(dialled).version}"
+    except ValueError:  # a name may have both
+        return
+    if kind not in served:
+        note(f"edgefed: devices dial {dialled}, and this serves {served} alone: they need a relay that has both")
+
+
+def _serve(
+    serve: Serve, deployment: Deployment, home: Path, addresses: Sequence[str], sockets: list[socket.socket]
+) -> None:
+    port = deployment.port
     path, last_error = keep_logs(home, "server")
     terminal = keep_output(home, "server")
     os.environ.update(SETTINGS)
@@ -92,7 +117,8 @@ def run_server(serve: Serve) -> None:
     if not serve.insecure:
         os.environ[FILE] = str(home / "places.json")
         Places.of_server().write({})
-    keeper = threading.Thread(target=_keep_keys, args=(serve, deployment, terminal, path), daemon=True)
+    keeping = (serve, deployment, kinds(addresses), terminal, path)
+    keeper = threading.Thread(target=_keep_keys, args=keeping, daemon=True)
     trust = (
         ["--insecure"]
         if serve.insecure
@@ -103,28 +129,33 @@ def run_server(serve: Serve) -> None:
     )
     # Its state stays in memory: in a file, each of a round's hundred writes waits for the disk, and a run does not
     # outlive its server either way. The keys are in the deployment's own file.
-    arguments = ["--host", host, "--port", str(port), *trust]
-    _for_flowers_command(home, port, insecure=serve.insecure)
+    arguments = ["--host", addresses[0], "--port", str(port), *trust]
+    _for_flowers_command(deployment, home, addresses, insecure=serve.insecure)
     try:
-        _superlink(arguments, keeper)
+        _superlink(arguments, keeper, sockets)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise cannot_be_taken(" and ".join(addresses), port, error) from None
     except SystemExit as stop:
         if stop.code:
             raise FederationError(f"the server stopped: {last_error.message or f'see {path}'}") from None
     finally:
+        os.dup2(terminal.fileno(), 2)  # why it ended is for the terminal
         terminal.close()
 
 
-def _for_flowers_command(home: Path, port: int, *, insecure: bool) -> None:
-    """Write the file by which Flower's own command finds this server: ``FLWR_HOME=server/flwr flwr ls edgefed``."""
+def _for_flowers_command(deployment: Deployment, home: Path, addresses: Sequence[str], *, insecure: bool) -> None:
+    """Write where this server is found from this machine, by Flower's own command and by :class:`Control`."""
     trust = "insecure = true" if insecure else f"root-certificates = {as_toml(str(home / 'ca.crt'))}"
-    (home / "flwr").mkdir(exist_ok=True, mode=0o700)
-    (home / "flwr" / "config.toml").write_text(
-        f'[superlink.edgefed]\naddress = "127.0.0.1:{port}"\n{trust}\n', encoding="utf-8"
-    )
+    here = "::1" if all(":" in address for address in addresses) else "127.0.0.1"
+    path = deployment.flowers_file
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    path.write_text(f'[superlink.edgefed]\naddress = "{joined(here, deployment.port)}"\n{trust}\n', encoding="utf-8")
 
 
-def _superlink(arguments: list[str], keeper: threading.Thread) -> None:
-    """Run Flower's own ``flower-superlink`` in this process, with the fence outermost, until it ends."""
+def _superlink(arguments: list[str], keeper: threading.Thread, sockets: list[socket.socket]) -> None:
+    """Run Flower's own ``flower-superlink`` in this process, on sockets and with the fence outermost, until it ends."""
     from flwr.superlink import extensions
     from flwr.superlink.cli.flower_superlink import flower_superlink
     from starlette.middleware import Middleware
@@ -133,6 +164,7 @@ def _superlink(arguments: list[str], keeper: threading.Thread) -> None:
 
     others = extensions.get_middleware
     vars(extensions)["get_middleware"] = lambda: (Middleware(Fence), *others())
+    vars(sys.modules["uvicorn.main"])["Server"] = serving_on(sockets)
     # A line a request, or for every one that is no HTTP, would fill the disk.
     logging.getLogger("uvicorn.access").addFilter(lambda record: False)
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.levelno >= logging.ERROR)
@@ -141,34 +173,8 @@ def _superlink(arguments: list[str], keeper: threading.Thread) -> None:
     flower_superlink()
 
 
-def _check_host(host: str, deployment: Deployment) -> None:
-    """Refuse an address at which this machine's own processes would not find the server."""
-    if ":" in deployment.names[0]:
-        raise SettingsError(
-            f"devices dial {deployment.names[0]}, and a server serves IPv4 alone: provision with a name or an IPv4 "
-            "address first"
-        )
-    if host not in ("0.0.0.0", "127.0.0.1", "localhost"):
-        raise SettingsError(
-            f"--host {host}: this machine's own commands reach the server at 127.0.0.1; expected 0.0.0.0 or 127.0.0.1, "
-            "and a firewall for the rest"
-        )
-
-
-def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SettingsError(
-                f"port {port} of {host} cannot be taken ({error.strerror}): stop what has it, or provision with --port"
-            ) from None
-
-
 # ------------------------------------------------------------------------------------------------ keys
-def _keep_keys(serve: Serve, deployment: Deployment, terminal: IO[str], path: Path) -> None:
+def _keep_keys(serve: Serve, deployment: Deployment, over: str, terminal: IO[str], path: Path) -> None:
     """Register and take out keys as the deployment's file says, now and whenever it changes."""
     from edgefed.deploy.control import Control
 
@@ -180,7 +186,8 @@ def _keep_keys(serve: Serve, deployment: Deployment, terminal: IO[str], path: Pa
             if stamp != seen:
                 deployment = Deployment.read(deployment.folder)
                 # Not kept open: a server that stops waits half a minute for an idle connection over TLS.
-                with closing(Control(deployment.port, None if serve.insecure else deployment.server / "ca.crt")) as to:
+                authority = None if serve.insecure else deployment.server / "ca.crt"
+                with closing(Control(deployment.port, authority, deployment.loopback)) as to:
                     if serve.insecure:
                         to.nodes()
                     else:
@@ -200,7 +207,7 @@ def _keep_keys(serve: Serve, deployment: Deployment, terminal: IO[str], path: Pa
         if not told:
             told = True
             where = f"{'http' if serve.insecure else 'https'}://{deployment.address}"
-            terminal.write(f"edgefed: serving at {where}; {states(deployment)}; log: {path}\n")
+            terminal.write(f"edgefed: serving at {where} over {over}; {states(deployment)}; log: {path}\n")
         time.sleep(LOOK_EVERY)
 
 

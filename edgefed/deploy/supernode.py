@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefed.data.device_file import last_column
+from edgefed.deploy.addresses import is_this_machine
 from edgefed.deploy.certificates import make_device_key
+from edgefed.deploy.dialling import Dialling
 from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.handshake import HandshakeError, UnreachableError, shake_hands
 from edgefed.deploy.in_hand import InHand
@@ -148,6 +150,7 @@ def run_device(start: Start) -> None:
         raise FederationError(_bring_key(start.folder, identity))
     if (again := os.environ.pop(JOINED_BEFORE, "")) == COUNTED:
         time.sleep(JOIN_AGAIN)
+    _dial_past_dead_addresses()
     _wait_for_server(identity, authority, start.folder / "device.key")
     os.environ.update(QUIET)
     path, last_error = keep_logs(start.folder, identity.name)
@@ -202,7 +205,7 @@ def _terms(folder: Path) -> Path | None:
 def _authority(start: Start, identity: DeviceIdentity) -> Path | None:
     """Return the certificate by which the server is known; None in the clear, where that is allowed."""
     if start.insecure:
-        if identity.host not in ("127.0.0.1", "localhost", "::1") and not start.on_network:
+        if not is_this_machine(identity.host) and not start.on_network:
             raise SettingsError(
                 f"--insecure sends weights in the clear to {identity.host}, which is another machine: "
                 "leave it out, or say --on-network as well"
@@ -219,6 +222,12 @@ def _bring_key(folder: Path, identity: DeviceIdentity) -> str:
         f"{identity.name} has made its key; bring {folder / 'device.pub'} to the server and run there: "
         f"edgefed provision --out FOLDER --public-key device.pub --device {identity.name}; then start this again"
     )
+
+
+def _dial_past_dead_addresses() -> None:
+    from httpcore._backends import sync
+
+    vars(sync)["socket"] = Dialling()
 
 
 def _wait_for_server(identity: DeviceIdentity, authority: Path | None, key: Path) -> None:

@@ -10,12 +10,34 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 WITHIN = 300
 """Seconds after which a test gives up; a busy machine takes many times what an idle one does."""
+
+
+def has_ipv6() -> bool:
+    """Return whether this machine has an IPv6 loopback."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+ipv6 = pytest.mark.skipif(not has_ipv6(), reason="IPv6 is off on this machine")
+
+
+def address_of_this_machine(family: socket.AddressFamily) -> str | None:
+    """Return an address of this machine that is not loopback; None where it has none of the kind."""
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        # Nothing is sent to these: they are for documentation.
+        probe.connect(("192.0.2.1" if family == socket.AF_INET else "2001:db8::1", 9))
+        return str(probe.getsockname()[0])
+    return None
 
 
 def free_port() -> int:

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from edgefed.cli import _exit_code
+from edgefed.deploy import doctor
 from edgefed.deploy.doctor import BAD, GOOD, WARN, Finding, _admitted, _clock, _lasting, examine
 from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.handshake import SignatureError, UnreachableError
@@ -34,6 +35,54 @@ def test_a_device_whose_server_is_not_there(deployment):
     assert finding.state == BAD
     assert "nobody listens on port 1 of 127.0.0.1" in finding.found
     assert "edgefed launch-server" in finding.mend
+
+
+@pytest.mark.parametrize(
+    ("failed", "state", "says"),
+    [
+        ({}, GOOD, "fl.lab.example:8000 answers"),
+        (
+            {"2001:db8::20": "no answer"},
+            WARN,
+            "answers at 192.168.1.20, not at 2001:db8::20 (no answer): it is tried first, and waited for",
+        ),
+        ({"2001:db8::20": "nobody listens"}, GOOD, "answers at 192.168.1.20, not at 2001:db8::20 (nobody listens)"),
+        ({"192.168.1.20": "no answer"}, GOOD, "answers at 2001:db8::20, not at 192.168.1.20 (no answer)"),
+    ],
+)
+def test_a_name_of_whose_addresses_one_does_not_answer(monkeypatch, failed, state, says):
+    monkeypatch.setattr(doctor, "unanswered", lambda host, port: failed)
+    finding = doctor._port(DeviceIdentity("d", 0, "fl.lab.example:8000"), ["2001:db8::20", "192.168.1.20"])
+    assert (finding.state, finding.found.endswith(says)) == (state, True)
+    assert ("let port 8000 through on the server's firewall" in finding.mend) == (state == WARN)
+
+
+def test_a_name_of_whose_addresses_none_answers(monkeypatch):
+    both = {"2001:db8::20": "no answer", "192.168.1.20": "nobody listens"}
+    monkeypatch.setattr(doctor, "unanswered", lambda host, port: both)
+    with pytest.raises(UnreachableError) as caught:
+        doctor._port(DeviceIdentity("d", 0, "fl.lab.example:8000"), list(both))
+    assert str(caught.value) == (
+        "port 8000 of fl.lab.example cannot be reached (2001:db8::20: no answer, 192.168.1.20: nobody listens); "
+        "is a firewall between?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("served", "resolved", "state", "says"),
+    [
+        ({"127.0.0.1", "::1"}, ("2001:db8::20", "192.168.1.20"), GOOD, "over IPv4 and IPv6"),
+        ({"127.0.0.1", "::1"}, ("192.168.1.20",), GOOD, "over IPv4 and IPv6"),
+        ({"127.0.0.1"}, ("2001:db8::20", "192.168.1.20"), WARN, "over IPv4, and fl.lab.example has IPv6 and IPv4"),
+        ({"::1"}, ("2001:db8::20",), GOOD, "over IPv6"),
+    ],
+)
+def test_a_server_that_does_not_serve_all_that_its_name_leads_to(tmp_path, monkeypatch, served, resolved, state, says):
+    lab = provision(tmp_path / "lab", ["fl.lab.example"], 1)
+    monkeypatch.setattr(doctor, "unanswered", lambda host, port: {} if host in served else {host: "nobody listens"})
+    monkeypatch.setattr(doctor, "resolve", lambda host, port: resolved)
+    finding = doctor._serving(lab)
+    assert (finding.state, finding.found.endswith(says)) == (state, True), finding
 
 
 def test_a_private_key_that_others_can_read_or_that_is_not_there(deployment):
@@ -174,8 +223,6 @@ def test_the_command_is_well_or_ends_in_1_and_names_what_is_neither(deployment, 
 
 
 def test_another_version_of_flower_is_a_problem(monkeypatch):
-    from edgefed.deploy import doctor
-
     known = doctor.version
     monkeypatch.setattr(doctor, "version", lambda name: "1.42.0" if name == "flwr" else known(name))
     finding = found_by("packages", None)

@@ -9,17 +9,18 @@ import time
 from email.utils import formatdate
 
 import pytest
+from processes import ipv6
 
 from edgefed.deploy.certificates import make_authority, make_server_certificate
-from edgefed.deploy.handshake import HandshakeError, UnreachableError, resolve, shake_hands
+from edgefed.deploy.handshake import HandshakeError, UnreachableError, resolve, shake_hands, unanswered
 
 HOST = "127.0.0.1"
 
 
 @contextlib.contextmanager
-def serving(folder=None, ahead=0.0):
+def serving(folder=None, ahead=0.0, host=HOST):
     """Answer on a port of this machine: over TLS with a folder's certificate, or in the clear."""
-    listener = socket.create_server((HOST, 0))
+    listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     context = None
     if folder is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -66,6 +67,22 @@ def test_a_good_certificate_is_taken_and_the_clocks_are_compared(authority, tmp_
     assert found.address == HOST
     assert found.skew == pytest.approx(600, abs=2)
     assert found.expires == pytest.approx(time.time() + 30 * 86400, abs=120)
+
+
+@ipv6
+def test_a_server_at_an_ipv6_address(authority, tmp_path):
+    certificate = certified(authority, tmp_path / "server")
+    with serving(certificate, host="::1") as port:
+        assert shake_hands("::1", port, authority / "ca.crt").address == "::1"
+    with serving(host="::1") as port, pytest.raises(HandshakeError, match=rf"^\[::1\]:{port} does not speak TLS"):
+        shake_hands("::1", port, authority / "ca.crt")
+
+
+def test_of_a_names_addresses_the_first_that_answers_is_taken(authority, tmp_path, monkeypatch):
+    with serving(certified(authority, tmp_path / "server", names=["fl.lab.example"])) as port:
+        monkeypatch.setattr("edgefed.deploy.handshake.addresses_of", lambda host, port: ("127.0.0.2", HOST))
+        assert shake_hands("fl.lab.example", port, authority / "ca.crt").address == HOST
+        assert unanswered("fl.lab.example", port) == {"127.0.0.2": "nobody listens"}
 
 
 def test_another_authority(authority, tmp_path):

@@ -91,7 +91,7 @@ def test_the_keeper_outlives_a_folder_that_is_away_and_a_certificate_that_cannot
         elif len(looks) > 4:
             raise Over
 
-    def control(port, authority):
+    def control(port, authority, host):
         authority.read_bytes()
         return link
 
@@ -100,7 +100,7 @@ def test_the_keeper_outlives_a_folder_that_is_away_and_a_certificate_that_cannot
     said = []
     terminal = type("Terminal", (), {"write": said.append})
     with pytest.raises(Over):
-        superlink._keep_keys(Serve(deployment.folder), deployment, terminal, deployment.folder / "log")
+        superlink._keep_keys(Serve(deployment.folder), deployment, "IPv4", terminal, deployment.folder / "log")
     assert set(link.known) == keys(deployment, "device-1", "device-2")
     assert len(said) == 1
     assert "3 devices may join" in said[0]
@@ -117,14 +117,14 @@ def test_a_server_whose_keys_are_not_taken_up_says_so(deployment, monkeypatch, c
         if now[0] > 100:
             raise Over
 
-    def control(port, authority):
+    def control(port, authority, host):
         raise SettingsError("no server on port 8000")
 
     monkeypatch.setattr("edgefed.deploy.control.Control", control)
     monkeypatch.setattr(superlink, "time", type("Clock", (), {"sleep": later, "monotonic": lambda: now[0]}))
     terminal = type("Terminal", (), {"write": said.append})
     with pytest.raises(Over):
-        superlink._keep_keys(Serve(deployment.folder), deployment, terminal, deployment.folder / "log")
+        superlink._keep_keys(Serve(deployment.folder), deployment, "IPv4", terminal, deployment.folder / "log")
     assert said == ["edgefed: devices' keys are not taken up since 30 s (no server on port 8000); trying on\n"]
     assert "not taken up" in caplog.text
 

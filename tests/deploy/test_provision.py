@@ -144,7 +144,9 @@ def test_the_page_has_this_deployments_own_commands(deployment):
         (["--server", "a..b", "--out", "x"], "expected a host name or an address"),
         (["--server", f"{'a' * 64}.org", "--out", "x"], "expected a host name or an address"),
         (["--server", ",", "--out", "x"], "expected a host name or an address"),
-        (["--server", "2001:db8::1,host", "--out", "x"], "a server serves IPv4 alone"),
+        (["--server", "host,fe80::1%eth0", "--out", "x"], "a zone (%eth0) is a link of one machine"),
+        (["--server", "host,2001:db8::g", "--out", "x"], "--server 2001:db8::g: not an IPv6 address"),
+        (["--server", "[2001:db8::1]", "--out", "x"], "without brackets, and without port (--port)"),
         (["--server", "host", "--days", "-3", "--out", "x"], "--days -3: expected 1 to 3650"),
         (["--server", "host", "--days", "99999999", "--out", "x"], "--days 99999999: expected 1 to 3650"),
         (["--add", "1", "--out", "nowhere"], "nowhere: no deployment.json"),
@@ -203,6 +205,59 @@ def test_mistakes_in_a_deployment_that_is_there_are_one_line_and_change_nothing(
         err = capsys.readouterr().err
         assert (len(err.splitlines()), says in err) == (1, True), err
     assert before == ((lab / "deployment.json").read_bytes(), (lab / "server" / "server.crt").read_bytes())
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to ask")
+def test_addresses_of_both_kinds_are_in_the_certificate_and_in_brackets_where_a_port_follows(tmp_path):
+    names = ["2001:DB8:0::20", "fl.lab.example", "192.168.1.20", "2001:db8::20"]
+    deployment = provision(tmp_path / "lab", names, 1, port=8443)
+    home = deployment.device_folder("device-0")
+
+    assert Deployment.read(deployment.folder).names == ("2001:db8::20", "fl.lab.example", "192.168.1.20")
+    certificate = (deployment.server / "server.crt").read_bytes()
+    assert names_in(certificate)[:3] == ["2001:db8::20", "fl.lab.example", "192.168.1.20"]
+    verify = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", deployment.server / "ca.crt"]
+    for name, code in (
+        (["-verify_ip", "2001:db8:0:0:0:0:0:20"], 0),
+        (["-verify_ip", "192.168.1.20"], 0),
+        (["-verify_ip", "2001:db8::21"], 2),
+    ):
+        assert (
+            subprocess.run([*verify, *name, deployment.server / "server.crt"], capture_output=True).returncode == code
+        )
+    found = DeviceIdentity.read(home)
+    assert (found.server, found.host, found.port) == ("[2001:db8::20]:8443", "2001:db8::20", 8443)
+    assert "Server [2001:db8::20]:8443, 1 devices" in (deployment.folder / "README.md").read_text()
+    assert "Dials [2001:db8::20]:8443." in (home / "README.md").read_text()
+    for path in deployment.folder.rglob("*"):
+        if path.is_file():
+            assert b"20:8443" not in path.read_bytes().replace(b"[2001:db8::20]:8443", b"").replace(b"1.20:8443", b"")
+
+
+@pytest.mark.parametrize("server", ["2001:db8::20:8443", "[fe80::1%eth0]:8443", "fl.lab.example"])
+def test_an_edited_server_of_a_device_is_named(deployment, server):
+    home = deployment.device_folder("device-0")
+    DeviceIdentity("device-0", 0, server).write(home)
+    with pytest.raises(SettingsError, match=r'device\.json: "server": ') as caught:
+        DeviceIdentity.read(home)
+    assert server in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        (None, "127.0.0.1"),  # it was never started
+        ('[superlink.edgefed]\naddress = "[::1]:8443"\n', "::1"),
+        ('[superlink.edgefed]\naddress = "127.0.0.1:8443"\n', "127.0.0.1"),
+        ("[superlink]\nedgefed = 1\n", "127.0.0.1"),
+        ("not TOML", "127.0.0.1"),
+    ],
+)
+def test_where_this_machines_commands_find_the_server_is_where_it_was_last_started(deployment, text, address):
+    if text is not None:
+        deployment.flowers_file.parent.mkdir()
+        deployment.flowers_file.write_text(text)
+    assert deployment.loopback == address
 
 
 @pytest.mark.parametrize("name", ["deployment.json", "device.json"])

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import httpx
 import pytest
-from processes import free_port, stage
+from processes import address_of_this_machine, free_port, has_ipv6, stage
 from test_handshake import certified, serving
 
 from edgefed.config import FederationConfig
@@ -23,16 +23,6 @@ from edgefed.deploy.provision import provision, revoke
 from edgefed.runs import Run
 
 pytestmark = pytest.mark.runtime
-
-
-def addresses_of_this_machine():
-    """Return an address of this machine that is not loopback; None where it has none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # nothing is sent
-            return probe.getsockname()[0]
-        except OSError:
-            return None
 
 
 def rounds_of(folder):
@@ -73,6 +63,9 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
     files = write_shards(config, data, tmp_path / "shards")
     port = free_port()
     deployment = provision(tmp_path / "lab", ["127.0.0.1"], 3, port=port)
+    everywhere = "0.0.0.0,::" if has_ipv6() else "0.0.0.0"
+    if has_ipv6():
+        DeviceIdentity("device-1", 1, f"[::1]:{port}").write(deployment.device_folder("device-1"))
     unregistered = other_device(deployment, tmp_path / "unregistered")
     (unregistered / "device.key").unlink()
     make_device_key(unregistered)
@@ -87,8 +80,9 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
 
     with serving(expired) as other_port, stage(tmp_path) as here:
         overdue = other_device(deployment, tmp_path / "overdue", server=f"127.0.0.1:{other_port}")
-        server = here.start("server", "launch-server", deployment.folder, "--host", "0.0.0.0")
+        server = here.start("server", "launch-server", deployment.folder, "--host", everywhere)
         server.until(lambda: "3 devices may join" in server.said)
+        assert f"over {'IPv4 and IPv6' if has_ipv6() else 'IPv4'}; 3 devices" in server.said
         for place in (0, 1):
             folder = deployment.device_folder(f"device-{place}")
             here.start(f"device-{place}", "launch-device", folder, "--data", files.clients[place])
@@ -106,11 +100,12 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
         codes = {name: device.ended() for name, device in refused.items()}
         begun = rounds_of(tmp_path / "run")[0]
         late = here.start("late", "launch-device", deployment.device_folder("device-2"), "--data", files.clients[2])
-        fence = _fenced(port)
+        fences = [_fenced(port, family) for family in (socket.AF_INET, socket.AF_INET6)]
         run.until(lambda: len(rounds_of(tmp_path / "run").get(2, ())) > 1)
         seen = {row["name"]: row for row in answered("status", deployment.folder)["devices"]}
         healthy = [answered("doctor", deployment.folder)]
         healthy.append(answered("doctor", deployment.device_folder("device-0"), "--data", files.clients[0]))
+        healthy.append(answered("doctor", deployment.device_folder("device-1")))
         ill = answered("doctor", unregistered)
         run.process.send_signal(signal.SIGINT)
         assert run.ended() == 130
@@ -128,14 +123,14 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
         # A server that is started again has forgotten its nodes, and knows their keys: devices join again.
         server.process.terminate()
         server.ended()
-        again = here.start("again", "launch-server", deployment.folder, "--host", "0.0.0.0")
+        again = here.start("again", "launch-server", deployment.folder, "--host", everywhere)
         again.until(lambda: "2 devices may join" in again.said)
         again.until(lambda: len(online(deployment)) == 2)
 
     assert all(row["connected"] and row["registered"] and row["seen"] < 60 for row in seen.values())
     assert [row["rows"] for row in seen.values()] == data.shards.train.sizes.tolist()
     assert seen["device-0"]["rounds"] > seen["device-2"]["rounds"] >= 2
-    assert [report["well"] for report in healthy] == [True, True], healthy
+    assert [report["well"] for report in healthy] == [True, True, True], healthy
     problems = [finding for finding in ill["findings"] if finding["state"] == "problem"]
     assert [finding["check"] for finding in problems] == ["key"]
     assert "--public-key device.pub --device unregistered" in problems[0]["mend"]
@@ -147,10 +142,8 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
     assert "it speaks TLS; leave out --insecure" in refused["clear"].said
     for device in refused.values():
         assert len(device.said.splitlines()) == 1, device.said
-    assert fence in (
-        None,
-        {"/v1/control/list-nodes": 403, "/v1/runtime/get-nodes": 403, "/v1/fleet/register-node": 401},
-    )
+    outside = {"/v1/control/list-nodes": 403, "/v1/runtime/get-nodes": 403, "/v1/fleet/register-node": 401}
+    assert all(fence in (None, outside) for fence in fences), fences
     took_part = rounds_of(tmp_path / "run")
     assert took_part[0] == took_part[1] == list(range(1, len(took_part[0]) + 1))
     assert len(begun) < took_part[2][0]
@@ -171,12 +164,13 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
     assert {"device-0 may join", "device-2 may join"} <= {line["message"] for line in lines}
 
 
-def _fenced(port):
+def _fenced(port, family):
     """Ask from another of this machine's addresses, as another machine would; None where there is none."""
-    address = addresses_of_this_machine()
+    address = address_of_this_machine(family)
     if address is None:
         return None
+    where = f"[{address}]" if ":" in address else address
     headers = {"content-type": "application/protobuf"}
     paths = ("/v1/control/list-nodes", "/v1/runtime/get-nodes", "/v1/fleet/register-node")
     with httpx.Client(verify=False) as client:
-        return {path: client.post(f"https://{address}:{port}{path}", headers=headers).status_code for path in paths}
+        return {path: client.post(f"https://{where}:{port}{path}", headers=headers).status_code for path in paths}

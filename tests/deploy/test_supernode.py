@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 from contextlib import closing
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from flwr.common.config import parse_config_args
 from flwr.common.constant import SubStatus
+from httpcore._backends import sync
 from processes import free_port
 
 from edgefed.cli import _exit_code
@@ -19,6 +21,7 @@ from edgefed.deploy import launch as launching
 from edgefed.deploy import supernode as node
 from edgefed.deploy import worker as warm
 from edgefed.deploy.control import Control, NoServerError
+from edgefed.deploy.dialling import Dialling
 from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.provision import provision
 from edgefed.deploy.supernode import Dismissal, Pace, Start, _arguments, _in_words, _same_again
@@ -54,10 +57,13 @@ def test_mistakes_are_one_line(device, tmp_path, monkeypatch, capsys):
     assert (code, "leave it out, or say --on-network as well" in said) == (2, True)
     lab = tmp_path / "lab"
     code, said = refused(monkeypatch, capsys, "launch-server", lab, "--insecure")
-    assert (code, "lets anybody who reaches 0.0.0.0 take part" in said) == (2, True)
-    for host in ("192.168.1.7", "::", "fl.lab.example"):
+    assert (code, "lets anybody who reaches 0.0.0.0 or :: take part" in said) == (2, True)
+    for host in ("0.0.0.0", "::"):
+        code, said = refused(monkeypatch, capsys, "launch-server", lab, "--insecure", "--host", host)
+        assert (code, f"lets anybody who reaches {host} take part" in said) == (2, True)
+    for host in ("192.168.1.7", "2001:db8::1", "fl.lab.example"):
         code, said = refused(monkeypatch, capsys, "launch-server", lab, "--host", host)
-        assert (code, f"--host {host}: this machine's own commands reach the server at 127.0.0.1" in said) == (2, True)
+        assert (code, f"--host {host}: this machine's own commands reach the server at loopback" in said) == (2, True)
     quoted = tmp_path / 'a"b.csv'
     quoted.write_text(ROWS)
     code, said = refused(monkeypatch, capsys, "launch-device", device, "--data", quoted)
@@ -251,6 +257,22 @@ def failing(error):
     return app
 
 
+@pytest.mark.parametrize(
+    ("server", "fine"),
+    [
+        *(("127.0.0.1:1", True), ("localhost:1", True), ("[::1]:1", True), ("[0:0:0:0:0:0:0:1]:1", True)),
+        *(("192.168.1.20:1", False), ("[2001:db8::20]:1", False), ("fl.lab.example:1", False)),
+    ],
+)
+def test_plain_text_stays_on_this_machine(device, tmp_path, server, fine):
+    start, identity = Start(device, tmp_path / "rows.csv", insecure=True), DeviceIdentity("d", 0, server)
+    if fine:
+        assert node._authority(start, identity) is None
+    else:
+        with pytest.raises(SettingsError, match=r"sends weights in the clear to .*, which is another machine"):
+            node._authority(start, identity)
+
+
 def test_a_devices_label_column_goes_with_it(device, tmp_path):
     data = tmp_path / "rows.csv"
     for label, found in (("", "y"), ("x", "x")):
@@ -363,6 +385,7 @@ def test_a_device_joins_again_unless_it_was_stopped(device, tmp_path, monkeypatc
             raise ending
 
     monkeypatch.setattr(node, "_wait_for_server", lambda *arguments: None)
+    monkeypatch.setitem(vars(sync), "socket", socket)
     monkeypatch.setattr(node, "_worker", lambda *arguments: SimpleNamespace(start=None, stop=lambda: None))
     monkeypatch.setattr(node, "_supernode", flowers_node)
     monkeypatch.setattr(node, "keep_logs", lambda folder, name: (folder, SimpleNamespace(message=said)))
@@ -374,4 +397,5 @@ def test_a_device_joins_again_unless_it_was_stopped(device, tmp_path, monkeypatc
     node.run_device(Start(device, tmp_path / "rows.csv"))
 
     words = ["edgefed", "launch-device", str(device), "--data", str(tmp_path / "rows.csv")]
+    assert isinstance(sync.socket, Dialling)
     assert begun == ([] if why is None else [(words, why)])
