@@ -229,6 +229,11 @@ class Federation:
         """Whether every round has been run."""
         return self.round >= self.config.num_server_rounds
 
+    @property
+    def tests_now(self) -> bool:
+        """Whether the round that was run last ends with an evaluation."""
+        return self.round % self.config.evaluate_every == 0 or self.done
+
     # ---- what goes from a round to the next
     def state(self) -> dict[str, NDArray[Any]]:
         """Return everything that the next round depends on beside the settings and the data, by name.

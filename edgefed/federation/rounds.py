@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 IN_VAIN = "answered; the round could not be unmasked"
 """Verdict of a client of a masked round that was lost by others."""
+UNTESTED = "; not asked to evaluate"
+"""What is added to the verdict of a client that was late and would have been asked in the same round."""
 
 
 def run_rounds(federations: Sequence[Federation], exchange: Exchange) -> None:
@@ -76,15 +78,11 @@ def _advance(
         _aggregate(federation, plan, answers)
         for federation, plan, answers in zip(federations, drawn, gathered, strict=True)
     ]
-    due = [
-        place
-        for place, federation in enumerate(federations)
-        if federation.round % federation.config.evaluate_every == 0 or federation.done
-    ]
+    due = [place for place, federation in enumerate(federations) if federation.tests_now]
     results = evaluations([federations[place] for place in due])
     for place, result in zip(due, results, strict=True):
         rows[place] |= result
-    _evaluate_clients([(federations[place], rows[place]) for place in due], exchange, traffic)
+    _evaluate_clients([(federations[place], rows[place], gathered[place].found) for place in due], exchange, traffic)
     seconds = (time.perf_counter() - begun) / len(federations)
     for federation, row in zip(federations, rows, strict=True):
         row["seconds"] = seconds
@@ -206,10 +204,14 @@ def _verdicts(federation: Federation, plan: Round, silent: NDArray[np.int64], fo
     planned = [plan.lost[place] for place in np.searchsorted(plan.cohort, silent)]
     refused = [found.refused.get(client) for client in silent.tolist()]
     other = [IN_VAIN if client in found.in_vain else nameless for client in silent.tolist()]
-    return [
+    verdicts = [
         lost or (f"refused: {why}" if why else reason or rest)
         for lost, why, reason, rest in zip(planned, refused, own, other, strict=True)
     ]
+    if found.late and federation.tests_now:
+        spared = np.isin(silent, np.setdiff1d(federation.testers, _asked_to_test(federation, found)))
+        verdicts = [f"{why}{UNTESTED}" if skip else why for why, skip in zip(verdicts, spared.tolist(), strict=True)]
+    return verdicts
 
 
 class _Evaluations:
@@ -251,11 +253,24 @@ class _Evaluations:
         return built
 
 
-def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange: Exchange, traffic: Traffic) -> None:
+def _asked_to_test(federation: Federation, found: Screened) -> NDArray[np.int64]:
+    """Return the clients that a round asks for their measures: those that hold rows out, but for who is late in it.
+
+    Whoever is late is busy still, or away: it would be waited for a second time, and answer this before the next round.
+    """
+    testers = federation.testers
+    if not found.late:
+        return testers
+    return testers[~np.isin(federation.nodes[testers], np.array(sorted(found.late), np.uint64))]
+
+
+def _evaluate_clients(
+    due: Sequence[tuple[Federation, dict[str, Any], Screened]], exchange: Exchange, traffic: Traffic
+) -> None:
     """Ask clients that hold rows out for their measures, and add them and what moved to the round's row."""
     items, asked = [], []
-    for federation, row in due:
-        holders = federation.testers
+    for federation, row, trained in due:
+        holders = _asked_to_test(federation, trained)
         if not len(holders):
             continue
         view = CohortView(federation.grid, federation.nodes[holders], federation.holders)
@@ -263,14 +278,13 @@ def _evaluate_clients(due: Sequence[tuple[Federation, dict[str, Any]]], exchange
             federation.round, federation._arrays, federation._config, view
         )
         items.append((federation.grid, in_sequence(messages)))
-        asked.append((federation, row))
+        asked.append((federation, row, holders))
     if not items:
         return
-    for (federation, row), (_, messages), answers in zip(asked, items, exchange(items), strict=True):
+    for (federation, row, holders), (_, messages), answers in zip(asked, items, exchange(items), strict=True):
         replies = in_sequence(answers)
         (left, up), down = traffic.left("evaluate", replies), traffic.sent(messages)
         federation.disclosed.enter(left)
-        holders = federation.testers
         found = screen(replies, expected_of_evaluation(federation), Asked(holders, federation.nodes[holders]))
         kept = found.kept
         row |= {f"evaluation_{name}": value for name, value in what_became(found).items()}

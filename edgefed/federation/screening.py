@@ -59,6 +59,11 @@ class Screened:
         """Clients whose updates are in the average: those that are kept, or all that are in a masked round's sum."""
         return len(self.metrics.get(PARTITION_ID, ()))
 
+    @property
+    def late(self) -> frozenset[int]:
+        """Nodes whose reply did not come in time."""
+        return frozenset(failure.node for failure in self.failed if failure.kind == "late")
+
 
 NOTHING = Screened([], {}, {}, [])
 """What comes of asking nobody."""

@@ -1,6 +1,7 @@
 """Servers that are killed and links that are cut in the middle of a round, with real processes, TLS and keys."""
 
 import csv
+import json
 import signal
 
 import numpy as np
@@ -75,9 +76,13 @@ def of_client(folder, client):
 
 
 def test_a_device_whose_link_was_cut_is_late_and_takes_part_again(lab, tmp_path):
-    """Cut in the middle of a round: connections are reset, then refused. The other's rounds go on without it."""
+    """Cut in the middle of a round: connections are reset, then refused. The other's rounds go on without it.
+
+    It is waited for once a round: who misses the training is not asked for the test that follows.
+    """
     folder = tmp_path / "run"
-    run = lab.launch("cut", folder, "-s", "num-server-rounds=1000", "-s", "round-timeout=8")
+    more = ("num-server-rounds=1000", "round-timeout=8", "client-test-fraction=0.2")
+    run = lab.launch("cut", folder, *(word for setting in more for word in ("-s", setting)))
     run.until(lambda: len(of_client(folder, 1)) >= 2)
     lab.link.cut()
     run.until(lambda: sum(verdict.startswith("late") for verdict in of_client(folder, 1)) >= 2)
@@ -90,8 +95,12 @@ def test_a_device_whose_link_was_cut_is_late_and_takes_part_again(lab, tmp_path)
     assert set(of_client(folder, 0)) == {"ok"}
     away = [number for (number, client), verdict in sorted(found.items()) if client == 1 and verdict != "ok"]
     assert len(away) >= 2
-    assert {found[number, 1] for number in away} == {"late: no reply within 8 s"}
+    assert {found[number, 1] for number in away} == {"late: no reply within 8 s; not asked to evaluate"}
     assert away == list(range(away[0], away[-1] + 1))
+    rows = {row["round"]: row for row in map(json.loads, told(folder))}
+    assert {rows[number]["clients_test"]["clients"] for number in away} == {1}
+    assert not any("evaluation_late" in rows[number] for number in away)
+    assert rows[max(rows)]["clients_test"]["clients"] == 2
 
 
 def test_a_run_outlives_its_server_and_ends_as_if_nothing_had_been(lab, tmp_path):

@@ -165,6 +165,33 @@ def test_a_round_says_who_was_late_and_who_was_gone(clock):
         assert list(verdicts.values()).count("ok") == 7
 
 
+@pytest.mark.parametrize("privacy", ["none", "secagg"])
+def test_who_is_late_is_not_waited_for_again_in_the_same_round(clock, privacy):
+    """Client 3 misses round 1, and is back in round 2: one wait of 30 s, though both rounds end with a test."""
+    config = settings(partition="iid", num_clients=4, num_server_rounds=2, client_test_fraction=0.2, privacy=privacy)
+    federation, trainer = queried(config, make_engine("sequential"))
+    grid, asked_to_test = federation.grid, []
+
+    def answer(message):
+        if message.metadata.message_type == "evaluate":
+            asked_to_test.append((federation.round, message.metadata.dst_node_id))
+        return trainer.exchange([(grid, [message])])[0][0]
+
+    federation.grid = link = Link(clock, answer, {3: 1e6})
+    federation.on_round = lambda _: link.after.clear()
+    run_rounds([federation], through_grids(30))
+
+    first, second = federation.history
+    others = [(1, client) for client in range(3)]
+    assert asked_to_test == others + [(2, client) for client in range(4)]
+    assert clock.now < 31
+    assert (first["late"], first["clients_test"]["clients"], "evaluation_late" in first) == (1, 3, False)
+    assert ("late" in second, second["clients_test"]["clients"]) == (False, 4)
+    verdicts = [dict(zip(rows.ids.tolist(), rows.verdicts, strict=True))[3] for rows in federation.clients]
+    stage = "keys: " if privacy == "secagg" else ""
+    assert verdicts == [f"late: {stage}no reply within 30 s; not asked to evaluate", "ok"]
+
+
 def test_a_reply_in_time_is_not_late_however_long_the_naps(clock):
     """A nap ends with the time, and then there is one more look."""
     link = Link(clock, told, {11: 29.9})
