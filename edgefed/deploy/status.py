@@ -64,10 +64,12 @@ def _seen(node: dict[str, Any] | None) -> float | None:
 def part_in(folder: Path) -> dict[int, dict[str, Any]]:
     """Return by partition id how many rows each client of a run trains on, its rounds, and its last error."""
     found: dict[int, dict[str, Any]] = {}
+    last_asked: dict[int, int] = {}
     try:
         with (folder / "clients.csv").open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 entry = found.setdefault(int(row["client"]), {"rows": None, "rounds": 0, "error": ""})
+                last_asked[int(row["client"])] = int(row["round"])
                 if row["verdict"] == "ok":
                     entry["rounds"] += 1
                     entry["rows"] = int(row["rows"])
@@ -75,10 +77,12 @@ def part_in(folder: Path) -> dict[int, dict[str, Any]]:
                     entry["error"] = f"round {row['round']}: {row['verdict']}"
     except (OSError, KeyError, TypeError, ValueError):
         return found
+    newest = max(last_asked.values(), default=0)
     try:
         for device in left_out_of(folder):
             entry = found.setdefault(int(device["partition-id"]), {"rows": None, "rounds": 0, "error": ""})
-            entry["error"] = f"left out: {device['why']}"
+            if last_asked.get(int(device["partition-id"])) != newest:  # else it has come in since
+                entry["error"] = f"left out: {device['why']}"
         for device in read_json(folder / "manifest.json").get("devices", ()):
             found.setdefault(int(device["partition-id"]), {"rows": None, "rounds": 0, "error": ""})["rows"] = device[
                 "rows"

@@ -34,8 +34,8 @@ log = logging.getLogger("flwr")
 LOOK_EVERY = 0.5
 """Seconds between two looks at which nodes are there."""
 SOON, ASK_AGAIN = 10.0, 60.0
-"""Seconds that a start waits for a node that has been asked who it is, and until one that said nothing is asked again.
-Nobody else waits for it: answers are looked for and not awaited."""
+"""Seconds that a start waits for a node that has been asked who it is, and until one that said nothing, or was left out
+by what its owner may change, is asked again. Nobody else waits for it: answers are looked for and not awaited."""
 WHOLE_WITHIN = 5.0
 """Seconds within which an answer that has begun to come must be there; else it is asked for again later."""
 
@@ -151,6 +151,9 @@ class Fleet:
     def _meet(self, connected: Sequence[int]) -> list[Introduction]:
         """Ask nodes that nobody has asked yet who they are; return those that are new or back under another id."""
         places = self.places.read()
+        for node in self.left_out.keys() - {*connected}:  # started again, perhaps with another file or version
+            self._met.discard(node)
+            self._asked.pop(node, None)
         arrived = []
         for reply in self._introductions([node for node in connected if places is None or node in places]):
             self._met.add(reply.metadata.src_node_id)
@@ -160,15 +163,31 @@ class Fleet:
                 log.warning("node %d is left out: no introduction (%s)", reply.metadata.src_node_id, error)
                 continue
             if problem := self._unfit(member):
-                log.warning("%s is left out: %s", member.who, one_line(problem))
-                self.left_out[member.node] = (member, one_line(problem))
+                self._leave_out(member, one_line(problem))
                 continue
             if problem := self._taken(member, places, connected):
                 log.warning("%s is left out: %s", member.who, problem)
                 continue
             self.members[member.partition_id] = member
+            self.left_out.pop(member.node, None)
             arrived.append(member)
         return arrived
+
+    def _leave_out(self, member: Introduction, why: str) -> None:
+        """Note why a device does not fit, and ask it again: its owner may change its terms.
+
+        Not about a file that cannot be used, as long as its device stays: each look at one that is under terms counts
+        as an answer.
+        """
+        if self.left_out.get(member.node, (member, ""))[1] != why:
+            log.warning("%s is left out: %s", member.who, why)
+        self.left_out[member.node] = (member, why)
+        if not member.problem:
+            self._ask_later(member.node)
+
+    def _ask_later(self, node: int) -> None:
+        self._met.discard(node)
+        self._asked[node] = time.monotonic()
 
     def _introductions(self, nodes: Sequence[int]) -> list[Message]:
         """Ask those of these nodes that are strangers, and return the answers that are there."""
@@ -213,8 +232,7 @@ class Fleet:
         if holder is None or holder.node == member.node or holder.node not in connected:
             return ""
         # It may be the same device, started again before the server has missed it: it is asked again.
-        self._met.discard(member.node)
-        self._asked[member.node] = time.monotonic()
+        self._ask_later(member.node)
         return f"{holder.who} is connected as partition-id={member.partition_id}"
 
     def _unfit(self, member: Introduction) -> str:

@@ -113,6 +113,7 @@ def _rounds(
         run_rounds([federation], exchange)
     seconds = time.perf_counter() - begun + (writer.earlier_seconds if writer is not None else 0.0)
     if fleet.of_devices:
+        opening.pop("left-out", None)
         opening |= _devices(federation, fleet, opening)  # those that came late as well
     if writer is not None and config.explain == "yes":  # before the run counts as finished: nothing would ask again
         keep(writer.writer.folder, collect(federation, exchange))

@@ -249,4 +249,9 @@ def test_what_each_device_did_is_read_from_the_runs_folder(tmp_path):
     left = {"partition-id": 3, "name": "device-3", "why": "its terms have explain=no, the run has yes"}
     write_json(tmp_path / "manifest.json", {"devices": [], "left-out": [left]})
     assert part_in(tmp_path)[3] == {"rows": None, "rounds": 0, "error": f"left out: {left['why']}"}
+    write_json(tmp_path / "manifest.json", {"devices": [], "left-out": [left | {"partition-id": 1}]})
+    assert part_in(tmp_path)[1]["error"] == f"left out: {left['why']}"
+    with (tmp_path / "clients.csv").open("a") as file:
+        file.write("3,1,20,4,0.5,ok\n")
+    assert part_in(tmp_path)[1] == {"rows": 20, "rounds": 2, "error": "round 1: failed: ValueError: no"}  # let in since
     assert part_in(tmp_path / "nowhere") == {}

@@ -257,6 +257,27 @@ def test_late_devices_that_do_not_fit_are_left_out(tmp_path, caplog):
     assert "left out: partition-id=3, and num-clients=3 expects 0 to 2" in caplog.text
 
 
+def test_a_device_that_was_left_out_is_asked_again_once_it_has_been_away(tmp_path):
+    """Its file was mended and it was started again: with a key, under the node id of before."""
+    files = carried(settings(), tmp_path / "shards")
+    good = files.clients[2].read_text()
+    spoiled(files, 2, WRONG["text in a number"][0])
+    grid = fleet_of(files, tmp_path / "run", **{"num-server-rounds": 5})
+    there = [[100, 101], [100, 101, 102], [100, 101, 102], [100, 101], [100, 101, 102]]
+
+    def connected():
+        nodes = there[sum(asked == (100, "train") for asked in grid.asked)]
+        if nodes is there[3]:
+            files.clients[2].write_text(good)
+        return nodes
+
+    grid.connected = connected
+    launch(grid)
+
+    assert [kind for node, kind in grid.asked if node == 102] == ["query.introduce"] * 2 + ["query", "train"]
+    assert "left-out" not in Run.read(tmp_path / "run").manifest
+
+
 def test_a_device_with_another_version_is_left_out_and_both_versions_are_named(tmp_path, caplog, monkeypatch):
     files = carried(settings(), tmp_path / "shards")
     grid = fleet_of(files, tmp_path / "run")

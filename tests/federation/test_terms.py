@@ -181,6 +181,33 @@ def test_a_run_goes_on_without_a_device_whose_terms_it_does_not_keep(tmp_path, c
     assert not {"features", "classes", "label"} & set(said)
 
 
+def test_a_device_whose_owner_changes_its_terms_in_a_run_is_let_in(tmp_path, monkeypatch, caplog):
+    """It is asked again by the clock, though it never went away, and its refusals cost it no answer."""
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr("edgefed.federation.fleet.time", SimpleNamespace(monotonic=lambda: now.seconds))
+    devices = Devices(tmp_path)
+    devices.terms(1, "[settings]\nprivacy = 'secagg'")
+    answer = DeviceGrid._answer
+
+    def at_each_training(self, message):
+        if message.metadata.message_type == "train" and message.metadata.dst_node_id == 100:
+            now.seconds += 40.0
+            if self.asked.count((100, "train")) == 2:  # in round 3, after 80 s
+                devices.terms(1, "[settings]\nprivacy = 'none'")
+        return answer(self, message)
+
+    monkeypatch.setattr(DeviceGrid, "_answer", at_each_training)
+    run = devices.run(**{"num-server-rounds": 5})
+
+    asked = [kind for node, kind in devices.grid.asked if node == 101]
+    assert asked == ["query.introduce"] * 3 + ["query", "train"]  # at 0 s, at 80 s and at 160 s
+    assert verdicts(run, 1) == ["ok"]
+    assert caplog.text.count("device device-1 is left out") == 1
+    assert "left-out" not in run.manifest
+    assert [device["name"] for device in run.manifest["devices"]] == ["device-0", "device-1", "device-2"]
+    assert devices.answers(1) == {"query": 1, "train": 1}
+
+
 def test_a_start_does_not_wait_for_a_device_that_declines(tmp_path, monkeypatch):
     def waited(seconds):
         raise AssertionError("the start waits")
