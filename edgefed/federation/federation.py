@@ -172,6 +172,8 @@ class Federation:
     held_out: NDArray[np.int64] = field(init=False)
     present: NDArray[np.bool_] | None = None
     """Which clients are connected [clients]; None where none can be gone."""
+    unheard: frozenset[int] = frozenset()
+    """Nodes that are to be asked again how many rows they hold: their answer was late, or they were lost before it."""
     history: list[dict[str, Any]] = field(default_factory=list)
     clients: list[ClientRows] = field(default_factory=list)
     client_updates: int = 0

@@ -304,9 +304,13 @@ class Fleet:
         deadline = time.monotonic() + self.config.wait_for_clients
         while True:
             connected = list(self.grid.get_node_ids())
-            if arrived := self._meet(connected):
-                log.info("%s takes part from round %d", ", ".join(a.who for a in arrived), federation.round + 1)
-                admit(federation, self.exchange, self.asked([member.partition_id for member in arrived]))
+            asked = {member.partition_id for member in self._meet(connected)}
+            unknown = {n: m.node for n, m in self.members.items() if n not in asked and m.node != federation.nodes[n]}
+            federation.unheard |= {node for node in unknown.values() if node not in connected}
+            asked |= {number for number, node in unknown.items() if node in federation.unheard and node in connected}
+            if asked and (let_in := admit(federation, self.exchange, self.asked(asked))):
+                who = ", ".join(self.members[number].who for number in let_in)
+                log.info("%s takes part from round %d", who, federation.round + 1)
             federation.present = np.isin(federation.nodes, np.array(connected, np.uint64))
             if (federation.rows[federation.present] > 0).any():
                 return

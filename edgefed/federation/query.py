@@ -56,8 +56,8 @@ def _expected(federation: Federation) -> Expected:
     return expected_of_query(federation, moments=moments, class_counts=class_counts)
 
 
-def admit(federation: Federation, exchange: Exchange, arrived: Asked) -> None:
-    """Ask devices that came after the query round how many rows they hold, and let them take part.
+def admit(federation: Federation, exchange: Exchange, arrived: Asked) -> list[int]:
+    """Ask devices that came after the query round how many rows they hold, and let them take part; return their ids.
 
     The scaler and the classes' totals stay those of the devices that the run began with: the model has learned on
     them.
@@ -71,9 +71,11 @@ def admit(federation: Federation, exchange: Exchange, arrived: Asked) -> None:
     left, size = traffic.left("query", replies)
     federation.disclosed.enter(left)
     federation.query_bytes = (up + size, down + traffic.sent(messages))
-    if len(screened.kept):
-        _enter(federation, screened)
-        vars(federation).pop("holders", None)  # counted anew
+    federation.unheard = federation.unheard - {*arrived.nodes.tolist()} | screened.late
+    if not len(screened.kept):
+        return []
+    vars(federation).pop("holders", None)  # counted anew
+    return _enter(federation, screened)
 
 
 def _question(federation: Federation, nodes: NDArray[np.uint64]) -> Broadcast:
@@ -85,13 +87,14 @@ def _question(federation: Federation, nodes: NDArray[np.uint64]) -> Broadcast:
     return Broadcast(RecordDict({CONFIG: ConfigRecord(asked)}), nodes, MessageType.QUERY)
 
 
-def _enter(federation: Federation, screened: Screened) -> None:
-    """Write down where each client is and how many rows it holds."""
+def _enter(federation: Federation, screened: Screened) -> list[int]:
+    """Write down where each client is and how many rows it holds; return their ids."""
     found = screened.metrics
     ids = found[PARTITION_ID].astype(np.int64)
     federation.nodes[ids] = senders(screened.kept)
     federation.rows[ids] = found[ROWS].astype(np.int64)
     federation.held_out[ids] = found["num-held-out"].astype(np.int64)
+    return [int(number) for number in ids]
 
 
 def _needs_counts(federation: Federation) -> bool:
@@ -117,6 +120,7 @@ def _learn(federation: Federation, screened: Screened) -> None:
     federation.nodes = np.zeros(expected, np.uint64)
     federation.rows, federation.held_out = np.zeros(expected, np.int64), np.zeros(expected, np.int64)
     _enter(federation, screened)
+    federation.unheard = screened.late
     federation.dual = np.zeros(expected)
     if not federation.rows.sum():
         raise FederationError("no client has a row to train on")

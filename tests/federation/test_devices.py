@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from devices import DeviceGrid, carried, launch, node_configs
 from federations import apart, trained
+from flwr.app import Error, Message
 
 from edgefed.config import FederationConfig, SettingsError, read_settings
 from edgefed.errors import FederationError
+from edgefed.federation.exchange import LATE
 from edgefed.federation.fleet import Fleet
 from edgefed.federation.introduction import _own_file
 from edgefed.runs import Run
@@ -276,6 +278,35 @@ def test_a_device_that_was_left_out_is_asked_again_once_it_has_been_away(tmp_pat
 
     assert [kind for node, kind in grid.asked if node == 102] == ["query.introduce"] * 2 + ["query", "train"]
     assert "left-out" not in Run.read(tmp_path / "run").manifest
+
+
+@pytest.mark.parametrize(
+    ("joins", "lost"), [("at the start", LATE), ("late", LATE), ("and dies", 5)], ids=["at the start", "late", "lost"]
+)
+def test_a_device_whose_answer_to_the_query_did_not_come_is_asked_again(tmp_path, monkeypatch, joins, lost):
+    """One that was lost before it could answer once it is back, with a key under the same node id."""
+    files = carried(settings(), tmp_path / "shards")
+    grid = fleet_of(files, tmp_path / "run")
+    two, three = [100, 101], [100, 101, 102]
+    there = {"at the start": [three, three, three], "late": [two, three, three], "and dies": [three, two, three]}[joins]
+    grid.connected = lambda: there[grid.asked.count((100, "train"))]
+    answer = DeviceGrid._answer
+
+    def late_once(self, message):
+        first = (102, "query") not in self.asked
+        reply = answer(self, message)
+        if first and self.asked[-1] == (102, "query"):
+            return Message(Error(lost, "no reply"), reply_to=message)
+        return reply
+
+    monkeypatch.setattr(DeviceGrid, "_answer", late_once)
+    launch(grid)
+
+    run = Run.read(tmp_path / "run")
+    assert [row["clients"] for row in run.rounds] == ([3, 3, 3] if joins == "at the start" else [2, 2, 3])
+    trained_by_it = ["train"] * (3 if joins == "at the start" else 1)
+    assert [kind for node, kind in grid.asked if node == 102] == ["query.introduce", "query", "query", *trained_by_it]
+    assert run.manifest["devices"][2]["rows"] > 0
 
 
 def test_a_device_with_another_version_is_left_out_and_both_versions_are_named(tmp_path, caplog, monkeypatch):
