@@ -122,6 +122,17 @@ def split_key(private: ec.EllipticCurvePrivateKey, threshold: int, count: int) -
     return create_shares(scalar, threshold, count)
 
 
+def combined(shares: Shares) -> bytes:
+    """Return what exactly as many shares as the threshold give, whatever it is.
+
+    Raises
+    ------
+    ValueError
+        For shares that give nothing that was split.
+    """
+    return combine_shares(shares)
+
+
 def joined_seed(shares: Shares) -> bytes:
     """Return the seed of exactly as many shares as its threshold.
 
@@ -130,7 +141,7 @@ def joined_seed(shares: Shares) -> bytes:
     ValueError
         For shares that are not of one seed.
     """
-    seed = combine_shares(shares)
+    seed = combined(shares)
     if len(seed) != SEED_BYTES:
         raise ValueError("shares that are none of a seed")
     return seed
@@ -144,7 +155,7 @@ def joined_key(shares: Shares, public: bytes) -> ec.EllipticCurvePrivateKey:
     ValueError
         When it is not the one that belongs to the public key.
     """
-    private = ec.derive_private_key(int.from_bytes(combine_shares(shares), "big"), ec.SECP384R1())
+    private = ec.derive_private_key(int.from_bytes(combined(shares), "big"), ec.SECP384R1())
     if public_bytes(private) != public:
         raise ValueError("shares that do not fit the public key")
     return private

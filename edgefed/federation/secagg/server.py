@@ -6,6 +6,7 @@ stage by stage, their clients trained in one batch.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -16,9 +17,10 @@ from edgefed.federation.messages import PARTITION_ID, STEPS, Broadcast, CohortRe
 from edgefed.federation.replies import Failure, failure_of
 from edgefed.federation.screening import Asked, Screened
 from edgefed.federation.secagg.graph import drawn_neighbours, threshold_of
-from edgefed.federation.secagg.keys import joined_key, joined_seed, mask, pair_mask
+from edgefed.federation.secagg.joining import Sifting, TooFewError, joined
 from edgefed.federation.secagg.messages import KIND_OF, content_of, told_alike, with_stage
 from edgefed.federation.secagg.replies import keys_in, shares_in, unmasking_in, vector_in
+from edgefed.federation.secagg.unmasking import Masks
 from edgefed.federation.secagg.vectors import HEADER, Average, Quantizer
 from edgefed.federation.traffic import payload_bytes
 from edgefed.names import FEWEST_IN_A_SUM
@@ -31,16 +33,13 @@ if TYPE_CHECKING:
 
     from edgefed.federation.disclosure import Left
     from edgefed.federation.federation import Federation
+    from edgefed.federation.secagg.joining import Joining
     from edgefed.federation.traffic import Traffic
 
     Asking = Generator[Sequence[Message], Sequence[Message], Any]
     Graph = Mapping[int, Sequence[int]]
 
 Found = TypeVar("Found")
-
-
-class TooFewError(Exception):
-    """A round that cannot be unmasked: it changes nothing. The message is the line that says so."""
 
 
 class SecureRound:
@@ -120,23 +119,28 @@ class SecureRound:
         gone = sorted(set(shares) - set(vectors))
         self._check_can_be_unmasked(vectors, gone, graph, needed, "sent a masked vector")
         self._open(vectors)
-        seeds, private = yield from self._unmasking(graph, vectors, gone)
+        seeds, private = yield from self._unmasking(graph, vectors, gone, needed)
         total: NDArray[np.uint32] = np.sum(list(vectors.values()), axis=0, dtype=np.uint32)
+        rows: list[int] = self.federation.rows[list(vectors)].tolist()
+
+        masks = Masks(vectors, gone, graph, needed, keys, told)
+
+        def average(joining: Joining) -> Average | None:
+            bare = masks.off(total, seeds, private, joining)
+            return quantizer.decode(bare, rows, self._say, self.config.secagg_max_norm or np.inf)
+
         try:
-            for client in vectors:
-                total = total - mask(joined_seed(self._enough(seeds[client], client, needed)), self._length)
-            for client in gone:
-                others = [other for other in graph[client] if other in vectors]
-                if not others:
-                    continue  # no vector in the sum has a mask of this client's
-                key = joined_key(self._enough(private[client], client, needed), keys[client][0])
-                for other in others:
-                    common = pair_mask(key, keys[other][0], told, self._length)
-                    total = total - common if other > client else total + common
-            rows: list[int] = self.federation.rows[list(vectors)].tolist()
-            return quantizer.decode(total, rows, self._say, self.config.secagg_max_norm or np.inf), vectors
+            return average(joined), vectors
         except ValueError as error:
-            raise TooFewError(str(error)) from None
+            why = str(error)
+        # Not before: to hold all shares against each other costs as much as the round has.
+        sifting = Sifting()
+        try:
+            return average(sifting.joined), vectors
+        except ValueError:
+            raise TooFewError(why) from None
+        finally:
+            self._refused |= sifting.blamed([*seeds.values(), *private.values()])
 
     def _public_keys(self) -> Generator[Sequence[Message], Sequence[Message], dict[int, tuple[bytes, bytes]]]:
         if len(self.node) < FEWEST_IN_A_SUM:
@@ -215,9 +219,9 @@ class SecureRound:
         return vectors
 
     def _unmasking(
-        self, graph: Graph, vectors: Collection[int], gone: Collection[int]
+        self, graph: Graph, vectors: Collection[int], gone: Collection[int], needed: Mapping[int, int]
     ) -> Generator[Sequence[Message], Sequence[Message], tuple[Any, Any]]:
-        """Return the shares of each secret that is needed, by the client whose it is: seeds, private keys."""
+        """Return the shares of each secret that is needed, seeds and private keys: by whose it is, and who gave it."""
         asked = {
             client: tuple(
                 {other: graph[other].index(client) + 1 for other in graph[client] if other in some}
@@ -230,12 +234,18 @@ class SecureRound:
             for client, (there, away) in asked.items()
         ]
         found = yield from self._ask(messages, "unmask", lambda client, content: unmasking_in(content, *asked[client]))
-        seeds: dict[int, list[bytes]] = {client: [] for client in vectors}
-        private: dict[int, list[bytes]] = {client: [] for client in gone}
+        seeds: dict[int, dict[int, bytes]] = {client: {} for client in vectors}
+        private: dict[int, dict[int, bytes]] = {client: {} for client in gone}
+        closed = Counter[int]()
         for client in sorted(found):
-            for shares, of in zip(found[client], (seeds, private), strict=True):
+            for shares, of, whose in zip(found[client], (seeds, private), asked[client], strict=True):
+                closed.update(set(whose) - set(shares))
                 for other, share in shares.items():
-                    of[other].append(share)
+                    of[other][client] = share
+        for client, count in closed.items():
+            there = _count(graph[client], vectors)
+            if there - count < needed[client]:  # too few, had everybody answered
+                self._refused[client] = f"shares: {count} of its {there} neighbours in the sum cannot open what it sent"
         return seeds, private
 
     # ---- within a stage
@@ -296,11 +306,6 @@ class SecureRound:
                 )
         if len(there) < FEWEST_IN_A_SUM:
             raise TooFewError(f"{_clients(len(there))} {what}, at least {FEWEST_IN_A_SUM} make a sum")
-
-    def _enough(self, shares: list[bytes], client: int, needed: Mapping[int, int]) -> list[bytes]:
-        if len(shares) < needed[client]:
-            raise TooFewError(f"{len(shares)} shares of a secret of client {client}, {needed[client]} are needed")
-        return shares[: needed[client]]
 
     @property
     def _say(self) -> tuple[float, float] | None:

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from drop_outs import Changing, one_round, updates_in_the_clear
+from drop_outs import Changing, Dropping, one_round, updates_in_the_clear
 from federations import queried
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord
 
@@ -213,15 +213,61 @@ def test_shares_that_nobody_can_open_cost_the_round_and_name_their_sender_alone(
     assert federation.history[0]["note"] == (
         f"secure aggregation: 0 shares of a secret of client {BAD}, 4 are needed: the round changed nothing"
     )
-    assert "refused" not in federation.history[0]
+    why = "shares: 5 of its 5 neighbours in the sum cannot open what it sent"
+    assert federation.history[0]["refused"] == {str(BAD): why}
     assert "failed" not in federation.history[0]
+    verdicts = dict(zip(federation.clients[0].ids.tolist(), federation.clients[0].verdicts, strict=True))
+    assert verdicts.pop(BAD) == f"refused: {why}"
+    assert set(verdicts.values()) == {"answered; the round could not be unmasked"}
 
 
-def test_shares_that_are_false_change_nothing():
-    def false(reply):
-        field(seed_shares=lambda found: [share[:4] + bytes(32) for share in found])(reply)
+def false(begins):
+    """Return a fault in all shares that are given back, from a byte on: nobody else knows what they were."""
+    return field(
+        **{
+            name: lambda found: [share[: 4 + begins] + bytes(len(share) - 4 - begins) for share in found]
+            for name in ("seed_shares", "key_shares")
+        }
+    )
 
-    federation, _ = one_round(CONFIG, lambda engine: Changing(engine, "unmask", 0, false))
 
-    assert federation.history[0]["note"].startswith("secure aggregation: ")
+@pytest.mark.parametrize(("clients", "begins"), [(6, 16), (7, 0), (7, 16)])
+def test_who_gives_false_shares_back_is_named_and_the_sum_holds(clients, begins):
+    """With one share more than needed their padding tells, which is in the second half; with two more each tells."""
+    config = CONFIG.replace(num_clients=clients)
+    start, updates, rows = updates_in_the_clear(config)
+
+    federation, _ = one_round(config, lambda engine: Changing(engine, "unmask", 0, false(begins)))
+
+    others = clients - 1
+    assert federation.history[0]["refused"] == {"0": f"unmask: {others} of its {others} shares do not fit the others'"}
+    assert federation.history[0]["clients"] == clients
+    assert np.abs(federation.weights - start - rows @ updates / rows.sum()).max() < 1e-4
+
+
+def first_half(found):
+    """Make shares false where their padding does not tell: it is in the second half."""
+    return [share[:4] + bytes(16) + share[20:] for share in found]
+
+
+def test_a_false_share_of_the_key_of_one_that_is_gone_is_told_by_its_public_key():
+    """Five of seven give a share of it, four are needed. One false share of six may be its owner's fault as well."""
+    config = CONFIG.replace(num_clients=7)
+    start, updates, rows = updates_in_the_clear(config)
+    bad, gone = field(key_shares=first_half), {"masked": {BAD}, "unmask": {5}}
+
+    federation, _ = one_round(config, lambda engine: Dropping(Changing(engine, "unmask", 0, bad), gone))
+
+    assert federation.history[0]["refused"] == {
+        str(BAD): "shares: that which client 0 gave back does not fit the others, by either's fault"
+    }
+    counted = [client for client in range(7) if client != BAD]
+    assert np.abs(federation.weights - start - rows[counted] @ updates[counted] / rows[counted].sum()).max() < 1e-4
+
+
+def test_where_the_shares_do_not_tell_which_is_false_nothing_changes_and_nobody_is_named():
+    federation, _ = one_round(CONFIG, lambda engine: Changing(engine, "unmask", 0, field(seed_shares=first_half)))
+
+    assert federation.history[0]["note"].startswith("secure aggregation: the sum is none of vectors")
     assert federation.history[0]["clients"] == 0
+    assert "refused" not in federation.history[0]

@@ -1,0 +1,60 @@
+"""Secrets of shares of which one is false: which it is, and whose fault it may be."""
+
+import os
+
+import pytest
+
+from edgefed.federation.secagg.joining import Sifting, TooFewError, joined
+from edgefed.federation.secagg.keys import joined_seed, split_seed
+
+
+def dealt(threshold, neighbours):
+    """Return a seed and its shares by the neighbour that has each, 10, 11, ..."""
+    seed = os.urandom(24)
+    return seed, dict(enumerate(split_seed(seed, threshold, neighbours), start=10))
+
+
+def spoiled(share, byte):
+    return share[:byte] + bytes([share[byte] ^ 1]) + share[byte + 1 :]
+
+
+@pytest.mark.parametrize("place", range(10, 16))
+@pytest.mark.parametrize("byte", [4, 35], ids=["in the first block", "in the last"])
+def test_one_false_share_of_six_is_found_where_four_are_needed(place, byte):
+    seed, shares = dealt(4, 6)
+    sifting = Sifting()
+    assert sifting.joined(1, shares | {place: spoiled(shares[place], byte)}, 4, joined_seed) == seed
+    assert sifting.false == {place: {1}}
+
+
+def test_shares_that_all_fit_accuse_nobody():
+    seed, shares = dealt(4, 6)
+    sifting = Sifting()
+    assert sifting.joined(1, shares, 4, joined_seed) == joined(1, shares, 4, joined_seed) == seed
+    assert sifting.false == {}
+
+
+@pytest.mark.parametrize(("neighbours", "spoil"), [(6, (10, 11)), (5, (10,))])
+def test_more_false_ones_or_too_few_true_ones_tell_nothing(neighbours, spoil):
+    _, shares = dealt(4, neighbours)
+    sifting = Sifting()
+    with pytest.raises(ValueError, match="do not tell which of them is false"):
+        sifting.joined(1, shares | {place: spoiled(shares[place], 4) for place in spoil}, 4, joined_seed)
+    assert sifting.false == {}
+
+
+def test_who_is_to_blame():
+    """Client 10 gave most of its shares false; that of client 12's which 11 gave back is 12's fault or 11's."""
+    sifting = Sifting()
+    sifting.false = {10: {11, 12}, 11: {12}}
+    found = sifting.blamed([{10: b"", 12: b""}, {10: b"", 11: b""}, {10: b"", 11: b""}])
+    assert found[10] == "unmask: 2 of its 3 shares do not fit the others'"
+    assert found[12] == "shares: that which client 11 gave back does not fit the others, by either's fault"
+    assert set(found) == {10, 12}
+
+
+def test_too_few_shares_name_whose():
+    _, shares = dealt(4, 6)
+    few = dict(list(shares.items())[:3])
+    with pytest.raises(TooFewError, match="3 shares of a secret of client 1, 4 are needed"):
+        joined(1, few, 4, joined_seed)
