@@ -79,7 +79,19 @@ class Overheard(DeviceGrid):
         return reply
 
 
-def test_devices_end_where_the_simulation_ends_and_never_tell_a_value(config, tmp_path):
+PROTECTED = {
+    "in the clear": {},
+    "under masks": {"privacy": "secagg", "partition": "iid"},
+    "under noise": {"privacy": "dp-fixed", "standardize": "none", "missing": "refuse", "drop_columns": "city"},
+}
+
+
+@pytest.mark.parametrize("changes", PROTECTED.values(), ids=PROTECTED)
+def test_devices_end_where_the_simulation_ends_and_never_tell_a_value(config, tmp_path, monkeypatch, changes):
+    monkeypatch.setattr("edgefed.federation.clipping.secrets.randbits", lambda bits: 0)  # the simulation's noise
+    if "drop_columns" in changes:  # the column of which cells are empty: differential privacy has no means of cells
+        changes = changes | {"categories": config.categories.removesuffix(",city")}
+    config = config.replace(**changes)
     files = carried(config, tmp_path / "shards")
     plain = fleet_of(files, tmp_path / "run")
     grid = Overheard(plain.run_config, plain.node_configs)
@@ -90,7 +102,8 @@ def test_devices_end_where_the_simulation_ends_and_never_tell_a_value(config, tm
     deployed, (simulated, _) = Run.read(tmp_path / "run"), trained(config, "sequential")
     assert apart(deployed, simulated) <= 1e-6
     assert deployed.manifest["features"] == simulated.manifest["features"]
-    assert deployed.config.feature_columns == "color,length,city"
+    kept = [name for name in ("color", "length", "city") if name != config.drop_columns]
+    assert deployed.config.feature_columns.split(",") == kept
     assert deployed.summary["test"]["recall"] == pytest.approx(simulated.summary["test"]["recall"])
     assert deployed.summary["bytes"]["up"] == simulated.summary["bytes"]["up"]
     assert len(grid.heard) > 9
