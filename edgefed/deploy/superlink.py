@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 from edgefed.deploy.addresses import is_loopback, joined
 from edgefed.deploy.certificates import as_flower_keeps_it
+from edgefed.deploy.ending import ending_the_superexec
 from edgefed.deploy.folder import Deployment
 from edgefed.deploy.instructions import states
 from edgefed.deploy.listening import addresses_for, bound, cannot_be_taken, kinds, serving_on
@@ -170,7 +171,8 @@ def _superlink(arguments: list[str], keeper: threading.Thread, sockets: list[soc
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.levelno >= logging.ERROR)
     sys.argv = ["flower-superlink", *arguments, "--disable-runtime-dependency-installation"]
     keeper.start()
-    flower_superlink()
+    with ending_the_superexec():
+        flower_superlink()
 
 
 # ------------------------------------------------------------------------------------------------ keys
