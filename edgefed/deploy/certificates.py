@@ -60,10 +60,13 @@ def make_server_certificate(authority: Path, folder: Path, names: Sequence[str],
         Host names and addresses that devices dial; those of this machine itself are added.
     days : int
         How long it is valid; negative: it has expired, so many days ago.
+
+    Raises
+    ------
+    SettingsError
+        Where the authority's key or certificate is not there, or is none.
     """
-    ca_key = serialization.load_pem_private_key((authority / "ca.key").read_bytes(), None)
-    ca = x509.load_pem_x509_certificate((authority / "ca.crt").read_bytes())
-    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    ca_key, ca = _authority(authority)
     key = ec.generate_private_key(ec.SECP384R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     every = dict.fromkeys([*names, *ON_THIS_MACHINE])
@@ -83,6 +86,24 @@ def make_server_certificate(authority: Path, folder: Path, names: Sequence[str],
         path.unlink(missing_ok=True)
         write_private(path, content)
     (folder / "server.crt").chmod(0o644)
+
+
+def _authority(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """Return an authority's private key and certificate, which signs; the first is often kept elsewhere."""
+    key, certificate = folder / "ca.key", folder / "ca.crt"
+    try:
+        private = serialization.load_pem_private_key(key.read_bytes(), None)
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"{error.filename}: no such file; the authority signs: bring it back from where it is kept, for as long as "
+            "this takes"
+        ) from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise SettingsError(f"{key} and {certificate}: not a private key and a certificate (PEM)") from None
+    if not isinstance(private, ec.EllipticCurvePrivateKey) or private.public_key() != found.public_key():
+        raise SettingsError(f"{key}: not the key of {certificate}")
+    return private, found
 
 
 def make_device_key(folder: Path) -> str:
@@ -124,7 +145,13 @@ def as_flower_keeps_it(public: str) -> bytes:
 
 
 def names_in(certificate: bytes) -> list[str]:
-    """Return the names and addresses that a certificate (PEM) is for."""
+    """Return the names and addresses that a certificate (PEM) is for.
+
+    Raises
+    ------
+    ValueError
+        For bytes that are none.
+    """
     found = x509.load_pem_x509_certificate(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName)
     return [str(name.value) for name in found.value]
 

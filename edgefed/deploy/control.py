@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -51,16 +52,25 @@ class Control:
         The certificate by which it is known; None in the clear.
     host : str
         A loopback address that it serves (:attr:`Deployment.loopback`).
+
+    Raises
+    ------
+    SettingsError
+        Where that is not there, or is none.
     """
 
     def __init__(self, port: int, authority: Path | None, host: str = "127.0.0.1") -> None:
         self.port = port
-        self._client = ControlHttpClient.from_server_address(
-            server_address=joined(host, port),
-            insecure=authority is None,
-            root_certificates=None if authority is None else authority.read_bytes(),
-            interceptors=[RuntimeVersionHttpInterceptor(component_name="edgefed")],
-        )
+        try:
+            self._client = ControlHttpClient.from_server_address(
+                server_address=joined(host, port),
+                insecure=authority is None,
+                root_certificates=None if authority is None else authority.read_bytes(),
+                interceptors=[RuntimeVersionHttpInterceptor(component_name="edgefed")],
+            )
+        except (FileNotFoundError, ssl.SSLError, UnicodeDecodeError) as error:
+            what = "no such file" if isinstance(error, FileNotFoundError) else "not a certificate"
+            raise SettingsError(f"{authority}: {what}; copy the deployment's ca/ca.crt there again") from None
 
     def close(self) -> None:
         """Close the connection."""

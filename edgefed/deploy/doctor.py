@@ -265,14 +265,7 @@ def _server(deployment: Deployment) -> Iterator[Finding]:
         mend = f"once they are copied: rm {deployment.folder}/devices/*/device.key"
         yield Finding("device keys", WARN, f"private keys of {names} lie here; the devices alone need them", mend)
     if (home / "server.crt").is_file():
-        certificate = (home / "server.crt").read_bytes()
-        yield _lasting("certificate", expires(certificate).timestamp())
-        missing = [name for name in deployment.names if name not in names_in(certificate)]
-        if missing:
-            mend = f"edgefed provision --out {deployment.folder} --renew"
-            yield Finding("names", BAD, f"the certificate is not for {', '.join(missing)}", mend)
-        else:
-            yield Finding("names", GOOD, f"the certificate is for {', '.join(names_in(certificate))}")
+        yield from _certificate(home / "server.crt", deployment)
     host = deployment.names[0]
     try:
         yield Finding("name", GOOD, f"{host} is {' and '.join(resolve(host, deployment.port))} from here")
@@ -292,6 +285,21 @@ def _serving(deployment: Deployment) -> Finding:
         mend = "edgefed launch-server without --host, on a machine that has both"
         return Finding("server", WARN, f"serving on port {port} over {served}, and {host} has {wanted}", mend)
     return Finding("server", GOOD, f"serving on port {port} over {served}")
+
+
+def _certificate(path: Path, deployment: Deployment) -> Iterator[Finding]:
+    mend = f"edgefed provision --out {deployment.folder} --renew"
+    try:
+        certificate = path.read_bytes()
+        until, names = expires(certificate), names_in(certificate)
+    except (OSError, ValueError) as error:
+        yield Finding("certificate", BAD, f"{path} cannot be read ({' '.join(str(error).split())[:60]})", mend)
+        return
+    yield _lasting("certificate", until.timestamp())
+    if missing := [name for name in deployment.names if name not in names]:
+        yield Finding("names", BAD, f"the certificate is not for {', '.join(missing)}", mend)
+    else:
+        yield Finding("names", GOOD, f"the certificate is for {', '.join(names)}")
 
 
 def _registered(deployment: Deployment) -> Finding:

@@ -191,8 +191,10 @@ def last_run(deployment: Deployment) -> Path | None:
     path = deployment.server / RUNS
     if not path.is_file():
         return None
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return Path(json.loads(lines[-1])["folder"]) if lines else None
+    for line in reversed(path.read_text(encoding="utf-8").splitlines()):
+        with suppress(ValueError, KeyError, TypeError):  # a line that was not written to its end
+            return Path(json.loads(line)["folder"])
+    return None
 
 
 def _watch(run: _Submitted, progress: bool | None) -> None:
@@ -207,7 +209,7 @@ def _watch(run: _Submitted, progress: bool | None) -> None:
     asked, given_again = 0.0, -1
     with shown(progress, run.config.num_server_rounds, "devices") as show:
         while True:
-            new = _rows(run.home)[len(seen) :]
+            new = _rows(run.home, len(seen))
             if new and not seen:
                 for absent in left_out_of(run.home):
                     note(f"edgefed: {absent['name']} is left out: {absent['why']}")
@@ -246,10 +248,10 @@ def left_out_of(home: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _rows(home: Path) -> list[dict[str, Any]]:
-    """Return the rounds that are written out whole."""
+def _rows(home: Path, since: int) -> list[dict[str, Any]]:
+    """Return the rounds that are written out whole, but for the first so many."""
     try:
         lines = (home / "history.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines]
+    return [json.loads(line) for line in lines[since:]]

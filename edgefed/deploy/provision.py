@@ -92,7 +92,7 @@ def add_devices(deployment: Deployment, count: int, *, keys_on_device: bool = Fa
     Raises
     ------
     SettingsError
-        For less than one.
+        For less than one, or a folder that lies where one's own would.
     """
     if not 1 <= count <= MOST_DEVICES:
         raise SettingsError(f"--add {count}: expected 1 to {MOST_DEVICES}")
@@ -100,7 +100,10 @@ def add_devices(deployment: Deployment, count: int, *, keys_on_device: bool = Fa
     for partition_id in range(first, first + count):
         name = f"device-{partition_id}"
         home = deployment.device_folder(name)
-        home.mkdir(mode=0o700)
+        try:
+            home.mkdir(mode=0o700)
+        except FileExistsError:  # of an --add that was stopped, before the deployment knew of it
+            raise SettingsError(f"{home}: exists, and {deployment.folder} has no such device: remove it") from None
         shutil.copy(deployment.folder / "ca" / "ca.crt", home / "ca.crt")
         DeviceIdentity(name, partition_id, deployment.address).write(home)
         public = "" if keys_on_device else make_device_key(home)

@@ -1,14 +1,17 @@
 """The doctor's lines: what is found, and the command that mends it."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from edgefed.cli import _exit_code
 from edgefed.deploy import doctor
+from edgefed.deploy.control import Control
 from edgefed.deploy.doctor import BAD, GOOD, WARN, Finding, _admitted, _clock, _lasting, examine
 from edgefed.deploy.folder import DeviceIdentity
 from edgefed.deploy.handshake import SignatureError, UnreachableError
+from edgefed.deploy.launch import last_run
 from edgefed.deploy.provision import provision, renew_server_certificate
 from edgefed.deploy.status import part_in
 from edgefed.errors import SettingsError
@@ -233,6 +236,23 @@ def test_a_full_disk_is_a_problem(monkeypatch, tmp_path):
     nearly_full = shutil.disk_usage(tmp_path)._replace(free=10**6)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: nearly_full)
     assert found_by("disk", None).state == BAD
+
+
+def test_a_certificate_that_is_none_is_a_line_and_mended(deployment):
+    (deployment.server / "server.crt").write_text("garbage")
+    finding = found_by("certificate", deployment.folder)
+    assert (finding.state, finding.mend) == (BAD, f"edgefed provision --out {deployment.folder} --renew")
+    authority = deployment.server / "ca.crt"
+    for change, what in ((lambda: authority.write_text("garbage"), "not a certificate"), (authority.unlink, "no such")):
+        change()
+        with pytest.raises(SettingsError, match=f"ca.crt: {what}.*copy the deployment's ca/ca.crt there again"):
+            Control(1, authority)
+
+
+def test_a_line_of_runs_that_was_not_written_to_its_end_is_passed_over(deployment):
+    assert last_run(deployment) is None
+    (deployment.server / "runs.jsonl").write_text('{"run": "1", "folder": "/runs/one"}\n{"run": "2", "fol')
+    assert last_run(deployment) == Path("/runs/one")
 
 
 def test_what_each_device_did_is_read_from_the_runs_folder(tmp_path):

@@ -193,7 +193,11 @@ def test_mistakes_in_a_deployment_that_is_there_are_one_line_and_change_nothing(
     binary, lab = tmp_path / "binary", deployment.folder
     binary.write_bytes(bytes(range(256)))
     before = (lab / "deployment.json").read_bytes(), (lab / "server" / "server.crt").read_bytes()
+    (lab / "devices" / "device-3").mkdir()  # of an --add that was stopped
+    (lab / "ca" / "ca.key").rename(tmp_path / "kept-offline")
     for arguments, says in (
+        (["--add", "1"], "device-3: exists, and "),
+        (["--renew"], "ca.key: no such file; the authority signs: bring it back"),
         (["--add", "-1"], "--add -1: expected 1 to 10000"),
         (["--add", "0"], "--add 0: expected 1 to 10000"),
         (["--renew", "--days", "99999999"], "--days 99999999: expected 1 to 3650"),
@@ -258,6 +262,20 @@ def test_where_this_machines_commands_find_the_server_is_where_it_was_last_start
         deployment.flowers_file.parent.mkdir()
         deployment.flowers_file.write_text(text)
     assert deployment.loopback == address
+
+
+def test_a_servers_certificate_is_signed_by_its_own_authority_or_not_at_all(deployment, tmp_path):
+    other = provision(tmp_path / "other", ["127.0.0.1"], 1)
+    before = (deployment.server / "server.key").read_bytes()
+    key = deployment.folder / "ca" / "ca.key"
+    for content, says in (
+        ((other.folder / "ca" / "ca.key").read_bytes(), "ca.key: not the key of .*ca.crt"),
+        (b"garbage", "not a private key and a certificate"),
+    ):
+        key.write_bytes(content)
+        with pytest.raises(SettingsError, match=says):
+            renew_server_certificate(deployment)
+    assert (deployment.server / "server.key").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["deployment.json", "device.json"])
