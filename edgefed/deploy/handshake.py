@@ -173,8 +173,9 @@ def _skew(connection: socket.socket, where: str, *, secure: bool) -> float | Non
             return None
         # A server that speaks TLS closes on plain text, or answers with an alert.
         raise HandshakeError(f"{where} does not take plain text: it speaks TLS; leave out --insecure") from None
-    date = answer.headers.get("Date")
-    if date is None:
+    try:
+        date = email.utils.parsedate_to_datetime(answer.headers.get("Date", ""))
+    except (ValueError, OverflowError):  # none, or not one: it may be another's server
         return None
     # The header has whole seconds: half of one is the best guess at what it leaves out.
-    return email.utils.parsedate_to_datetime(date).timestamp() + 0.5 - (asked + time.time()) / 2
+    return date.timestamp() + 0.5 - (asked + time.time()) / 2

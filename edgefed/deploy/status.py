@@ -67,7 +67,8 @@ def part_in(folder: Path) -> dict[int, dict[str, Any]]:
     last_asked: dict[int, int] = {}
     try:
         with (folder / "clients.csv").open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
+            # A last line without its end is being written.
+            for row in csv.DictReader(line for line in file if line.endswith("\n")):
                 entry = found.setdefault(int(row["client"]), {"rows": None, "rounds": 0, "error": ""})
                 last_asked[int(row["client"])] = int(row["round"])
                 if row["verdict"] == "ok":

@@ -158,7 +158,7 @@ def run_device(start: Start) -> None:
         under = f"under the terms of {terms}" if terms else f"without terms of its own ({FILE})"
         note(f"edgefed: {identity.name} joins {identity.server} with {data}, {under}; log: {path}")
     terminal = keep_output(start.folder, identity.name)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # Flower's threads may still write
         os.environ["FLWR_HOME"] = temporary  # nothing is kept there: the app is the installed one
         secret = Path(temporary) / "secret"
         secret.write_bytes(secrets.token_bytes(32))

@@ -142,9 +142,11 @@ class Worker(threading.Thread):
             with contextlib.suppress(RuntimeError):
                 heartbeat.stop()
             status = SubStatus.FAILED if problem else SubStatus.COMPLETED
-            push_task_output(client, context, status, problem)
-            client.close()
-            self.answered.set()
+            try:
+                push_task_output(client, context, status, problem)
+            finally:  # of a run that was stopped nothing is taken any more
+                client.close()
+                self.answered.set()
 
     def _reply(self, message: Message, context: Context, app: str) -> tuple[Message, str]:
         """Return the reply and, where it is an error, what the server is told of it in one line.

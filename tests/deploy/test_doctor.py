@@ -272,6 +272,6 @@ def test_what_each_device_did_is_read_from_the_runs_folder(tmp_path):
     write_json(tmp_path / "manifest.json", {"devices": [], "left-out": [left | {"partition-id": 1}]})
     assert part_in(tmp_path)[1]["error"] == f"left out: {left['why']}"
     with (tmp_path / "clients.csv").open("a") as file:
-        file.write("3,1,20,4,0.5,ok\n")
+        file.write("3,1,20,4,0.5,ok\n4,1,2")  # the last one is being written
     assert part_in(tmp_path)[1] == {"rows": 20, "rounds": 2, "error": "round 1: failed: ValueError: no"}  # let in since
     assert part_in(tmp_path / "nowhere") == {}

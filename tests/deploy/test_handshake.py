@@ -18,7 +18,7 @@ HOST = "127.0.0.1"
 
 
 @contextlib.contextmanager
-def serving(folder=None, ahead=0.0, host=HOST):
+def serving(folder=None, ahead=0.0, host=HOST, says=None):
     """Answer on a port of this machine: over TLS with a folder's certificate, or in the clear."""
     listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     context = None
@@ -34,7 +34,7 @@ def serving(folder=None, ahead=0.0, host=HOST):
                     answering = context.wrap_socket(connection, server_side=True) if context else connection
                     with answering:
                         answering.recv(1000)
-                        date = formatdate(time.time() + ahead, usegmt=True)
+                        date = formatdate(time.time() + ahead, usegmt=True) if says is None else says
                         answering.sendall(f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n".encode())
 
     thread = threading.Thread(target=serve, daemon=True)
@@ -83,6 +83,12 @@ def test_of_a_names_addresses_the_first_that_answers_is_taken(authority, tmp_pat
         monkeypatch.setattr("edgefed.deploy.handshake.addresses_of", lambda host, port: ("127.0.0.2", HOST))
         assert shake_hands("fl.lab.example", port, authority / "ca.crt").address == HOST
         assert unanswered("fl.lab.example", port) == {"127.0.0.2": "nobody listens"}
+
+
+@pytest.mark.parametrize("says", ["", "half past nine", "Thu, 99 Nov 2026 00:00:00 GMT"])
+def test_a_server_that_says_no_time_is_none_to_compare_with(says):
+    with serving(says=says) as port:
+        assert shake_hands(HOST, port, None).skew is None
 
 
 def test_another_authority(authority, tmp_path):

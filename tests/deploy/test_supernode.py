@@ -11,6 +11,7 @@ import httpx
 import pytest
 from flwr.common.config import parse_config_args
 from flwr.common.constant import SubStatus
+from flwr.supercore.run import RunNotRunningException
 from httpcore._backends import sync
 from processes import free_port
 
@@ -350,6 +351,16 @@ def test_a_workers_heart_has_stopped_when_its_task_ends(monkeypatch):
 
     assert done == ["beats", "reply", "stops", SubStatus.COMPLETED]
     assert worker.answered.is_set()
+
+    worker.answered.clear()
+    monkeypatch.setattr(warm, "push_task_output", refused_as_the_run_was_stopped)
+    with pytest.raises(RunNotRunningException):
+        worker._answer("token")
+    assert worker.answered.is_set()
+
+
+def refused_as_the_run_was_stopped(*arguments):
+    raise RunNotRunningException
 
 
 def test_a_token_that_is_refused_ends_nothing_but_the_call(monkeypatch):
