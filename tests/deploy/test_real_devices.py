@@ -86,6 +86,7 @@ def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes
         for place in (0, 1):
             folder = deployment.device_folder(f"device-{place}")
             here.start(f"device-{place}", "launch-device", folder, "--data", files.clients[place])
+        server.until(lambda: len(online(deployment)) == 2)
         run = here.start(
             "run", "launch", deployment.folder, files.settings, "--out", tmp_path / "run", "--format", "json"
         )
