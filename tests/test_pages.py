@@ -77,6 +77,8 @@ def quoted(page):
 def test_what_a_page_names_is_there(page):
     found = named(page)
     assert len(found) >= FEWEST.get(page, 0)
+    paths = {path for path, _ in found if Path(path).name.startswith("test_")}
+    assert len(paths) == len({Path(path).name for path in paths}), "a file of tests is written in two ways"
     for path, name in found:
         if path in OF_A_READER:
             continue
