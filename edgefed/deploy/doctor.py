@@ -246,7 +246,10 @@ def _rows(path: Path, config: FederationConfig) -> Finding:
     try:
         table = read_device_file(path, config)
     except SettingsError as error:
-        return Finding("data", BAD, str(error), f"edit {path}, or -s KEY=VALUE as the run has it ({READ_BY})")
+        edit = f"edit {path}, or -s KEY=VALUE as the run has it ({READ_BY})"
+        return Finding(
+            "data", BAD, str(error), edit if path.is_file() else "--data FILE: the file of this device's rows"
+        )
     shape = f"{len(table.labels)} rows of {len(table.feature_names)} features"
     if not len(table.labels):
         return Finding("data", WARN, f"{path}: no rows: this device has nothing to train on", f"wc -l {path}")

@@ -199,6 +199,7 @@ def test_the_package_offers_its_names_and_no_others():
         assert getattr(edgefed, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = edgefed.nope
+    assert {"__file__", *edgefed.__all__} <= set(dir(edgefed))
 
 
 def test_what_docstrings_call_the_packages_is_there():

@@ -154,6 +154,8 @@ def test_a_devices_rows(tmp_path, text, state, says):
     assert finding.state == state
     assert says in finding.found
     assert (finding.mend == "") == (state == GOOD)
+    assert finding.mend.startswith("edit") == (state == BAD and path.is_file())
+    assert finding.mend.startswith("--data FILE") == (not path.is_file())
 
 
 def test_a_devices_rows_are_read_as_the_run_reads_them(tmp_path, monkeypatch, capsys):
