@@ -102,6 +102,8 @@ def mean_at(runs: Sequence[Run], cost: str, places: Floats) -> tuple[Floats, Flo
 def cost_figure(groups: Mapping[str, Sequence[Run]], title: str, said: str = "") -> Figure | None:
     """Return accuracy against each cost, a line a group of runs; None where no run knows its costs.
 
+    Runs on real devices have bytes alone: those are counted, while modelled time and energy say nothing of them.
+
     Parameters
     ----------
     groups : mapping of str to sequence of Run
@@ -116,10 +118,12 @@ def cost_figure(groups: Mapping[str, Sequence[Run]], title: str, said: str = "")
     if not groups:
         return None
     left_out, groups = len(groups) - MOST_LINES, dict(list(groups.items())[:MOST_LINES])
+    real = any(run.config.dataset == "devices" for runs in groups.values() for run in runs)
+    costs = {"bytes": COSTS["bytes"]} if real else COSTS
     figure = new_figure(WIDTH, 3.1 if len(groups) == 1 else 4.1, title)
     starts, lowest = [], []
-    grid = figure.subplots(1, len(COSTS), sharey=True)
-    for axes, (cost, (words, units)) in zip(grid, COSTS.items(), strict=True):
+    grid = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    for axes, (cost, (words, units)) in zip(grid, costs.items(), strict=True):
         most = max(float(spent(run, cost)[-1]) for runs in groups.values() for run in runs)
         unit, divisor = next((pair for pair in units if most >= 2 * pair[1]), units[-1])
         for look, (name, runs) in zip(LOOKS, groups.items(), strict=False):  # as many looks as lines at most
@@ -158,11 +162,8 @@ def cost_figure(groups: Mapping[str, Sequence[Run]], title: str, said: str = "")
             "there, so that it may end elsewhere than the ranking, which is of last rounds. "
         )
     shown += "Lines that start low begin below the frame. " if cut else ""
-    caption(
-        figure,
-        f"{shown}{said}{few}Bytes are Flower's deflated objects, as sent. Seconds and joules are modelled from device "
-        "profiles, not measured: see docs/edge.md.",
-    )
+    modelled = " Seconds and joules are modelled from device profiles, not measured: see docs/edge.md."
+    caption(figure, f"{shown}{said}{few}Bytes are Flower's deflated objects, as sent.{'' if real else modelled}")
     settle(figure)
     return figure
 

@@ -55,10 +55,13 @@ class Timeline:
 
 
 def timeline_of(run: Run, number: int) -> Timeline | None:
-    """Return a round of a run's folder; None for a run that has none, or from before the clock."""
+    """Return a round of a run's folder; None for a run that has none, from before the clock, or of real devices.
+
+    Real devices took the time that they took: what profiles would have made of it says nothing of them.
+    """
     edge = run.manifest.get("edge")
     table = None if run.folder is None else run.folder / "clients.csv"
-    if edge is None or table is None or not table.is_file():
+    if run.config.dataset == "devices" or edge is None or table is None or not table.is_file():
         return None
     with table.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["round"] == str(number)]

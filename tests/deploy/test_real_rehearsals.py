@@ -11,6 +11,7 @@ from flwr.app import ConfigRecord
 import edgefed
 from edgefed.federation.introduction import INTRODUCE
 from edgefed.federation.terms import TOLD
+from edgefed.report import plot_run
 from edgefed.runs import Run
 
 pytestmark = pytest.mark.runtime
@@ -38,6 +39,8 @@ def test_the_rehearsal_ends_where_the_simulation_ends(tmp_path):
     assert found["seconds_per_round"] > 0
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(kept) not in listed
+    drawn = {path.stem for path in plot_run(Run.read(kept / "run"), tmp_path / "plots")}
+    assert drawn == {"learning-curves", "confusion", "accuracy-by-cost"}
 
     moved = moved_by(ledger)
     introduced = {moved.pop((way, f"query.{INTRODUCE}"))[0] for way in ("up", "down")}

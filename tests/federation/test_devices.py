@@ -13,6 +13,8 @@ from edgefed.errors import FederationError
 from edgefed.federation.exchange import LATE
 from edgefed.federation.fleet import Fleet
 from edgefed.federation.introduction import _own_file
+from edgefed.report import plot_run, write_report
+from edgefed.report.costs import run_costs
 from edgefed.runs import Run
 
 
@@ -129,6 +131,21 @@ def test_without_a_test_file_the_devices_held_out_rows_together_are_the_test(tmp
     assert run.summary["test"]["recall"] == pytest.approx((np.diag(confusion) / confusion.sum(1)).tolist())
     assert run.summary["test"]["brier"] is None
     assert 0 < run.summary["test"]["log_loss"] < 3
+    assert run.manifest["data_sha256"] == ""
+    assert "Rows, SHA-256" not in write_report(run.folder).read_text(encoding="utf-8")
+
+
+def test_what_is_drawn_of_a_run_on_devices_is_drawn_whole_and_nothing_modelled(tmp_path):
+    """The server knows nobody's classes, and devices took the time that they took."""
+    launch(fleet_of(carried(settings(), tmp_path / "shards"), tmp_path / "run"))
+    run = Run.read(tmp_path / "run")
+
+    names = {path.name for path in plot_run(run, tmp_path / "plots") if path.suffix == ".png"}
+
+    assert names == {"learning-curves.png", "confusion.png", "accuracy-by-cost.png"}
+    (axes,) = run_costs(run, "").axes
+    assert axes.get_xlabel().startswith("moved, up and down")
+    assert "Modelled" not in write_report(run.folder).read_text(encoding="utf-8")
 
 
 def test_classes_and_columns_are_agreed_on_by_name(tmp_path):
