@@ -19,12 +19,13 @@ from edgefed.api.lockstep import SeededData, in_processes
 from edgefed.api.plan import CONTROL, RANKED
 from edgefed.data.partition import Partition
 from edgefed.federation.clients import Clients
-from edgefed.federation.components import DTYPES, schedule_of, update_of
+from edgefed.federation.components import DTYPES, update_of
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation
 from edgefed.federation.guidance import Guidance
 from edgefed.federation.moments import merged, scale_of, total_counts
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.cohort import join
+from edgefed.learning.schedule import schedule_of
 from edgefed.learning.training import torch_threads, train
 from edgefed.private import without_privacy
 

@@ -48,7 +48,8 @@ def first_round(run: Run, config: FederationConfig, federation: Federation) -> t
     is none they are refused again.
     """
     message = guidance_config(federation.guidance, federation.told)
-    asking = Participation(config, federation.model, federation.rows, message, Ledger(config.num_clients))
+    ledger = Ledger(config.num_clients)
+    asking = Participation(config, federation.model, federation.rows, federation.drawn_rows, message, ledger)
     plan = asking.plan(1, max(1, round(config.fraction_train * config.num_clients)), federation.cohort(1))
     clients, epochs = plan.clients, plan.epochs[plan.asked]
     known = counted(run)

@@ -11,7 +11,7 @@ import torch
 from edgefed.engines.secure import STAGES, is_secure, masked_replies, stage_replies
 from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question, class_moments, explain
 from edgefed.federation.clients import CONTROL, ROWS, Clients
-from edgefed.federation.components import DTYPES, schedule_of, update_of
+from edgefed.federation.components import DTYPES, update_of
 from edgefed.federation.compression import sent
 from edgefed.federation.flat_record import to_flat
 from edgefed.federation.messages import (
@@ -26,6 +26,7 @@ from edgefed.federation.messages import (
     read_guidance,
 )
 from edgefed.learning.cohort import Cohort, Pool, join, pool_of
+from edgefed.learning.schedule import schedule_of
 from edgefed.learning.training import train
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from edgefed.data.device_file import device_shards, read_device_file
 from edgefed.data.shards import federate
 from edgefed.federation.client_explanation import CLASS_MOMENTS, EXPLAIN, Question, class_moments, explain
 from edgefed.federation.clients import CONTROL, ROWS, Clients
-from edgefed.federation.components import DTYPES, schedule_of, update_of
+from edgefed.federation.components import DTYPES, update_of
 from edgefed.federation.compression import sent
 from edgefed.federation.flat_record import to_flat
 from edgefed.federation.introduction import DATA_PATH, INTRODUCE, informed, introduction, settings_of_device
@@ -35,6 +35,7 @@ from edgefed.federation.messages import (
 )
 from edgefed.federation.secagg.mod import add_stages, secagg_mod
 from edgefed.federation.terms_mod import under_terms
+from edgefed.learning.schedule import schedule_of
 from edgefed.learning.training import train
 
 if TYPE_CHECKING:

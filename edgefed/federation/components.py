@@ -1,4 +1,4 @@
-"""What the settings name of local training: model, update, walk through the rows, device, precision."""
+"""What the settings name of local training: model, update, device, precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from edgefed.config import SettingsError
 from edgefed.imbalance import REMEDIES
 from edgefed.learning.local_update import ClientUpdate
 from edgefed.learning.model import MLP
-from edgefed.learning.schedule import Schedule
 
 if TYPE_CHECKING:
     from edgefed.config import FederationConfig
@@ -49,8 +48,3 @@ def device_of(config: FederationConfig) -> torch.device:
         raise SettingsError("device=cuda: torch finds no CUDA device here; device=auto takes one where there is one")
     use_cuda = config.device != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if use_cuda else "cpu")
-
-
-def schedule_of(config: FederationConfig) -> Schedule:
-    """Return the walk through a client's rows that the settings name."""
-    return Schedule(config.batch_size, config.local_epochs, match_steps=config.match == "steps")

@@ -212,7 +212,15 @@ class Federation:
     def participation(self) -> Participation:
         """Who takes part in a round; known once the clients are."""
         message = guidance_config(self.guidance, self.told)
-        return Participation(self.config, self.model, self.rows, message, self.ledger)
+        return Participation(self.config, self.model, self.rows, self.drawn_rows, message, self.ledger)
+
+    @property
+    def drawn_rows(self) -> NDArray[np.int64]:
+        """Rows that each client trains on [clients]: its own, or what a remedy drew where the server can know."""
+        if self.applied is None or not self.remedy.resamples:
+            return self.rows
+        found = self.applied(self.guidance)
+        return np.add(found["drawn"], found["made"], dtype=np.int64)
 
     @cached_property
     def codec(self) -> Codec | None:

@@ -17,13 +17,13 @@ from edgefed.edge.clock import Times, joules, round_seconds, times, up_to
 from edgefed.edge.profiles import fleet
 from edgefed.edge.selection import SELECTIONS, Choice
 from edgefed.federation.clients import CONTROL, SAY, START_LOSS, STATE_ROUND
-from edgefed.federation.components import schedule_of
 from edgefed.federation.compression import codec_of
 from edgefed.federation.flat_record import to_record
 from edgefed.federation.messages import ARRAYS, CONFIG, PARTITION_ID, STEPS, ask_for, reply_content
 from edgefed.federation.secagg.messages import bytes_of_a_round
 from edgefed.federation.traffic import content_bytes
 from edgefed.imbalance import REMEDIES
+from edgefed.learning.schedule import schedule_of
 from edgefed.rng import counter_keys, stream, uniforms
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Participation:
     model : MLP
     rows : int64 ndarray [clients]
         Training rows of each.
+    drawn_rows : int64 ndarray [clients]
+        Rows that each trains on, where a remedy resamples.
     config_record : ConfigRecord
         What goes with every train message.
     ledger : Ledger
@@ -115,11 +117,18 @@ class Participation:
     """
 
     def __init__(
-        self, config: FederationConfig, model: MLP, rows: Ints, config_record: ConfigRecord, ledger: Ledger
+        self,
+        config: FederationConfig,
+        model: MLP,
+        rows: Ints,
+        drawn_rows: Ints,
+        config_record: ConfigRecord,
+        ledger: Ledger,
     ) -> None:
         self.config = config
         self.model = model
         self.rows = rows
+        self.drawn_rows = drawn_rows
         self.ledger = ledger
         self._schedule = schedule_of(config)
         self._settled: tuple[Ints, Ints, float, Floats, Floats] | None = None
@@ -254,7 +263,8 @@ class Participation:
         size = min(size, len(candidates))
         if not size:
             return candidates
-        whole = self._times(np.arange(len(self.rows)), np.full(len(self.rows), self.config.local_epochs)).total
+        everybody = np.arange(len(self.rows))
+        whole = self._times(everybody, self._steps(everybody, np.full(len(everybody), self.config.local_epochs))).total
         preferred = self.config.round_deadline or float(np.median(whole[candidates]))
         choice = Choice(candidates, self.rows, whole, preferred, self.config.selection_pool, number)
         rng = stream(self.config.seed, "selection", number)
@@ -269,16 +279,22 @@ class Participation:
 
     def _cut(self, cohort: Ints, epochs: Ints) -> None:
         """Leave each client the whole epochs that fit before the deadline."""
-        one, none = (self._times(cohort, np.full(len(cohort), count)).total for count in (1, 0))
-        fits = np.floor((self.config.round_deadline - none) / np.maximum(one - none, 1e-12) + 1e-9)
-        np.minimum(epochs, np.clip(fits, 0, self.config.local_epochs).astype(np.int64), out=epochs)
+        fewest, most = np.zeros_like(epochs), np.full_like(epochs, self.config.local_epochs)
+        deadline = self.config.round_deadline * (1 + 1e-9)  # sums of the same seconds differ in their last bits
+        while (fewest < most).any():
+            middle = (fewest + most + 1) // 2
+            fits = self._times(cohort, self._steps(cohort, middle)).total <= deadline
+            fewest, most = np.where(fits, middle, fewest), np.where(fits, most, middle - 1)
+        np.minimum(epochs, fewest, out=epochs)
 
-    def _times(self, which: Ints, epochs: Ints, steps: Floats | Ints | None = None) -> Times:
-        rows = self.rows[which]
-        if steps is None:
-            steps = epochs * self._schedule.steps_per_epoch(rows)
+    def _steps(self, which: Ints, epochs: Ints) -> Ints:
+        """Return the steps that so many epochs [which] of some clients take."""
+        return self._schedule.steps(self.drawn_rows[which], self.rows[which], epochs)
+
+    def _times(self, which: Ints, steps: Ints) -> Times:
+        walked = self._schedule.rows_walked(steps, self.drawn_rows[which])
         down, up = self.wire
-        return times(self.devices, which, steps=steps, rows=epochs * rows, weights=self.model.size, down=down, up=up)
+        return times(self.devices, which, steps=steps, rows=walked, weights=self.model.size, down=down, up=up)
 
     # ---- after a round
     def settle(self, number: int, plan: Round, ids: Ints, steps: Ints, loss: Floats) -> dict[str, float]:
@@ -311,11 +327,11 @@ class Participation:
 
     def _cost(self, plan: Round, ids: Ints, steps: Ints) -> tuple[float, Floats, Floats]:
         """Return how long a round took, and each drawn client's seconds at work and joules [cohort]."""
-        counted, taken = np.zeros(len(plan.cohort), bool), np.zeros(len(plan.cohort))
+        counted, taken = np.zeros(len(plan.cohort), bool), np.zeros(len(plan.cohort), np.int64)
         places = np.searchsorted(plan.cohort, ids)
         counted[places], taken[places] = True, steps
-        usual = plan.epochs * self._schedule.steps_per_epoch(self.rows[plan.cohort])
-        spent = self._times(plan.cohort, plan.epochs, np.where(counted & (taken > 0), taken, usual))
+        usual = self._steps(plan.cohort, plan.epochs)
+        spent = self._times(plan.cohort, np.where(counted & (taken > 0), taken, usual))
         if (plan.stopped < 1).any():
             spent = up_to(spent, plan.stopped)
         total = spent.total

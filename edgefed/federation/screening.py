@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefed.federation.clients import ROWS, SAY, START_LOSS, STATE_ROUND
-from edgefed.federation.components import schedule_of
 from edgefed.federation.flat_record import FlatRecord
 from edgefed.federation.messages import ARRAYS, METRICS, PARTITION_ID, STEPS, CohortReplies, metric_record
 from edgefed.federation.replies import MOST_EXAMPLES, Column, Expected, Failure, failure_of, opened
+from edgefed.learning.schedule import schedule_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from edgefed.learning.augmentation import jittered, mixed
+from edgefed.learning.batches import batches
 from edgefed.learning.local_update import Batch, ClientUpdate
-from edgefed.learning.schedule import Schedule, batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgefed.learning.cohort import Cohort
+    from edgefed.learning.schedule import Schedule
 
     Ints = NDArray[np.int64]
 

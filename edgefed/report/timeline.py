@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 
 from edgefed.edge.clock import Times, times, up_to
 from edgefed.edge.profiles import fleet
+from edgefed.learning.schedule import schedule_of
 from edgefed.report.folder import client_names
 from edgefed.report.style import (
     BLUE,
@@ -71,19 +72,20 @@ def timeline_of(run: Run, number: int) -> Timeline | None:
     config, wire = run.config, edge["message_bytes"]
     clients = np.array([int(row["client"]) for row in rows])
     verdicts = [row["verdict"] for row in rows]
-    held = np.array(run.manifest["shards"]["class_counts"]).sum(1)[clients]
-    batch = np.maximum(np.where(config.batch_size, config.batch_size, held), 1)
-    per_epoch = np.maximum(-(-held // batch), 1)
+    held = np.array(run.manifest["shards"]["class_counts"]).sum(1)
+    applied, schedule = run.manifest.get("applied"), schedule_of(config)
+    drawn = held if applied is None else np.add(applied["drawn"], applied["made"])
+    held, drawn = held[clients], drawn[clients]
     counted = np.array([verdict.startswith("ok") for verdict in verdicts])
     taken = np.array([int(row["steps"]) for row in rows])
     # Nobody is told the steps of a client under secure aggregation: those that its rows make, as the clock has it.
-    steps = np.where(counted & (taken > 0), taken, config.local_epochs * per_epoch)
+    steps = np.where(counted & (taken > 0), taken, schedule.steps(drawn, held))
     devices = fleet(config.devices, len(edge["kind"]), config.seed, config.device_spread, config.device_profiles)
     spent = times(
         devices,
         clients,
         steps=steps,
-        rows=steps / per_epoch * held,
+        rows=schedule.rows_walked(steps, drawn),
         weights=sum(array.size for array in run.weights.values()),
         down=wire["down"],
         up=wire["up"],
@@ -144,10 +146,9 @@ def timeline_figure(run: Run, title: str, number: int | None = None) -> Figure |
     axes.set_xlabel("modelled seconds since the round began")
     light_grid(axes, "x")
     handles = [Patch(facecolor=color, hatch=hatch, edgecolor="white", label=name) for name, color, hatch in PHASES]
-    handles += [
-        Patch(facecolor=FAINT, label="waiting"),
-        Patch(facecolor=GREY, alpha=0.35, label="pale: does not count"),
-    ]
+    handles.append(Patch(facecolor=FAINT, label="waiting"))
+    if not all(counted):
+        handles.append(Patch(facecolor=GREY, alpha=0.35, label="pale: does not count"))
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=5, borderaxespad=0)
     shown = (
         f"the {len(order)} slowest of {len(found.clients)} clients"

@@ -17,12 +17,13 @@ from edgefed.data.shards import FederatedData, Shards, federate
 from edgefed.data.split import Split
 from edgefed.engines import make_engine
 from edgefed.federation.clients import Clients
-from edgefed.federation.components import DTYPES, model_of, schedule_of, update_of
+from edgefed.federation.components import DTYPES, model_of, update_of
 from edgefed.federation.evaluation import HeldOut, StackedEvaluation
 from edgefed.federation.guidance import Guidance
 from edgefed.federation.query import query
 from edgefed.federation.rounds import run_rounds
 from edgefed.learning.cohort import Cohort, join
+from edgefed.learning.schedule import schedule_of
 from edgefed.learning.training import train
 
 if TYPE_CHECKING:

@@ -187,6 +187,43 @@ def test_a_round_takes_as_long_as_its_slowest_and_draws_what_the_equations_say()
     np.testing.assert_allclose(modelled["joules"], joules, rtol=1e-12)
 
 
+def walked(steps, drawn, batch):
+    """Return the rows that so many steps go over, batch by batch: an epoch's last one has what is left."""
+    rows, left = 0, 0
+    for _ in range(steps):
+        left = left or drawn
+        rows += min(batch, left)
+        left -= min(batch, left)
+    return rows
+
+
+RESAMPLED = settings(alpha=1.0, num_server_rounds=1, local_epochs=5, batch_size=4, imbalance="random-oversampling")
+
+
+@pytest.mark.parametrize("changes", [{"match": "epochs"}, {}, {"match": "epochs", "batch_size": 0},
+                                     {"imbalance": "random-undersampling"}, {"match": "epochs", "imbalance": "smote"}],
+                         ids=str)  # fmt: skip
+def test_the_clock_counts_the_rows_that_a_remedy_draws(changes):
+    """Steps and rows of every client by hand, from what the manifest says that the remedy drew and made."""
+    config = RESAMPLED.replace(**changes)
+    federation, trainer = queried(config)
+    run_rounds([federation], trainer.exchange)
+
+    found = federation.applied(federation.guidance)
+    device, (down, up) = PROFILES["raspberry-pi-4"], federation.participation.wire
+    moving = 2 * device.latency + 8 * down / device.down + 8 * up / device.up
+    expected, apart = np.zeros(config.num_clients), 0
+    for client in np.flatnonzero(federation.rows):
+        drawn, rows = found["drawn"][client] + found["made"][client], int(federation.rows[client])
+        batch = config.batch_size or drawn
+        steps = 5 * -(-(drawn if config.match == "epochs" else rows) // (config.batch_size or 10**9))
+        went = walked(steps, drawn, batch)
+        apart += went != 5 * rows
+        expected[client] = moving + steps * device.step_seconds + FLOPS_A_WEIGHT * 131 * went / device.flops
+    np.testing.assert_allclose(federation.ledger.busy, expected, rtol=1e-12)
+    assert apart >= 3
+
+
 def test_the_message_that_stands_for_all_weighs_what_they_weigh():
     """Within the few bytes by which whole numbers' lengths differ."""
     slow = {"stragglers": 0.5, "partial_work": "accept"}
@@ -228,6 +265,23 @@ def test_partial_work_is_the_epochs_that_fit():
     assert steps[client] == 6 * -(-int(federation.rows[client]) // 10)
     assert run.summary["modelled"]["seconds"] <= deadline
     assert all(row[-1] == "ok" for row in rows)
+
+
+def test_partial_work_is_the_epochs_of_drawn_rows_that_fit():
+    config = RESAMPLED.replace(match="epochs", local_epochs=10)
+    federation, trainer = queried(config)
+    run_rounds([federation], trainer.exchange)
+    client = int(np.argmax(federation.ledger.busy))
+    taken = dict(zip(federation.clients[0].ids.tolist(), federation.clients[0].steps.tolist(), strict=True))[client]
+    down, up = federation.participation.wire
+    device = PROFILES["raspberry-pi-4"]
+    moving = 2 * device.latency + 8 * down / device.down + 8 * up / device.up
+    deadline = moving + 0.65 * (federation.ledger.busy[client] - moving)
+
+    run, rows = trained(config.replace(round_deadline=float(deadline), partial_work="accept"))
+
+    assert {row[1]: row[3] for row in rows}[client] == 6 * taken // 10
+    assert run.summary["modelled"]["seconds"] <= deadline
 
 
 def test_an_empty_battery_ends_it(tmp_path):

@@ -12,9 +12,10 @@ from edgefed.data.datasets import Dataset
 from edgefed.data.partition import from_owners
 from edgefed.data.shards import FederatedData, Shards
 from edgefed.data.split import Split
-from edgefed.federation.components import schedule_of, update_of
+from edgefed.federation.components import update_of
 from edgefed.federation.guidance import Guidance
 from edgefed.federation.moments import merged, scale_of, total_counts
+from edgefed.learning.schedule import schedule_of
 from edgefed.learning.training import train
 
 if TYPE_CHECKING:

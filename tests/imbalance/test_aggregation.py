@@ -10,9 +10,10 @@ from edgefed.config import FederationConfig
 from edgefed.engines import make_engine
 from edgefed.federation.checkpoint import RunLog
 from edgefed.federation.clients import Clients
-from edgefed.federation.components import schedule_of, update_of
+from edgefed.federation.components import update_of
 from edgefed.federation.rounds import run_rounds
 from edgefed.imbalance import REMEDIES
+from edgefed.learning.schedule import schedule_of
 from edgefed.learning.training import train
 from edgefed.runs import RunWriter
 

@@ -10,8 +10,9 @@ from sklearn.neighbors import NearestNeighbors
 from edgefed.config import FederationConfig
 from edgefed.federation.clients import Clients
 from edgefed.imbalance import REMEDIES
+from edgefed.learning.batches import batches
 from edgefed.learning.cohort import join
-from edgefed.learning.schedule import Schedule, batches
+from edgefed.learning.schedule import Schedule
 
 MAKERS = ["smote", "borderline-smote", "smote-tomek", "smoothed-bootstrap"]
 

@@ -15,10 +15,10 @@ from torch.nn import functional
 import edgefed
 from edgefed.data.shards import federate
 from edgefed.federation.clients import Clients
-from edgefed.federation.components import schedule_of
 from edgefed.federation.guidance import Guidance
 from edgefed.learning.losses import LOSSES
 from edgefed.learning.model import ACTIVATIONS, MLP
+from edgefed.learning.schedule import schedule_of
 
 ONE_STEP = {
     "num_server_rounds": 1,

@@ -7,10 +7,11 @@ import pytest
 import torch
 from plain_training import OPTIMISERS, batches_of, cohort_of, update_of
 
+from edgefed.learning.batches import batches
 from edgefed.learning.cohort import Cohort
 from edgefed.learning.local_update import ClientUpdate
 from edgefed.learning.model import MLP
-from edgefed.learning.schedule import Schedule, batches
+from edgefed.learning.schedule import Schedule
 from edgefed.learning.training import train
 
 MODEL = MLP(4, (6,), 3)
@@ -76,8 +77,11 @@ def test_batches_are_those_of_the_rule_written_out(batch_size, match_steps, size
     shard_rows = [size and size + 12 * (client % 2) for client, size in enumerate(sizes)]
     cohort = cohort_of(sizes, MODEL, OPTIMISERS["sgd"], shard_rows=shard_rows)
 
-    for own, ruled in zip(drawn_batches(schedule, cohort), batches_of(schedule, cohort), strict=True):
+    found = drawn_batches(schedule, cohort)
+    for own, ruled in zip(found, batches_of(schedule, cohort), strict=True):
         assert [rows.tolist() for rows in own] == [rows.tolist() for rows in ruled]
+    steps = schedule.steps(cohort.drawn_rows, cohort.shard_rows)
+    assert schedule.rows_walked(steps, cohort.drawn_rows).tolist() == [sum(map(len, own)) for own in found]
 
 
 @pytest.mark.parametrize("batch_size", [0, 1, 10])

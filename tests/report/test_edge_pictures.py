@@ -33,6 +33,26 @@ def run(tmp_path_factory):
     return Run.read(folder)
 
 
+@pytest.mark.parametrize("match", ["steps", "epochs"])
+def test_a_timeline_of_resampled_shards_ends_with_its_rounds(match, tmp_path):
+    """Bars are the ledger's seconds where a remedy draws more rows than a client holds, and none is past the end."""
+    config = edgefed.FederationConfig(
+        dataset="digits", long_tail=10.0, alpha=1.0, imbalance="random-oversampling", match=match,
+        devices="microcontroller", num_server_rounds=2,
+    )  # fmt: skip
+    edgefed.run(config, out=tmp_path / "run", progress=False)
+    run = Run.read(tmp_path / "run")
+    assert sum(run.manifest["applied"]["drawn"]) > 2 * run.manifest["rows"]["train"]
+
+    busy = np.zeros(config.num_clients)
+    for number in (1, 2):
+        found = timeline_of(run, number)
+        busy[found.clients] += found.times.total
+        assert found.times.total.max() == pytest.approx(found.seconds, rel=1e-12)
+    np.testing.assert_allclose(busy, run.manifest["edge"]["busy_seconds"], rtol=1e-12)
+    assert legend_of(timeline_figure(run, "made up")) == ["download", "training", "upload", "waiting"]
+
+
 def test_a_timeline_is_what_the_ledger_counted(run):
     """Summed over rounds, each client's bars are its seconds at work: the picture repeats the clock from the files."""
     rounds = [timeline_of(run, number) for number in range(1, 5)]
@@ -61,6 +81,7 @@ def test_the_bars_end_where_the_clients_do(run):
     said = [text.get_text().strip() for text in axes.texts]
     assert sorted(said) == sorted(verdict for verdict in found.verdicts if verdict != "ok")
     assert "modelled seconds" in axes.get_xlabel()
+    assert legend_of(figure) == ["download", "training", "upload", "waiting", "pale: does not count"]
 
 
 def test_costs_are_sums_over_rounds(run):
@@ -191,6 +212,11 @@ def test_a_comparisons_page_sets_what_each_remedy_moved_against_the_rows(tmp_pat
         assert ("its say in the average" in rounds.text) == (name == "climb")
     assert lines["Instead: every training row"][0].value == rows
     assert "Moved data against raw data" in write_report(tmp_path / "c").read_text(encoding="utf-8")
+
+
+def legend_of(figure):
+    """Return what the legend of a figure's only axes says."""
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
 
 
 def open_rows(run):
