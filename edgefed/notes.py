@@ -35,13 +35,24 @@ FEWEST_ORDERED = 4
 
 
 def notes_of_run(run: Run) -> list[str]:
-    """Return what is known once a run is finished: classes with few test rows or none, devices that are too small."""
+    """Return what is known once a run is finished.
+
+    That no update counted; classes with few test rows or none; devices that are too small.
+    """
     recall = (run.summary.get("test") or {}).get("recall") or []
     missing = [
         str(name) for name, value in zip(run.manifest.get("classes", ()), recall, strict=False) if _unknown(value)
     ]
     said = [f"{_named(missing)}: what averages over classes leaves it out"] if missing else []
-    return [*said, *few_test_rows_of_run(run), *_filled(run.manifest), *_memory(run)]
+    return [*_nothing_counted(run), *said, *few_test_rows_of_run(run), *_filled(run.manifest), *_memory(run)]
+
+
+def _nothing_counted(run: Run) -> list[str]:
+    if run.summary.get("client_updates") != 0 or not run.rounds:
+        return []
+    rounds = len(run.rounds)
+    where = "the only round" if rounds == 1 else f"any of {rounds} rounds"
+    return [f"no client's update counted in {where}: the model has learned from no row"]
 
 
 def few_test_rows_of_run(run: Run) -> list[str]:

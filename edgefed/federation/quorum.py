@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from edgefed.errors import FederationError
+from edgefed.federation.participation import LATE, SLOW
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from edgefed.federation.federation import Federation
+    from edgefed.federation.participation import Round
     from edgefed.federation.screening import Screened
 
 
-def check_quorum(federation: Federation, cohort: NDArray[np.int64], found: Screened) -> None:
+def check_quorum(federation: Federation, plan: Round, found: Screened) -> None:
     """Stop a federation whose round got fewer good replies than ``min-replies``; nothing of it has changed yet.
+
+    Counted are the clients that were drawn, those too that the round was planned to lose.
 
     Raises
     ------
@@ -29,10 +31,13 @@ def check_quorum(federation: Federation, cohort: NDArray[np.int64], found: Scree
     counts = {kind: kinds.count(kind) for kind in ("failed", "late", "refused")}
     counts["refused"] += len(found.refused)
     counts["answered in vain"] = len(found.in_vain)
-    counts["silent"] = len(cohort) - found.counted - sum(counts.values())
+    counts["silent"] = len(plan.clients) - found.counted - sum(counts.values())
+    lost = Counter(filter(None, plan.lost))
+    counts["late"] += lost.pop(LATE, 0)
+    counts |= {f"{verdict}s" if verdict == SLOW and count > 1 else verdict: count for verdict, count in lost.items()}
     others = ", ".join(f"{count} {what}" for what, count in counts.items() if count > 0)
     raise FederationError(
-        f"round {federation.round + 1}: {found.counted} of {len(cohort)} clients gave a good reply"
+        f"round {federation.round + 1}: {found.counted} of {len(plan.cohort)} clients gave a good reply"
         f"{f' ({others})' if others else ''}, min-replies={needed}; "
         f"{f'{found.why}; ' if found.why else ''}the rounds before it stand"
     )

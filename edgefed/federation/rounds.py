@@ -96,7 +96,7 @@ def _aggregate(federation: Federation, plan: Round, answers: Gathered) -> dict[s
     federation.disclosed.enter(answers.left)
     federation.bytes_up += up
     federation.bytes_down += down
-    check_quorum(federation, plan.clients, found)
+    check_quorum(federation, plan, found)
     federation.round += 1
     kept, metrics = found.kept, found.metrics
     row: dict[str, Any] = {"round": federation.round, "clients": found.counted}

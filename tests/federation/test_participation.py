@@ -8,10 +8,13 @@ from federations import ENGINES, apart, figures, queried, settings, trained, wit
 
 import edgefed
 from edgefed.config import SettingsError
+from edgefed.data.shards import federate
 from edgefed.edge.clock import FLOPS_A_WEIGHT
 from edgefed.edge.profiles import PROFILES
 from edgefed.engines import make_engine
+from edgefed.errors import FederationError
 from edgefed.federation.rounds import run_rounds
+from edgefed.notes import notes_of_run
 
 EVEN = {"partition": "iid", "long_tail": 1.0, "num_clients": 6, "num_server_rounds": 4, "local_epochs": 4}
 CASES = {
@@ -130,6 +133,19 @@ def test_everyone_drops_out():
     assert run.summary["client_updates"] == 0
     assert {row[-1] for row in rows} == {"dropped out"}
     assert [row["note"] for row in run.rounds] == ["no reply: the round changed nothing"] * 3
+    said = "no client's update counted in any of 3 rounds"
+    assert [line.startswith(said) for line in notes_of_run(run)].count(True) == 1
+    assert not any(said in line for line in notes_of_run(trained(settings(drop_out=0.5))[0]))
+
+
+def test_too_few_replies_are_out_of_all_that_were_drawn():
+    config = settings(drop_out=1.0, min_replies=1)
+    holders = int((federate(config)[1].shards.train.sizes > 0).sum())
+    with pytest.raises(FederationError, match=rf"0 of {holders} clients gave a good reply \({holders} dropped out\)"):
+        trained(config)
+    slow = settings(**EVEN | {"stragglers": 0.5, "min_replies": 6})
+    with pytest.raises(FederationError, match=r"3 of 6 clients gave a good reply \(3 stragglers\), min-replies=6"):
+        trained(slow)
 
 
 def test_exactly_a_share_are_stragglers_and_each_does_one_to_all_but_one_epochs():

@@ -37,12 +37,12 @@ def run(tmp_path_factory):
 def test_a_timeline_of_resampled_shards_ends_with_its_rounds(match, tmp_path):
     """Bars are the ledger's seconds where a remedy draws more rows than a client holds, and none is past the end."""
     config = edgefed.FederationConfig(
-        dataset="digits", long_tail=10.0, alpha=1.0, imbalance="random-oversampling", match=match,
+        long_tail=10.0, alpha=1.0, imbalance="random-oversampling", match=match, batch_size=4,
         devices="microcontroller", num_server_rounds=2,
     )  # fmt: skip
     edgefed.run(config, out=tmp_path / "run", progress=False)
     run = Run.read(tmp_path / "run")
-    assert sum(run.manifest["applied"]["drawn"]) > 2 * run.manifest["rows"]["train"]
+    assert sum(run.manifest["applied"]["drawn"]) > 1.3 * run.manifest["rows"]["train"]
 
     busy = np.zeros(config.num_clients)
     for number in (1, 2):
