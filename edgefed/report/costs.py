@@ -17,6 +17,7 @@ from edgefed.report.style import (
     SKY,
     VERMILLION,
     WIDTH,
+    WINE,
     caption,
     house_style,
     light_grid,
@@ -41,8 +42,8 @@ COSTS: dict[str, tuple[str, tuple[tuple[str, float], ...]]] = {
     "seconds": ("modelled time", (("h", 3.6e3), ("min", 60.0), ("s", 1.0))),
     "joules": ("modelled energy, all clients", (("MJ", 1e6), ("kJ", 1e3), ("J", 1.0))),
 }
-MOST_LINES = 8
-_COLORS = (INK, BLUE, VERMILLION, GREEN, GREY, ORANGE, PURPLE, SKY)
+MOST_LINES = 9
+_COLORS = (INK, BLUE, VERMILLION, GREEN, GREY, ORANGE, PURPLE, SKY, WINE)
 _DASHES: tuple[Any, ...] = (
     "-",
     (0, (5, 1.5)),
@@ -52,6 +53,7 @@ _DASHES: tuple[Any, ...] = (
     (0, (9, 2)),
     (0, (8, 1, 1, 1, 1, 1)),
     (0, (3, 3)),
+    (0, (1, 3)),
 )
 #: Each line has a colour and a dash of its own, so that it can be told in grey as well.
 LOOKS: tuple[dict[str, Any], ...] = tuple(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 BLUE, VERMILLION, GREEN, INK, GREY, FAINT = "#0072B2", "#D55E00", "#009E73", "#000000", "#6E6E6E", "#D9D9D9"
 
 ORANGE, SKY, PURPLE = "#E69F00", "#56B4E9", "#CC79A7"
+WINE = "#661100"
+"""For a ninth line (Tol 2021, "Colour schemes", muted): their yellow is too pale for one."""
 
 WIDTH = 7.2
 """Inches: the full text width of a two-column paper."""
