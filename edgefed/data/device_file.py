@@ -55,6 +55,23 @@ def read_device_file(path: str | Path, config: FederationConfig) -> Table:
     )
 
 
+def server_test_rows(config: FederationConfig) -> Table | None:
+    """Return the rows that the server of a run on devices tests on; None where rows that devices hold out stand in.
+
+    Raises
+    ------
+    SettingsError
+        One line: a ``test-path`` whose rows do not go with the settings, or nothing to test on.
+    """
+    if config.test_path:
+        return read_device_file(config.test_path, config)
+    if config.differentially_private:
+        raise SettingsError(f"nothing to test on: privacy={config.privacy} has devices test nothing, give test-path")
+    if config.client_test_fraction == 0:
+        raise SettingsError("nothing to test on: give test-path, or a client-test-fraction of more than 0")
+    return None
+
+
 def last_column(path: Path) -> str:
     """Return the name of a file's last column; empty text where it cannot be told."""
     try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefed.api.progress import shown
 from edgefed.config import FederationConfig, read_settings
+from edgefed.data.device_file import server_test_rows
 from edgefed.deploy.control import Control, NoServerError
 from edgefed.deploy.folder import Deployment
 from edgefed.errors import FederationError, SettingsError
@@ -100,7 +101,13 @@ def launch(
 
 
 def settings_for(deployment: Deployment, given: Mapping[str, Any]) -> FederationConfig:
-    """Return a run's settings on a deployment's devices."""
+    """Return a run's settings on a deployment's devices, with something to test on.
+
+    Raises
+    ------
+    SettingsError
+        One line, before a server is asked for anything.
+    """
     active = deployment.active
     if not active:
         raise SettingsError(
@@ -115,7 +122,9 @@ def settings_for(deployment: Deployment, given: Mapping[str, Any]) -> Federation
         if not path.is_file():
             raise SettingsError(f"test-path={path}: no such file")
         settings["test-path"] = str(path)
-    return FederationConfig.from_mapping(settings)
+    config = FederationConfig.from_mapping(settings)
+    server_test_rows(config)
+    return config
 
 
 def _as_kept(home: Path, config: FederationConfig) -> FederationConfig:

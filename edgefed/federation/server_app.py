@@ -18,7 +18,7 @@ from flwr.serverapp import ServerApp
 from edgefed.categories import columns_by_feature, feature_names, parsed_categories
 from edgefed.config import FederationConfig
 from edgefed.data.datasets import Dataset
-from edgefed.data.device_file import read_device_file
+from edgefed.data.device_file import server_test_rows
 from edgefed.data.partition import Partition
 from edgefed.data.shards import FederatedData, Shards, federate
 from edgefed.data.split import Split
@@ -162,17 +162,12 @@ def _of_devices(config: FederationConfig, fleet: Fleet) -> tuple[FederationConfi
     The server holds the rows of ``test-path``, or none: then the devices' held-out rows stand in for them.
     """
     config = config.replace(dataset="devices", data_path="")
-    table = read_device_file(config.test_path, config) if config.test_path else None
+    table = server_test_rows(config)
     told = fleet.agree(table.class_names if table is not None else ())
     config = FederationConfig.from_mapping({**config.to_mapping(), **told})
     features = feature_names(told["feature-columns"].split(","), parsed_categories(config.categories))
     classes = tuple(told["classes"].split(","))
-    if config.test_path:
-        table = read_device_file(config.test_path, config)  # in the devices' order of columns and classes
-    elif config.differentially_private:
-        raise FederationError(f"nothing to test on: privacy={config.privacy} has devices test nothing, give test-path")
-    elif config.client_test_fraction == 0:
-        raise FederationError("nothing to test on: give test-path, or a client-test-fraction of more than 0")
+    table = server_test_rows(config)  # in the devices' order of columns and classes
     x = np.empty((0, len(features)), np.float32) if table is None else table.features
     y = _none() if table is None else table.labels
     nowhere = Partition(np.zeros(1, np.int64), _none())

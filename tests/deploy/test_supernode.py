@@ -92,9 +92,16 @@ def test_launch_refuses_what_cannot_be_before_it_asks_the_server(tmp_path, monke
     lab = provision(tmp_path / "lab", ["127.0.0.1"], 1, port=1).folder
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(launching, "COMING", 0.0)
+    (tmp_path / "test.csv").write_text("petal,species\n1,setosa\n2,virginica\n")
     for words, says in (
         (["-s", "dataset=iris"], "dataset=iris: devices train on their own files"),
         (["-s", "test-path=nowhere.csv"], "nowhere.csv: no such file"),
+        (
+            ["-s", "test-path=test.csv", "-s", "classes=setosa,versicolor"],
+            "row 3, column 'species': not in classes=setosa,versicolor",
+        ),
+        (["-s", "test-path=", "-s", "client-test-fraction=0"], "nothing to test on: give test-path, or a client-test"),
+        (["-s", "privacy=dp-fixed", "-s", "standardize=none"], "privacy=dp-fixed has devices test nothing, give test"),
         (["--resume"], "--resume needs --out"),
         (["-s", "alhpa=1"], "did you mean alpha?"),
         ([], "no server on port 1 of this machine (not running): edgefed launch-server"),

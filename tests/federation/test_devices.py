@@ -97,7 +97,7 @@ def test_noise_on_devices_follows_from_no_number_that_they_are_told(tmp_path):
 def test_devices_under_differential_privacy_test_nothing(tmp_path):
     config = settings(privacy="dp-fixed", standardize="none")
     grid = fleet_of(carried(config, tmp_path / "shards"), tmp_path / "run", **{"test-path": ""})
-    with pytest.raises(FederationError, match="privacy=dp-fixed has devices test nothing, give test-path"):
+    with pytest.raises(SettingsError, match="privacy=dp-fixed has devices test nothing, give test-path"):
         launch(grid)
 
 
