@@ -14,6 +14,7 @@ import numpy as np
 from edgefed.config import SettingsError
 from edgefed.edge.availability import read_traces
 from edgefed.edge.clock import Times, joules, round_seconds, times, up_to
+from edgefed.edge.epochs import epochs_of
 from edgefed.edge.profiles import fleet
 from edgefed.edge.selection import SELECTIONS, Choice
 from edgefed.federation.clients import CONTROL, SAY, START_LOSS, STATE_ROUND
@@ -131,7 +132,7 @@ class Participation:
         self.drawn_rows = drawn_rows
         self.ledger = ledger
         self._schedule = schedule_of(config)
-        self._settled: tuple[Ints, Ints, float, Floats, Floats] | None = None
+        self._settled: tuple[tuple[Ints, Ints, Ints], float, Floats, Floats] | None = None
         self._message = config_record
         self._message["server-round"] = 1
 
@@ -229,18 +230,16 @@ class Participation:
         """
         cohort = self._cohort(number, size, uniform_cohort)
         self.ledger.asked[cohort] += 1
-        count, usual = len(cohort), self.config.local_epochs
-        asked, epochs = np.ones(count, bool), np.full(count, usual)
-        lost, stopped = [""] * count, np.ones(count)
-        if self.config.stragglers:
-            for place in self._slow_down(number, epochs).tolist():
-                if self.config.partial_work == "drop":
-                    asked[place], lost[place] = False, SLOW
-        if self.config.round_deadline:
-            self._cut(cohort, epochs)
-            late = (epochs < usual) if self.config.partial_work == "drop" else epochs < 1
-            for place in np.flatnonzero(late & asked).tolist():
-                asked[place], lost[place] = False, LATE
+        count = len(cohort)
+        asked, lost, stopped = np.ones(count, bool), [""] * count, np.ones(count)
+        epochs, slow, late = epochs_of(
+            self.config, number, count, lambda epochs: self._times(cohort, self._steps(cohort, epochs)).total
+        )
+        for place in late.tolist():
+            asked[place], lost[place] = False, LATE
+        if self.config.partial_work == "drop":
+            for place in slow.tolist():
+                asked[place], lost[place] = False, SLOW
         if self.config.drop_out:
             keys = counter_keys(self.config.seed, "drop-out", number, cohort[:, None], np.arange(2))
             drawn = uniforms(keys)
@@ -270,23 +269,6 @@ class Participation:
         rng = stream(self.config.seed, "selection", number)
         return np.sort(SELECTIONS[self.config.selection](choice, size, ledger, rng))
 
-    def _slow_down(self, number: int, epochs: Ints) -> Ints:
-        """Give a share of the cohort fewer epochs than all, uniformly from 1 on (Li et al. 2020); return who."""
-        rng = stream(self.config.seed, "stragglers", number)
-        slow = rng.choice(len(epochs), round(self.config.stragglers * len(epochs)), replace=False)
-        epochs[slow] = rng.integers(1, max(self.config.local_epochs, 2), len(slow))
-        return slow
-
-    def _cut(self, cohort: Ints, epochs: Ints) -> None:
-        """Leave each client the whole epochs that fit before the deadline."""
-        fewest, most = np.zeros_like(epochs), np.full_like(epochs, self.config.local_epochs)
-        deadline = self.config.round_deadline * (1 + 1e-9)  # sums of the same seconds differ in their last bits
-        while (fewest < most).any():
-            middle = (fewest + most + 1) // 2
-            fits = self._times(cohort, self._steps(cohort, middle)).total <= deadline
-            fewest, most = np.where(fits, middle, fewest), np.where(fits, most, middle - 1)
-        np.minimum(epochs, fewest, out=epochs)
-
     def _steps(self, which: Ints, epochs: Ints) -> Ints:
         """Return the steps that so many epochs [which] of some clients take."""
         return self._schedule.steps(self.drawn_rows[which], self.rows[which], epochs)
@@ -308,12 +290,12 @@ class Participation:
             Clients whose updates count, the steps they took and their training loss.
         """
         whole = len(ids) == len(plan.cohort)
-        known = self._settled
-        if whole and known is not None and np.array_equal(known[0], ids) and np.array_equal(known[1], steps):
-            until, busy, drawn = known[2:]  # the same clients did the same: so it goes where everyone is in every round
+        known, did = self._settled, (ids, steps, plan.epochs)
+        if whole and known is not None and all(map(np.array_equal, known[0], did)):
+            until, busy, drawn = known[1:]  # the same clients did the same: so it goes where everyone is in every round
         else:
             until, busy, drawn = self._cost(plan, ids, steps)
-            self._settled = (ids, steps, until, busy, drawn) if whole else None
+            self._settled = (did, until, busy, drawn) if whole else None
         ledger = self.ledger
         ledger.clock += until
         ledger.busy[plan.cohort] += busy

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from edgefed.edge.clock import Times, times, up_to
+from edgefed.edge.epochs import epochs_of
 from edgefed.edge.profiles import fleet
 from edgefed.learning.schedule import schedule_of
 from edgefed.report.folder import client_names
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgefed.runs import Run
+
+    Ints = NDArray[np.int64]
 
 MOST_BARS = 40
 """Clients that a picture has bars for: the slowest, since they decide how long a round takes."""
@@ -78,18 +81,18 @@ def timeline_of(run: Run, number: int) -> Timeline | None:
     held, drawn = held[clients], drawn[clients]
     counted = np.array([verdict.startswith("ok") for verdict in verdicts])
     taken = np.array([int(row["steps"]) for row in rows])
-    # Nobody is told the steps of a client under secure aggregation: those that its rows make, as the clock has it.
-    steps = np.where(counted & (taken > 0), taken, schedule.steps(drawn, held))
     devices = fleet(config.devices, len(edge["kind"]), config.seed, config.device_spread, config.device_profiles)
-    spent = times(
-        devices,
-        clients,
-        steps=steps,
-        rows=schedule.rows_walked(steps, drawn),
-        weights=sum(array.size for array in run.weights.values()),
-        down=wire["down"],
-        up=wire["up"],
+    weights = sum(array.size for array in run.weights.values())
+
+    def times_of(steps: Ints) -> Times:
+        walked = schedule.rows_walked(steps, drawn)
+        return times(devices, clients, steps=steps, rows=walked, weights=weights, down=wire["down"], up=wire["up"])
+
+    epochs, *_ = epochs_of(
+        config, number, len(clients), lambda epochs: times_of(schedule.steps(drawn, held, epochs)).total
     )
+    # Nobody is told the steps of a client under secure aggregation: those that its rows make, as the clock has it.
+    spent = times_of(np.where(counted & (taken > 0), taken, schedule.steps(drawn, held, epochs)))
     seconds = float(run.rounds[number - 1]["modelled"]["seconds"])
     stopped = uniforms(counter_keys(config.seed, "drop-out", number, clients, 1))
     share = np.where([verdict == "dropped out" for verdict in verdicts], stopped, 1.0)

@@ -267,6 +267,8 @@ def test_a_deadline_drops_the_slow_and_bounds_the_round():
     assert {row[1] for row in rows if row[-1] == "late"} == late
     assert 0 < len(late) < len(needed)
     assert run.summary["modelled"]["seconds"] == deadline
+    busy = np.array(run.manifest["edge"]["busy_seconds"])
+    np.testing.assert_allclose(busy[sorted(late)], deadline, rtol=1e-12)  # nobody told them to stop after an epoch
 
 
 def test_partial_work_is_the_epochs_that_fit():
