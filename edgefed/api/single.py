@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgefed.api.assembly import in_process
 from edgefed.api.progress import say, shown
 from edgefed.api.tracking import check_tracking, tracked
-from edgefed.config import FederationConfig, SettingsError
+from edgefed.config import FederationConfig, SettingsError, checked_config
 from edgefed.data.datasets import fingerprint
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
@@ -92,7 +92,7 @@ def run(
     >>> len(run.history["test.balanced_accuracy"])
     2
     """
-    config, data = federate(config or FederationConfig(), dataset)
+    config, data = federate(checked_config(config if config is not None else FederationConfig()), dataset)
     folder = Path(out) if out is not None else None
     continuing = resume and folder is not None and is_begun(folder)
     if resume and folder is None:
