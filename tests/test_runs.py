@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +113,23 @@ def test_what_a_folder_holds(tmp_path: Path) -> None:
 def test_the_history_as_arrays() -> None:
     history = History(ROUNDS)
     nan = np.nan
-    assert len(history) == 3
     np.testing.assert_array_equal(history["round"], [1.0, 2.0, 3.0])
     np.testing.assert_array_equal(history["test.accuracy"], [0.25, nan, nan])
     np.testing.assert_array_equal(history["test.recall"], [[0.5, nan], [nan, nan], [1.0, 0.0]])
     assert history["round"].dtype == np.float64
     assert history.names() == ["round", "seconds", "test.accuracy", "test.recall"]
+
+
+def test_the_history_is_a_mapping_of_its_names() -> None:
+    history = History(ROUNDS)
+    assert isinstance(history, Mapping)
+    assert list(history) == list(history.keys()) == history.names()
+    assert len(history) == 4
+    assert "test.recall" in history
+    assert "test.f1" not in history
+    assert history.get("test.f1") is None
+    assert {name: array.shape for name, array in history.items()}["test.recall"] == (3, 2)
+    assert repr(history) == "<History of 3 rounds: round, seconds, test.accuracy, test.recall>"
 
 
 def test_the_history_is_the_same_after_reading(tmp_path: Path) -> None:
