@@ -170,6 +170,30 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_json_has_a_line_a_key_and_lists_of_numbers_on_one(tmp_path: Path) -> None:
+    """A line each would make hundreds of megabytes of a million clients."""
+    value = {"counts": [[1, 2], [3, 4]], "rows": [{"a": 1.5, "why": ["ö"]}, {}], "none": [], 7: None, "on": True}
+    write_json(tmp_path / "v.json", value)
+
+    text = (tmp_path / "v.json").read_text()
+    assert json.loads(text) == json.loads(json.dumps(value))
+    assert text.splitlines() == [
+        "{",
+        '  "counts": [[1, 2], [3, 4]],',
+        '  "rows": [',
+        "    {",
+        '      "a": 1.5,',
+        '      "why": ["\\u00f6"]',
+        "    },",
+        "    {}",
+        "  ],",
+        '  "none": [],',
+        '  "7": null,',
+        '  "on": true',
+        "}",
+    ]
+
+
 def test_json_holds_no_nan(tmp_path: Path) -> None:
     value = {"a": [np.float32(0.5), np.nan, (np.int64(2), -np.inf)], "b": {"c": True, "d": None, "e": "x"}}
     write_json(tmp_path / "v.json", value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -265,4 +264,4 @@ def _write(folder: Path, work: Plan, result: dict[str, Any], runs: dict[Cell, Ru
         settled = next(iter(runs.values())).config
         write_atomically(folder / "best.toml", best_toml(work, result, settled).encode())
     # The last file written: a comparison without it is not finished.
-    write_atomically(folder / "comparison.json", (json.dumps(plain(result), indent=2) + "\n").encode())
+    write_json(folder / "comparison.json", result)

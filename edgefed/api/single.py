@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     OnRound = Callable[[Federation], None]
 
 
+MANY = 100_000
+"""Clients from which on writing a finished run takes seconds, which is said."""
+
+
 def run(
     config: FederationConfig | None = None,
     *,
@@ -163,6 +167,8 @@ def _trained(
         federation.on_round = after_round
         with log or nullcontext():
             run_rounds([federation], exchange)
+        if folder is not None and config.num_clients >= MANY:
+            say(progress, f"writing what was done on {config.num_clients:,} clients to {folder}")
         seconds = time.perf_counter() - begun + (log.earlier_seconds if log is not None else 0.0)
         title = folder.name if folder is not None else config.data_name
         if log is not None and config.explain == "yes":  # before the run counts as finished: nothing would ask again
