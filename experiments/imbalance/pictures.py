@@ -59,6 +59,14 @@ def scores(table: Path) -> dict[str, dict[int, float]]:
     return found
 
 
+def kept_p(table: Path) -> dict[str, float]:
+    """Return each remedy's adjusted p value as strategies.csv has it, where it is: six digits tell some ties apart."""
+    if not table.is_file():
+        return {}
+    with table.open(newline="") as file:
+        return {row["strategy"]: float(row["p_holm"]) for row in csv.DictReader(file) if row["p_holm"]}
+
+
 def ranked(name: str, table: Path) -> ComparisonFolder:
     """Return a comparison as its ranking is drawn: what results.csv says, and the statistics made of it again."""
     by_seed = scores(table)
@@ -68,15 +76,16 @@ def ranked(name: str, table: Path) -> ComparisonFolder:
     orders = [tail_order(data, config.replace(seed=seed)) for seed in seeds]
     held = [split(data, config.replace(seed=seed)) for seed in seeds]
     share = sum(len(rows.test) / (len(rows.test) + len(rows.pool)) for rows in held) / len(held)
-    strategies = []
+    strategies, known = [], kept_p(table.with_name("strategies.csv"))
     for row in ranking(values, CONTROL, orders):
         gaps = [score - none for score, none in zip(row["values"], values[CONTROL], strict=True)]
+        p_holm = row["difference"]["p_holm"] if row["difference"] else None
         wider = nadeau_bengio(gaps, share) if row["difference"] else None
         strategies.append(
             {
                 "name": row["name"],
                 RANKED: {key: row[key] for key in ("mean", "low", "high", "values")},
-                "difference": row["difference"],
+                "difference": row["difference"] and row["difference"] | {"p_holm": known.get(row["name"], p_holm)},
                 "tier": row["tier"],
                 "nadeau_bengio": {"low": wider.low, "high": wider.high} if wider else None,
             }
