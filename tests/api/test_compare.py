@@ -16,7 +16,7 @@ from federations import settings, trained, without_seconds
 
 import edgefed
 from edgefed.analysis.statistics import ranking
-from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_RATES, comparison_defaults, plan
+from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_RATES, comparison_defaults, plan, without_say
 from edgefed.config import FederationConfig, SettingsError, catalogue
 from edgefed.imbalance import REMEDIES
 from edgefed.report import write_report
@@ -573,6 +573,30 @@ def test_a_mistake_from_python_is_one_line(asked, says):
         for config in (asked["config"], {}, "mine.toml"):
             with pytest.raises(SettingsError, match=r"expected a FederationConfig, found (dict|str)"):
                 edgefed.run(config)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"strategies": "post-hoc", "tune": (0.1,)}, ["imbalance=class-weights ", "learning-rate=0.05 "]),
+        ({"strategies": "class-weights-balanced-local", "tune": (0.1,)}, ["learning-rate=0.05 "]),
+        ({"strategies": "class-weights", "tune": (0.1, 0.05)}, []),
+        ({"strategies": "post-hoc", "tune": None}, ["imbalance=class-weights "]),
+    ],
+)
+def test_a_remedy_and_a_rate_that_a_comparison_has_not_are_told(asked, said):
+    """Under either of its names a remedy is the same one."""
+    work = plan(BASE.replace(imbalance="class-weights", learning_rate=0.05), seeds=2, **asked)
+
+    assert [line.partition("has no say")[0] for line in without_say(work)] == said
+    assert without_say(plan(BASE, seeds=2, **asked)) == []
+
+
+def test_a_grid_tells_them_once(capsys):
+    config = BASE.replace(imbalance="focal", num_server_rounds=1)
+    edgefed.compare_grid(config, {"alpha": [0.1, 1]}, strategies="none", seeds=2, tune=None, progress=True)
+
+    assert capsys.readouterr().err.count("note: imbalance=focal has no say in a comparison") == 1
 
 
 def test_so_many_seeds_as_there_are():
