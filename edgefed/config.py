@@ -64,7 +64,7 @@ __all__ = [
     "unknown",
 ]
 
-_SEED_MAX = 2**32 - 1
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,10 @@ class FederationConfig:
     min_rows: int = setting(0, "fewest rows that a client may hold, its own test rows included", low=0)
     standardize: str = setting("federated", "how features are scaled", choices=STANDARDIZATIONS)
     # -- randomness
-    seed: int = setting(0, "varies everything below", low=0, high=_SEED_MAX)
-    split_seed: int = setting(-1, "train/validation/test split and tail (-1: seed)", low=-1, high=_SEED_MAX)
-    partition_seed: int = setting(-1, "who holds what (-1: seed)", low=-1, high=_SEED_MAX)
-    init_seed: int = setting(-1, "initial weights (-1: seed)", low=-1, high=_SEED_MAX)
+    seed: int = setting(0, "varies everything below", low=0, high=LARGEST_SEED)
+    split_seed: int = setting(-1, "train/validation/test split and tail (-1: seed)", low=-1, high=LARGEST_SEED)
+    partition_seed: int = setting(-1, "who holds what (-1: seed)", low=-1, high=LARGEST_SEED)
+    init_seed: int = setting(-1, "initial weights (-1: seed)", low=-1, high=LARGEST_SEED)
     # -- the model and its local training
     hidden: str = setting("16", "widths of the hidden layers: 16, 32-16, empty for none")
     activation: str = setting("relu", "of the hidden layers", choices=ACTIVATIONS)
@@ -375,6 +375,22 @@ class FederationConfig:
 
 HEADINGS = {False: "# Chosen\n", True: "# Defaults\n"}
 """Of a settings file's two parts, by whether they hold defaults."""
+
+
+def checked_config(config: object) -> FederationConfig:
+    """Return settings as they are, where they are settings.
+
+    Raises
+    ------
+    SettingsError
+        For anything else, as a dict, with what makes settings of it.
+    """
+    if not isinstance(config, FederationConfig):
+        raise SettingsError(
+            f"config={shown(config)}: expected a FederationConfig, found {type(config).__name__}; "
+            "FederationConfig.from_mapping makes one of a dict"
+        )
+    return config
 
 
 def schema() -> Iterable[tuple[str, type, Scalar, str, str]]:

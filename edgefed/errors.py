@@ -57,8 +57,10 @@ def unknown(what: str, found: str, known: Iterable[str]) -> str:
     folded = {name.casefold(): name for name in names}
     near = difflib.get_close_matches(found.casefold()[:MOST_SHOWN], folded, n=1, cutoff=0.5)
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    more += " (edgefed list settings)" if what == "setting" and more else ""
-    hint = f"did you mean {folded[near[0]]}?" if near else f"known: {', '.join(names[:MOST_NAMES])}{more}"
+    known_are = f"known: {', '.join(names[:MOST_NAMES])}{more}"
+    if what == "setting" and more:
+        known_are = f"edgefed list settings has all {len(names)}"
+    hint = f"did you mean {folded[near[0]]}?" if near else known_are
     return f"unknown {what} '{shown(found)}': {hint}"
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +113,23 @@ def test_what_a_folder_holds(tmp_path: Path) -> None:
 def test_the_history_as_arrays() -> None:
     history = History(ROUNDS)
     nan = np.nan
-    assert len(history) == 3
     np.testing.assert_array_equal(history["round"], [1.0, 2.0, 3.0])
     np.testing.assert_array_equal(history["test.accuracy"], [0.25, nan, nan])
     np.testing.assert_array_equal(history["test.recall"], [[0.5, nan], [nan, nan], [1.0, 0.0]])
     assert history["round"].dtype == np.float64
     assert history.names() == ["round", "seconds", "test.accuracy", "test.recall"]
+
+
+def test_the_history_is_a_mapping_of_its_names() -> None:
+    history = History(ROUNDS)
+    assert isinstance(history, Mapping)
+    assert list(history) == list(history.keys()) == history.names()
+    assert len(history) == 4
+    assert "test.recall" in history
+    assert "test.f1" not in history
+    assert history.get("test.f1") is None
+    assert {name: array.shape for name, array in history.items()}["test.recall"] == (3, 2)
+    assert repr(history) == "<History of 3 rounds: round, seconds, test.accuracy, test.recall>"
 
 
 def test_the_history_is_the_same_after_reading(tmp_path: Path) -> None:
@@ -156,6 +168,30 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_has_a_line_a_key_and_lists_of_numbers_on_one(tmp_path: Path) -> None:
+    """A line each would make hundreds of megabytes of a million clients."""
+    value = {"counts": [[1, 2], [3, 4]], "rows": [{"a": 1.5, "why": ["ö"]}, {}], "none": [], 7: None, "on": True}
+    write_json(tmp_path / "v.json", value)
+
+    text = (tmp_path / "v.json").read_text()
+    assert json.loads(text) == json.loads(json.dumps(value))
+    assert text.splitlines() == [
+        "{",
+        '  "counts": [[1, 2], [3, 4]],',
+        '  "rows": [',
+        "    {",
+        '      "a": 1.5,',
+        '      "why": ["\\u00f6"]',
+        "    },",
+        "    {}",
+        "  ],",
+        '  "none": [],',
+        '  "7": null,',
+        '  "on": true',
+        "}",
+    ]
 
 
 def test_json_holds_no_nan(tmp_path: Path) -> None:

@@ -204,6 +204,11 @@ def seeds_needed(arms: int) -> int:
     return math.ceil(math.log2(2 * arms / (1 - CONFIDENCE)))
 
 
+def need_of_seeds(arms: int) -> str:
+    """Return in words how many seeds so many contrasts need at least."""
+    return f"{'one contrast needs' if arms == 1 else f'{arms} contrasts need'} at least {seeds_needed(arms)}"
+
+
 def _tier(mean: float, p_holm: float, seeds: int, arms: int) -> str:
     # The smallest p value that n sign flips can give is 2 / 2^n: below that many seeds nothing can be found.
     if 2 / 2**seeds * arms > 1 - CONFIDENCE:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgefed.analysis.statistics import UNDECIDED
 from edgefed.api.elapsed import Elapsed
 from edgefed.api.figures import figures
 from edgefed.api.lockstep import SeededData, Surroundings, blocks_of, packed, processes_for, run_cells
@@ -23,10 +21,12 @@ from edgefed.api.plan import (
     check_same_plan,
     comparison_defaults,
     plan,
+    without_say,
 )
 from edgefed.api.progress import say, shown
 from edgefed.api.references import parts_of, references
 from edgefed.api.single import check_same_data, resumable
+from edgefed.api.suggestion import best_toml
 from edgefed.api.tables import results_table, strategies_table
 from edgefed.api.tracking import check_tracking, track_comparison
 from edgefed.config import FederationConfig, SettingsError
@@ -37,7 +37,6 @@ from edgefed.federation.clipping import check_accountant
 from edgefed.federation.components import device_of
 from edgefed.federation.participation import check_edge
 from edgefed.lock import LOCK, only_writer
-from edgefed.notes import BEYOND, told_here_only
 from edgefed.runs import (
     Run,
     check_kind,
@@ -161,6 +160,8 @@ def compare(
     check_tracking(base, kept=folder is not None or name is not None)
     if not continuing and (folder is not None or name is not None):
         folder = new_folder(folder, name or "")
+    for line in without_say(work):
+        say(progress, f"note: {line}")
     with only_writer(folder), resumable(folder, lambda home: kept_of([(home, work)])), _kept(elapsed):
         if folder is not None and not continuing:
             new_folder(folder, "")  # still empty, now that nobody else may write into it
@@ -256,24 +257,11 @@ def _read_finished(folder: Path, work: Plan) -> dict[Cell, Run]:
     return found
 
 
-def _said(arm: Mapping[str, Any]) -> str:
-    tier = str(arm["tier"])
-    said = {"control": "the control", UNDECIDED: "not told from none by so few seeds"}.get(tier, tier)
-    return f"{said}; {BEYOND}" if told_here_only(arm) else said
-
-
 def _write(folder: Path, work: Plan, result: dict[str, Any], runs: dict[Cell, Run]) -> None:
     write_atomically(folder / "results.csv", results_table(work, runs, result).encode())
     write_atomically(folder / "strategies.csv", strategies_table(result).encode())
     if work.base.validation_fraction:
-        # Chosen on validation rows, ties by the order asked for: test rows choose nothing, not even a suggestion.
-        found = {entry["name"]: entry for entry in result["strategies"]}
-        best = max((found[arm] for arm in work.arms), key=lambda entry: entry["validation_balanced_accuracy"])
-        config = work.config(best["name"], best["learning_rate"], work.seeds[0])
-        # As the data turned out.
         settled = next(iter(runs.values())).config
-        config = config.replace(num_clients=settled.num_clients, categories=settled.categories)
-        head = f"# Highest on validation rows. On test rows: {best['name']} is {_said(best)}.\n"
-        write_atomically(folder / "best.toml", (head + config.to_toml()).encode())
+        write_atomically(folder / "best.toml", best_toml(work, result, settled).encode())
     # The last file written: a comparison without it is not finished.
-    write_atomically(folder / "comparison.json", (json.dumps(plain(result), indent=2) + "\n").encode())
+    write_json(folder / "comparison.json", result)

@@ -169,10 +169,15 @@ def _runs(what: Run | str | Path | Sequence[Run | str | Path], strategy: str) ->
     named = runs[0].manifest["features"], runs[0].manifest["classes"]
     for run in runs[1:]:
         if (run.manifest["features"], run.manifest["classes"]) != named:
-            raise SettingsError(f"{run.folder}: other features or classes than {runs[0].folder}")
+            raise SettingsError(f"{_called(runs, run)}: other features or classes than {_called(runs, runs[0])}")
     config = runs[0].config
     name = f"{config.data_name}, {config.imbalance}"
     return (None if several else runs[0].folder), name if several else f"{name}, seed {config.seed}", runs
+
+
+def _called(runs: Sequence[Run], run: Run) -> str:
+    """Return where a run is kept, or which it is among those in memory."""
+    return str(run.folder or f"run {runs.index(run) + 1} of {len(runs)} ({run.config.data_name})")
 
 
 def _columns(runs: Sequence[Run], collected: Sequence[Arrays]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgefed.analysis.corrected_interval import nadeau_bengio
 from edgefed.analysis.exploration import exploration
-from edgefed.analysis.statistics import SAME, UNDECIDED, contrasts, ranking, seeds_needed
+from edgefed.analysis.statistics import SAME, UNDECIDED, contrasts, need_of_seeds, ranking
 from edgefed.api.by_rate import by_rate, picked, tuned_per_seed, tuning, validation_score
 from edgefed.api.cost import budgets, cost, scores_within, target_of
 from edgefed.api.course import Course
@@ -89,11 +89,7 @@ def figures(
             "privacy": chosen[arm][0].summary.get("privacy"),
             "needs_global_counts": bool(chosen[arm][0].manifest["class_counts_asked"]),
             "nadeau_bengio": _corrected(work, chosen, arm),
-            # One that swings far above its best is not what more rounds would help.
-            "not_converged": sum(
-                course.still_falling(CONVERGED_WITHIN) and course.past_best(PAST_BEST_FROM) is None
-                for course in chosen[arm]
-            ),
+            "not_converged": not_converged(chosen[arm]),
             "past_best": _past_best(chosen[arm]),
             "last_tenth": {
                 "mean": float(np.mean(averaged[arm])),
@@ -144,6 +140,16 @@ def _settings(work: Plan, run: Run) -> dict[str, Any]:
 def _measure(reference: str) -> str:
     """Return what a reference's values are: recalls on a client's own mix are no balanced accuracy."""
     return OWN_MIX if reference == "local-only-own-mix" else RANKED
+
+
+def not_converged(courses: Sequence[Course]) -> int:
+    """Return under how many seeds more rounds would lower the validation loss.
+
+    It is still falling, and not from far above its best: a loss that swings there is not what more rounds would help.
+    """
+    return sum(
+        course.still_falling(CONVERGED_WITHIN) and course.past_best(PAST_BEST_FROM) is None for course in courses
+    )
 
 
 def _past_best(courses: Sequence[Course]) -> dict[str, Any]:
@@ -261,8 +267,7 @@ def finding(strategies: Sequence[dict[str, Any]]) -> str:
     if not tiers:
         return "nothing to compare: name remedies beside none"
     if UNDECIDED in tiers:
-        needed = seeds_needed(len(strategies) - 1)
-        return f"too few seeds to tell any remedy from none: {len(strategies) - 1} contrasts need at least {needed}"
+        return f"too few seeds to tell any remedy from none: {need_of_seeds(len(strategies) - 1)}"
     if list(tiers) == [SAME]:
         return "no remedy can be told from none with so many seeds"
     open_ones = [tier_in_words(entry) for entry in strategies if told_here_only(entry)]

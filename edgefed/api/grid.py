@@ -22,10 +22,17 @@ from edgefed.api.grid_plan import (
     of_block,
     planned,
 )
-from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_RATES, DEFAULT_SEEDS, check_same_plan, comparison_defaults
+from edgefed.api.plan import (
+    DEFAULT_ARMS,
+    DEFAULT_RATES,
+    DEFAULT_SEEDS,
+    check_same_plan,
+    comparison_defaults,
+    without_say,
+)
 from edgefed.api.progress import say, shown
 from edgefed.api.single import check_same_data, resumable
-from edgefed.config import FederationConfig, SettingsError
+from edgefed.config import FederationConfig, SettingsError, checked_config
 from edgefed.data.datasets import fingerprint, load, same_rows
 from edgefed.data.shards import federate, with_categories_listed
 from edgefed.engines import make_engine
@@ -118,7 +125,7 @@ def compare_grid(
         For a grid, settings or data that cannot be used in any of the blocks, in one line, before anything is
         trained or written.
     """
-    base = config if config is not None else comparison_defaults({})
+    base = checked_config(config if config is not None else comparison_defaults({}))
     wanted = checked_grid(grid or {}, tuned=tune is not None)
     if "data-path" not in wanted:
         dataset = load(base) if dataset is None else dataset
@@ -141,6 +148,9 @@ def compare_grid(
         return GridComparison(read_json(home / "grid.json"), _finished(blocks, home), home)
     if not continuing and (home is not None or name is not None):
         home = new_folder(home, name or "")
+
+    for line in without_say(blocks[0].work):
+        say(progress, f"note: {line}")
 
     def kept(home: Path) -> str:
         return kept_of([(home / "blocks" / block.name, block.work) for block in blocks])

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgefed.analysis.statistics import seeds_needed
+from edgefed.analysis.statistics import need_of_seeds, seeds_needed
 from edgefed.api.grid_plan import in_text
 from edgefed.notes import BEYOND
 
@@ -56,9 +56,7 @@ def finding(
     head = f"over {len(blocks)} blocks ({' by '.join(grid)})"
     seeds = len(blocks[0].result["seeds"])
     if seeds < seeds_needed(contrasts):
-        line = (
-            f"{head}, too few seeds to tell any remedy from none: {contrasts} contrasts need {seeds_needed(contrasts)}"
-        )
+        line = f"{head}, too few seeds to tell any remedy from none: {need_of_seeds(contrasts)}"
         inside = [
             f"{win['strategy']} {word} in {win['within_blocks'][word]}"
             for win in wins

@@ -128,7 +128,9 @@ def planned(
 def of_block(settings: Mapping[str, Scalar], error: SettingsError) -> SettingsError:
     """Return a mistake with the block that it is in, unless it is one of an option that all blocks share."""
     line = str(error)
-    return error if line.startswith("--") else SettingsError(f"--grid: block {in_words(settings)}: {line}")
+    if line.startswith(("--", "seeds=", "tune=")):
+        return error
+    return SettingsError(f"--grid: block {in_words(settings)}: {line}")
 
 
 def in_words(settings: Mapping[str, Scalar]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from edgefed.config import FederationConfig, SettingsError, catalogue, unknown
+from edgefed.config import LARGEST_SEED, FederationConfig, SettingsError, catalogue, checked_config, unknown
 from edgefed.data.datasets import DATASETS
+from edgefed.errors import shown
 from edgefed.imbalance import REMEDIES
 from edgefed.runs import other_setting, read_json
 
@@ -122,6 +124,7 @@ def plan(
     SettingsError
         For an unknown remedy, no seeds, or a rate out of range.
     """
+    base = checked_config(base)
     known = catalogue("imbalance")
     if strategies == "all":
         strategies = [name for name in known if name != "class-weights"]  # the short name of another
@@ -135,11 +138,8 @@ def plan(
     for name in (CONTROL, *strategies):
         named.setdefault(REMEDIES[name], name)
     arms = tuple(named.values())
-    if seeds < 2:
-        raise SettingsError(f"--seeds {seeds}: expected at least 2, since a single seed shows no spread")
-    if tune is not None and not tune:
-        raise SettingsError("--tune: expected learning rates, as learning-rate=0.1,0.3,1,3")
-    rates = tuple({f"{float(rate):g}": float(rate) for rate in tune}.values()) if tune else (base.learning_rate,)
+    _check_seeds(seeds, base.seed)
+    rates = _rates(tune) if tune is not None else (base.learning_rate,)
     made = Plan(base, arms, tuple(range(base.seed, base.seed + seeds)), rates, tuned=tune is not None)
     if made.tuned and not base.validation_fraction:
         raise SettingsError("validation-fraction=0 leaves nothing to tune on: --no-tune, or a larger fraction")
@@ -147,3 +147,38 @@ def plan(
         for rate in rates:
             made.config(arm, rate, base.seed)
     return made
+
+
+def without_say(work: Plan) -> list[str]:
+    """Return the settings that name a remedy or a rate which the comparison has not, and what decides instead."""
+    said = []
+    if REMEDIES[work.base.imbalance] not in [REMEDIES[arm] for arm in work.arms]:
+        said.append(f"imbalance={work.base.imbalance} has no say in a comparison: strategies names the remedies")
+    rate = work.base.learning_rate
+    if rate != FederationConfig().learning_rate and f"{rate:g}" not in [f"{other:g}" for other in work.rates]:
+        said.append(f"learning-rate={rate:g} has no say in a comparison: tune names the rates")
+    return said
+
+
+def _check_seeds(seeds: object, first: int) -> None:
+    """Refuse what is no number of seeds, one alone, and more than there are from the first one on."""
+    if isinstance(seeds, bool) or not isinstance(seeds, Integral):
+        raise SettingsError(f"seeds={shown(seeds)}: expected how many, a whole number; seed={first} is the first")
+    if seeds < 2:
+        raise SettingsError(f"--seeds {seeds}: expected at least 2, since a single seed shows no spread")
+    if first + int(seeds) - 1 > LARGEST_SEED:
+        raise SettingsError(
+            f"--seeds {seeds} from seed={first}: the last would be {first + int(seeds) - 1}; at most {LARGEST_SEED}"
+        )
+
+
+def _rates(tune: Sequence[float]) -> tuple[float, ...]:
+    """Return learning rates, those that print alike once."""
+    if isinstance(tune, Real | str):
+        raise SettingsError(f"tune={shown(tune)}: expected learning rates in a list, as tune=[0.1, 0.3, 1, 3]")
+    if not len(tune):
+        raise SettingsError("--tune: expected learning rates, as learning-rate=0.1,0.3,1,3")
+    try:
+        return tuple({f"{float(rate):g}": float(rate) for rate in tune}.values())
+    except (TypeError, ValueError):
+        raise SettingsError(f"tune={shown(list(tune))}: expected numbers, as tune=[0.1, 0.3, 1, 3]") from None

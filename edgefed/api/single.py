@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgefed.api.assembly import in_process
 from edgefed.api.progress import say, shown
 from edgefed.api.tracking import check_tracking, tracked
-from edgefed.config import FederationConfig, SettingsError
+from edgefed.config import FederationConfig, SettingsError, checked_config
 from edgefed.data.datasets import fingerprint
 from edgefed.data.shards import federate
 from edgefed.engines import make_engine
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from edgefed.federation.federation import Exchange, Federation
 
     OnRound = Callable[[Federation], None]
+
+
+MANY = 100_000
+"""Clients from which on writing a finished run takes seconds, which is said."""
 
 
 def run(
@@ -92,7 +96,7 @@ def run(
     >>> len(run.history["test.balanced_accuracy"])
     2
     """
-    config, data = federate(config or FederationConfig(), dataset)
+    config, data = federate(checked_config(config if config is not None else FederationConfig()), dataset)
     folder = Path(out) if out is not None else None
     continuing = resume and folder is not None and is_begun(folder)
     if resume and folder is None:
@@ -163,6 +167,8 @@ def _trained(
         federation.on_round = after_round
         with log or nullcontext():
             run_rounds([federation], exchange)
+        if folder is not None and config.num_clients >= MANY:
+            say(progress, f"writing what was done on {config.num_clients:,} clients to {folder}")
         seconds = time.perf_counter() - begun + (log.earlier_seconds if log is not None else 0.0)
         title = folder.name if folder is not None else config.data_name
         if log is not None and config.explain == "yes":  # before the run counts as finished: nothing would ask again

@@ -71,6 +71,7 @@ def compare(
     Where does the answer hold? --grid alpha=0.1,0.3,1 --grid long-tail=1,3,10 makes nine such comparisons.
     """
     from edgefed import api
+    from edgefed.api.grid_plan import checked_grid, planned
     from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_SEEDS, comparison_defaults, kept_plan, plan
     from edgefed.data.shards import federate
 
@@ -88,6 +89,8 @@ def compare(
     count = seeds if seeds is not None else len(work.seeds) if work else DEFAULT_SEEDS
     rates = _rates(tune, no_tune) if work is None or tune or no_tune else work.rates if work.tuned else None
     asked = plan(config, arms, count, rates)
+    if wanted:
+        planned(config, checked_grid(wanted, tuned=rates is not None), arms, count, rates)
     begins = not resume and "torch" not in sys.modules  # it is still to be loaded, which takes seconds
     if begins:
         _check_first(engine, out)
@@ -180,12 +183,11 @@ def what_is_trained(work: Plan, grid: Mapping[str, Sequence[Any]]) -> str:
 
 def _say_too_few(work: Plan, resume: bool) -> None:
     """Say before anything is trained that so few seeds cannot tell a remedy from none."""
-    from edgefed.analysis.statistics import seeds_needed
+    from edgefed.analysis.statistics import need_of_seeds, seeds_needed
 
     contrasts = len(work.arms) - 1
     if not resume and contrasts and len(work.seeds) < (needed := seeds_needed(contrasts)):
-        what = "one contrast needs" if contrasts == 1 else f"{contrasts} contrasts need"
-        note(f"{what} at least {needed} seeds to tell anything from none: --seeds {needed} or more")
+        note(f"{need_of_seeds(contrasts)} seeds to tell anything from none: --seeds {needed} or more")
 
 
 def _show_grid(found: GridComparison, output: Format) -> None:

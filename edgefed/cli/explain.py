@@ -22,7 +22,7 @@ def explain(
         str, typer.Option(help="Of a comparison: whose models (default: the remedy with the highest mean).")
     ] = "",
     select: Annotated[
-        int, typer.Option(metavar="SEEDS", help="Also select features, by federations under so many seeds.")
+        int, typer.Option(metavar="SEEDS", min=0, help="Also select features, by federations under so many seeds.")
     ] = 0,
     engine: EngineName = "batched",
     output: OutputFormat = Format.text,

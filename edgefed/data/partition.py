@@ -139,10 +139,12 @@ def shards(labels: NDArray[np.int64], config: FederationConfig, rng: np.random.G
     """Rows sorted by label, cut into shards, shards-per-client dealt to each (McMahan et al. 2017)."""
     pieces = config.num_clients * config.shards_per_client
     if pieces > len(labels):
+        clients, each, rows = config.num_clients, config.shards_per_client, len(labels)
+        fits = [f"at most {rows // clients} a client fits {clients} clients"] if rows >= clients else []
+        fits += [f"at most num-clients={rows // each} fits {each} a client"] if rows >= each else []
         raise SettingsError(
-            f"shards-per-client={config.shards_per_client}: {pieces} shards cannot be cut from "
-            f"{len(labels)} training rows; at most {len(labels) // config.num_clients} a client fits "
-            f"{config.num_clients} clients"
+            f"shards-per-client={each}: {pieces} shards cannot be cut from {rows} training rows; "
+            f"{', '.join(fits) or f'at most {rows} in all'}"
         )
     order = rng.permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]

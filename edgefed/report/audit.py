@@ -213,4 +213,4 @@ def _dots(axes: Axes, figures: list[dict[str, Any]], places: Any, kind: str, sca
     """Draw each seed's value below its mark, none upon another."""
     look = {"markersize": DOT, "color": LOOKS[kind][0], "alpha": 0.45, "markeredgewidth": 0}
     samples = [scale * numbers(figure["values"]) for figure in figures]
-    draw_swarms(axes, places, samples, diameter=DOT, height=0.12, below=0, look=look)
+    draw_swarms(axes, places, samples, diameter=DOT, height=0.12, below=0, look=look, within=(0, scale))

@@ -93,7 +93,7 @@ def examples_figure(found: ExplanationFolder) -> Figure | None:
     across = min(2, len(rows))
     down = -(-len(rows) // across)
     bars = min(BARS, len(found.features))
-    figure = new_figure(WIDTH, (0.2 * bars + 0.75) * down + 1.3, f"Rows explained: {found.result['explained']}")
+    figure = new_figure(WIDTH, (0.2 * bars + 0.88) * down + 1.3, f"Rows explained: {found.result['explained']}")
     grid = figure.subplots(down, across, squeeze=False)
     reach = 1.08 * max(float(np.abs(numbers(row["shap"])).max()) for row in rows) or 1.0
     for axes, row in zip(grid.ravel(), rows, strict=False):
@@ -110,9 +110,9 @@ def examples_figure(found: ExplanationFolder) -> Figure | None:
         axes.set_ylim(len(largest) - 0.4, -0.6)
         axes.set_xlim(-reach, reach)
         right = row["true"] == row["predicted"]
-        verdict = "right" if right else f"wrong: is {label(row['true'], 14, 1)}"
+        verdict = "right" if right else f"wrong: is {label(row['true'], 15, 1)}"
         axes.set_title(
-            f"row {row['row']}: {label(row['predicted'], 14, 1)} at {100 * row['probability']:.0f} %, {verdict}",
+            f"row {row['row']}: {label(row['predicted'], 15, 1)} at {100 * row['probability']:.0f} %\n{verdict}",
             fontsize=7.5,
             loc="left",
         )

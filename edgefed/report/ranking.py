@@ -95,9 +95,9 @@ def ranking_figure(found: ComparisonFolder) -> Figure:
             axes.axhspan(place - 0.5, place + 0.5, color=_stripe(line), linewidth=0, zorder=0)
     caption(figure, _words(found, arms, compared))
     settle(figure)
-    _scatter(left, places, [row.values for row in rows])
+    _scatter(left, places, [row.values for row in rows], (0, 100))
     if compared:
-        _scatter(panels[0, 1], places, [row.differences for row in arms])
+        _scatter(panels[0, 1], places, [row.differences for row in arms], (-100, 100))
     return figure
 
 
@@ -253,10 +253,10 @@ def _draw_interval(axes: Axes, place: float, interval: tuple[float, float, float
     axes.plot(mean, height, row.marker, color=row.colour, markerfacecolor=face, markersize=4.5, zorder=4)
 
 
-def _scatter(axes: Axes, places: Floats, samples: Sequence[Floats | None]) -> None:
+def _scatter(axes: Axes, places: Floats, samples: Sequence[Floats | None], within: tuple[float, float]) -> None:
     """Draw each seed's dot under its row's interval, none on top of another; the layout must be settled."""
     # A reference far away is named at the edge instead.
-    draw_swarms(axes, places, samples, diameter=DOT, height=0.5, below=0.18, look=DOTS)
+    draw_swarms(axes, places, samples, diameter=DOT, height=0.5, below=0.18, look=DOTS, within=within)
 
 
 def _finish(axes: Axes, words: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgefed.report.folder import number
-from edgefed.report.style import BLUE, GREY, SMALL, caption, house_style, light_grid, new_figure, settle
+from edgefed.report.style import BLUE, GREY, caption, house_style, light_grid, new_figure, settle
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.figure import Figure
 
     from edgefed.report.folder import ExplanationFolder
@@ -46,16 +48,6 @@ def reliability_figure(found: ExplanationFolder) -> Figure | None:
     low = min(*sure, *(100 * row["low" if one_run else "accuracy"] for row in bins))
     axes.set_xlim(max(0, min(sure) - 8), 102)
     axes.set_ylim(max(0, low - 6), 104)
-    for row in bins:
-        axes.annotate(
-            f"{row['rows']:,}",
-            (100 * row["confidence"], axes.get_ylim()[0]),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            fontsize=SMALL - 1,
-            color=GREY,
-        )
     axes.set_xlabel("confidence: mean probability of the predicted class (%)")
     axes.set_ylabel("accuracy (%)")
     light_grid(axes)
@@ -63,8 +55,8 @@ def reliability_figure(found: ExplanationFolder) -> Figure | None:
     caption(
         figure,
         f"Expected calibration error {100 * number(said['ece']['mean']):.1f} points{_range(said['ece'], 100)}, "
-        f"Brier score {number(said['brier']['mean']):.3f}{_range(said['brier'], 1)}. Test rows in bins of equal mass, "
-        "rows of each at the foot"
+        f"Brier score {number(said['brier']['mean']):.3f}{_range(said['brier'], 1)}. "
+        f"{len(bins)} bins of test rows, {_rows(bins)} each"
         + (
             "; bars are 95 % Wilson intervals."
             if one_run
@@ -73,6 +65,12 @@ def reliability_figure(found: ExplanationFolder) -> Figure | None:
     )
     settle(figure)
     return figure
+
+
+def _rows(bins: Sequence[dict[str, Any]]) -> str:
+    """Return how many rows a bin has: equal masses differ by a row, and by more where probabilities tie."""
+    fewest, most = (function(int(row["rows"]) for row in bins) for function in (min, max))
+    return f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
 
 
 def _range(figure: dict[str, Any], scale: float) -> str:

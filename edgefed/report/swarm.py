@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+ANYWHERE = (-math.inf, math.inf)
+"""Bounds of a measure that has none."""
+
 
 def draw_swarms(
     axes: Axes,
@@ -24,6 +29,7 @@ def draw_swarms(
     height: float,
     below: float,
     look: Mapping[str, Any],
+    within: tuple[float, float] = ANYWHERE,
 ) -> None:
     """Draw each row's values as dots below its mark, none upon another; the layout and both limits must be settled.
 
@@ -40,6 +46,8 @@ def draw_swarms(
         Height of a strip, and how far its middle lies below the row's place, in rows.
     look : mapping
         Of the dots, as :meth:`matplotlib.axes.Axes.plot` takes it.
+    within : (float, float)
+        What no value passes: a share lies between 0 and 100 %, and no dot is moved beyond. Neutral: anywhere.
     """
     low, high = axes.get_xlim()
     box = axes.get_window_extent()
@@ -51,11 +59,13 @@ def draw_swarms(
             continue
         seen = sample[(sample >= low) & (sample <= high)]
         if len(seen):
-            along, up = swarm(seen / across, diameter, height / down)
+            along, up = swarm(seen / across, diameter, height / down, (within[0] / across, within[1] / across))
             axes.plot(seen + along * across, place + below + up * down, "o", zorder=2, **look)
 
 
-def swarm(places: Floats, diameter: float, height: float) -> tuple[Floats, Floats]:
+def swarm(
+    places: Floats, diameter: float, height: float, within: tuple[float, float] = ANYWHERE
+) -> tuple[Floats, Floats]:
     """Return how far each dot is moved (along, across), in the unit of the arguments.
 
     A dot stays at its own place as long as the strip has room across; only a pile of ties higher than the strip
@@ -69,6 +79,8 @@ def swarm(places: Floats, diameter: float, height: float) -> tuple[Floats, Float
         Of a dot.
     height : float
         Of the strip.
+    within : (float, float)
+        No dot is moved beyond, as long as there is room between. Neutral: anywhere.
     """
     levels = max(1, int(height / diameter))
     ups = sorted((step * diameter for step in range(-(levels // 2), (levels + 1) // 2)), key=lambda up: (abs(up), up))
@@ -79,7 +91,7 @@ def swarm(places: Floats, diameter: float, height: float) -> tuple[Floats, Float
             continue
         aside, up = next(
             (aside, up)
-            for aside in _outwards(diameter)
+            for aside in _outwards(diameter, places[dot] - within[0], within[1] - places[dot])
             for up in ups
             if _free(places[dot] + aside, up, taken, diameter * 0.999)
         )
@@ -88,13 +100,17 @@ def swarm(places: Floats, diameter: float, height: float) -> tuple[Floats, Float
     return along, across
 
 
-def _outwards(step: float) -> Iterator[float]:
+def _outwards(step: float, below: float, above: float) -> Iterator[float]:
+    """Yield steps aside, the nearest first: those within the room below and above, and only then any others."""
     yield 0.0
-    count = 1
-    while True:
+    for count in itertools.takewhile(lambda count: count * step <= max(below, above), itertools.count(1)):
+        if count * step <= above:
+            yield count * step
+        if count * step <= below:
+            yield -count * step
+    for count in itertools.count(1):
         yield count * step
         yield -count * step
-        count += 1
 
 
 def _free(place: float, up: float, taken: list[tuple[float, float]], distance: float) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgefed.config import FederationConfig, read_settings
 from edgefed.durable import model_hash, read_arrays
@@ -16,9 +18,7 @@ from edgefed.runs.folder import kept_in, other_setting
 from edgefed.runs.kinds import check_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
 
 @dataclass(eq=False)
@@ -98,25 +98,34 @@ class Run:
         return cls(config, manifest, rounds, weights, folder)
 
 
-class History:
+class History(Mapping[str, NDArray[np.float64]]):
     """A run's rounds as arrays: ``history["test.balanced_accuracy"]`` is a float ndarray [rounds].
 
-    A value that a round does not have is nan.
+    A mapping of the names of all numbers in the rounds; a value that a round does not have is nan.
     """
 
     def __init__(self, rounds: Sequence[Mapping[str, Any]]) -> None:
         self._rounds = rounds
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
-        if name not in self.names():
-            raise KeyError(f"{name}: known are {', '.join(self.names())}")
+        if name not in self:
+            raise KeyError(f"{name}: known are {', '.join(self)}")
         values = [_reach(row, name.split(".")) for row in self._rounds]
         shape = next((np.shape(value) for value in values if value is not None), ())
         blank = np.full(shape, np.nan)
         return np.array([blank if value is None else value for value in values], np.float64)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
     def __len__(self) -> int:
-        return len(self._rounds)
+        return len(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def __repr__(self) -> str:
+        return f"<History of {len(self._rounds)} rounds: {', '.join(self)}>"
 
     def names(self) -> list[str]:
         """Return the names of all numbers in the history."""

@@ -1,7 +1,15 @@
-"""Pictures of the study: where the named features rank, and what remedies change of the model's attention."""
+"""Pictures of the study: where the named features rank, and what remedies change of the model's attention.
+
+    python experiments/explain/pictures.py [DIR]
+
+draws them again from the results.json that is kept beside this file, or in DIR.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +28,7 @@ from edgefed.report.style import (
     label,
     light_grid,
     new_figure,
+    save,
     settle,
 )
 
@@ -27,6 +36,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 8
+MARKS = {"o": (BLUE, 5.5), "s": (VERMILLION, 5.0), "^": (GREEN, 6.0)}
+"""Colour and size of each named feature's mark, by its shape: all look equally large."""
 LOOKS = {
     "none": {"color": INK, "marker": "D"},
     "random-oversampling": {"color": BLUE, "marker": "o"},
@@ -38,32 +49,37 @@ LOOKS = {
 @house_style()
 def ranks_figure(datasets: dict[str, Any], seeds: int) -> Figure:
     """Return the rank of each feature that the literature names, by method: every seed a dot."""
-    figure = new_figure(WIDTH, 3.6, "Where do the features rank that the literature names?")
+    figure = new_figure(WIDTH, 4.4, "Where do the features rank that the literature names?")
     grid = figure.subplots(1, len(datasets), sharey=True)
     methods = list(METHODS)
-    marks = ("o", "s", "^")
     for axes, (dataset, found) in zip(grid, datasets.items(), strict=True):
-        for which, (name, marker, colour) in enumerate(
-            zip(found["named"], marks, (BLUE, VERMILLION, GREEN), strict=False)
-        ):
+        for which, (name, (marker, (colour, size))) in enumerate(zip(found["named"], MARKS.items(), strict=False)):
             for place, method in enumerate(methods):
                 ranks = np.array(found["ranks"][method][name], float)
-                aside = place + 0.24 * (which - (len(found["named"]) - 1) / 2)
-                spread = np.linspace(-0.06, 0.06, len(ranks))
+                aside = place + 0.27 * (which - (len(found["named"]) - 1) / 2)
+                spread = np.linspace(-0.07, 0.07, len(ranks))
                 axes.plot(
-                    ranks, aside + spread, linestyle="none", marker=marker, markersize=2.6, color=colour, alpha=0.45
+                    ranks,
+                    aside + spread,
+                    linestyle="none",
+                    marker=marker,
+                    markersize=0.45 * size,
+                    color=colour,
+                    alpha=0.5,
+                    markeredgewidth=0,
                 )
                 axes.plot(
                     [np.median(ranks)],
                     [aside],
                     marker=marker,
-                    markersize=6,
+                    markersize=size,
                     color=colour,
-                    markeredgecolor="white",
-                    label=label(name, 20, 1) if not place else None,
+                    markeredgecolor=INK,
+                    markeredgewidth=0.8,
+                    label=label(name.replace("_", " "), 20, 1) if not place else None,
                     linestyle="none",
                 )
-        axes.axvline(len(found["named"]) + 0.5, color=GREY, linestyle="--", linewidth=0.8)
+        axes.axvline(len(found["named"]) + 0.5, color=GREY, linestyle="--", linewidth=0.8, zorder=1)
         axes.set_ylim(len(methods) - 0.5, -0.5)
         axes.set_xlim(0.3, len(found["features"]) + 0.7)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
@@ -74,8 +90,8 @@ def ranks_figure(datasets: dict[str, Any], seeds: int) -> Figure:
     grid[0].set_yticks(range(len(methods)), [METHODS[name] for name in methods])
     caption(
         figure,
-        f"Small marks: {seeds} seeds; large: their median. Left of the dashed line a feature is among as many as are "
-        "named. Rows held out by clients, no tail, no remedy.",
+        f"Small marks: {seeds} seeds; large, edged in black: their median. Left of the dashed line a feature is among "
+        "as many as are named. Rows held out by clients, no tail, no remedy.",
     )
     settle(figure)
     return figure
@@ -119,3 +135,14 @@ def attention_figure(datasets: dict[str, Any], seeds: int) -> Figure:
     )
     settle(figure)
     return figure
+
+
+def draw(found: dict[str, Any], home: Path) -> None:
+    """Draw both pictures of what results.json holds into a folder."""
+    save(ranks_figure(found["datasets"], found["seeds"]), home / "ranks")
+    save(attention_figure(found["datasets"], found["seeds"]), home / "attention")
+
+
+if __name__ == "__main__":
+    kept = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "results"
+    draw(json.loads((kept / "results.json").read_text()), kept)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pictures import attention_figure, ranks_figure
+from pictures import draw
 
 import edgefed
 from edgefed import FederationConfig, SettingsError
@@ -28,7 +28,6 @@ from edgefed.federation.explanation import collect
 from edgefed.federation.query import query
 from edgefed.federation.rounds import run_rounds
 from edgefed.learning.training import torch_threads
-from edgefed.report.style import save
 from edgefed.runs import plain, write_json
 
 if TYPE_CHECKING:
@@ -76,10 +75,8 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     found = rounded(plain(found))
     write_json(target, found)
-    shown = found["datasets"]
-    save(ranks_figure(shown, asked.seeds), asked.out / "ranks")
-    save(attention_figure(shown, asked.seeds), asked.out / "attention")
-    report(shown)
+    draw(found, asked.out)
+    report(found["datasets"])
 
 
 def rounded(value: Any) -> Any:

@@ -15,6 +15,7 @@ from edgefed.analysis.statistics import (
     UNDECIDED,
     contrasts,
     detectable,
+    need_of_seeds,
     ranking,
     sign_flip_p,
     t_interval,
@@ -233,6 +234,12 @@ def test_too_few_seeds(seeds, arms, decided):
     assert tiers == {HELPS if decided else UNDECIDED}
 
 
+def test_how_many_seeds_are_needed_in_words():
+    """2 / 2^n x contrasts must be at most 0.05."""
+    assert need_of_seeds(1) == "one contrast needs at least 6"
+    assert need_of_seeds(6) == "6 contrasts need at least 8"
+
+
 def test_only_the_control():
     assert contrasts({"none": [0.5, 0.6]}) == {}
     (row,) = ranking({"none": [0.5, 0.6]})
@@ -271,6 +278,21 @@ def test_the_detectable_difference_is_found_four_times_in_five():
 
     assert np.mean(found) == pytest.approx(0.8, abs=0.06)
     assert math.isnan(detectable(np.array([0.1])))
+
+
+def test_the_detectable_difference_stands_at_the_level_that_all_contrasts_share():
+    """Six contrasts, differences 0 to 9: s = 3.02765, (t_{1 - 0.05/12, 9} + t_{0.8, 9}) s / sqrt(10).
+
+    That is (3.3642034 + 0.8834039) 0.9574271; a contrast alone would stand at t_{0.975, 9} = 2.2621572.
+    """
+    values = {"none": [0.0] * 10} | {f"arm-{arm}": [float(n) for n in range(10)] for arm in range(6)}
+
+    shared = {difference.detectable for difference in contrasts(values).values()}
+    (alone,) = contrasts({arm: values[arm] for arm in ("none", "arm-0")}).values()
+
+    assert len(shared) == 1
+    assert shared.pop() == pytest.approx(4.0667746, rel=1e-6)
+    assert alone.detectable == pytest.approx(3.0116454, rel=1e-6)
 
 
 def test_none_against_none_raises_few_false_alarms():

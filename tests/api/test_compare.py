@@ -7,6 +7,7 @@ import shutil
 import time
 import tomllib
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from federations import settings, trained, without_seconds
 
 import edgefed
 from edgefed.analysis.statistics import ranking
-from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_RATES, comparison_defaults, plan
+from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_RATES, comparison_defaults, plan, without_say
 from edgefed.config import FederationConfig, SettingsError, catalogue
 from edgefed.imbalance import REMEDIES
 from edgefed.report import write_report
@@ -211,14 +212,12 @@ def test_the_folder_holds_all_of_it(tuned):
     assert not list(folder.rglob(".*"))
 
 
-def test_best_toml_trains_the_first_of_the_ranking(tuned):
-    first = tuned.result["strategies"][0]
+def test_best_toml_trains_what_it_names(tuned):
     config = FederationConfig.from_mapping(edgefed.config.read_settings(tuned.folder / "best.toml"))
 
     run, _ = trained(config)
 
-    assert (config.imbalance, config.learning_rate) == (first["name"], first["learning_rate"])
-    known = tuned.runs[first["name"], first["learning_rate"], 0]
+    known = tuned.runs[config.imbalance, config.learning_rate, 0]
     assert run.summary["model_sha256"] == known.summary["model_sha256"]
 
 
@@ -427,7 +426,7 @@ def test_the_control_is_always_there_and_nothing_twice():
         ({"tune": (float("nan"),)}, "learning-rate=nan"),
         ({"config": BASE.replace(validation_fraction=0), "tune": DEFAULT_RATES}, "nothing to tune on: --no-tune"),
         ({"config": BASE.replace(loss="hinge"), "strategies": "post-hoc"}, "post-hoc contradicts loss=hinge"),
-        ({"config": BASE.replace(seed=2**32 - 2), "seeds": 3}, "seed=4294967296"),
+        ({"config": BASE.replace(seed=2**32 - 2), "seeds": 3}, "^--seeds 3 from seed=4294967294: the last would"),
         ({"config": BASE.replace(long_tail=1000.0)}, "long-tail=1000"),
         ({"engine": "batch"}, "unknown engine 'batch'"),
     ],
@@ -553,6 +552,58 @@ def test_best_toml_is_chosen_on_validation_rows(tmp_path):
     }
     best = FederationConfig.from_mapping(tomllib.loads((tmp_path / "c" / "best.toml").read_text()))
     assert scores[best.imbalance, best.learning_rate] == pytest.approx(max(scores.values()))
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"tune": 0.1}, r"^tune=0\.1: expected learning rates in a list, as tune=\[0\.1, 0\.3, 1, 3\]$"),
+        ({"tune": "0.1"}, r"^tune=0\.1: expected learning rates in a list"),
+        ({"tune": ["fast"]}, r"^tune=\['fast'\]: expected numbers"),
+        ({"seeds": [0, 1]}, r"^seeds=\[0, 1\]: expected how many, a whole number; seed=0 is the first$"),
+        ({"seeds": True}, r"^seeds=true: expected how many"),
+        ({"config": {"seed": 1}}, r"^config=\{'seed': 1\}: expected a FederationConfig, found dict"),
+    ],
+)
+def test_a_mistake_from_python_is_one_line(asked, says):
+    for compare in (edgefed.compare, partial(edgefed.compare_grid, grid={"alpha": [0.1, 1]})):
+        with pytest.raises(SettingsError, match=says):
+            compare(**({"config": BASE} | asked), progress=False)
+    if "config" in asked:
+        for config in (asked["config"], {}, "mine.toml"):
+            with pytest.raises(SettingsError, match=r"expected a FederationConfig, found (dict|str)"):
+                edgefed.run(config)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"strategies": "post-hoc", "tune": (0.1,)}, ["imbalance=class-weights ", "learning-rate=0.05 "]),
+        ({"strategies": "class-weights-balanced-local", "tune": (0.1,)}, ["learning-rate=0.05 "]),
+        ({"strategies": "class-weights", "tune": (0.1, 0.05)}, []),
+        ({"strategies": "post-hoc", "tune": None}, ["imbalance=class-weights "]),
+    ],
+)
+def test_a_remedy_and_a_rate_that_a_comparison_has_not_are_told(asked, said):
+    """Under either of its names a remedy is the same one."""
+    work = plan(BASE.replace(imbalance="class-weights", learning_rate=0.05), seeds=2, **asked)
+
+    assert [line.partition("has no say")[0] for line in without_say(work)] == said
+    assert without_say(plan(BASE, seeds=2, **asked)) == []
+
+
+def test_a_grid_tells_them_once(capsys):
+    config = BASE.replace(imbalance="focal", num_server_rounds=1)
+    edgefed.compare_grid(config, {"alpha": [0.1, 1]}, strategies="none", seeds=2, tune=None, progress=True)
+
+    assert capsys.readouterr().err.count("note: imbalance=focal has no say in a comparison") == 1
+
+
+def test_so_many_seeds_as_there_are():
+    last = plan(BASE.replace(seed=2**32 - 3), "none", 3).seeds[-1]
+    assert last == 2**32 - 1
+    with pytest.raises(SettingsError, match=r"^--seeds 4 from seed=4294967293: the last would be 4294967296; at most"):
+        plan(BASE.replace(seed=2**32 - 3), "none", 4)
 
 
 def test_without_validation_rows_nothing_is_suggested(tmp_path):

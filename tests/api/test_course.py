@@ -9,6 +9,7 @@ from federations import settings, trained
 from made_courses import course
 
 from edgefed.api.course import Course, PackedRounds
+from edgefed.api.figures import not_converged
 
 
 def test_it_is_what_the_run_says():
@@ -75,6 +76,23 @@ def test_loss_past_its_best(losses, best):
     object.__setattr__(made, "validation_loss", np.array(losses))
 
     assert made.past_best(by=0.05) == best
+
+
+def test_a_loss_that_falls_from_far_above_its_best_is_not_one_that_more_rounds_would_lower():
+    """Ten rounds, the last tenth is one: 1.2 is below 0.99 x 1.3 and above 1.05 x 1.0."""
+    losses = {
+        "falling": [2.0, 1.8, 1.6, 1.5, 1.4, 1.3, 1.2, 1.1, 1.05, 1.0],
+        "both": [2.0, 1.0, 1.1, 1.2, 1.3, 1.3, 1.3, 1.3, 1.3, 1.2],
+        "level": [2.0, *[1.0] * 9],
+    }
+    made = {name: course([0.5] * 10) for name in losses}
+    for name, values in losses.items():
+        object.__setattr__(made[name], "validation_loss", np.array(values))
+
+    assert made["both"].still_falling(by=0.01)
+    assert made["both"].past_best(by=0.05) == 2
+    assert {name: not_converged([each]) for name, each in made.items()} == {"falling": 1, "both": 0, "level": 0}
+    assert not_converged([made["falling"], *made.values()]) == 2
 
 
 def test_null_stands_for_a_log_loss_that_is_not_finite():

@@ -1,6 +1,7 @@
 """edgefed explain, from Python and the command line: what it finds, what it keeps, what it refuses."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -234,6 +235,15 @@ def test_a_folder_without_a_run_is_one_line(tmp_path):
     assert len(str(refusal.value).splitlines()) == 1
     with pytest.raises(edgefed.SettingsError, match="says nothing of a single run"):
         edgefed.explain(tmp_path / "nothing", strategy="none", progress=False)
+
+
+def test_runs_of_other_features_are_named_where_they_are_kept_or_which_they_are(folder):
+    iris, wine = (edgefed.run(settings(dataset=name, num_server_rounds=1), progress=False) for name in ("iris", "wine"))
+    others = r"other features or classes than run 1 of 2 \(iris\)$"
+    with pytest.raises(edgefed.SettingsError, match=rf"^run 2 of 2 \(wine\): {others}"):
+        edgefed.explain([iris, wine], progress=False)
+    with pytest.raises(edgefed.SettingsError, match=rf"^run 2 of 2 \(wine\): other .* than {re.escape(str(folder))}$"):
+        edgefed.explain([folder, wine], progress=False)
 
 
 def test_a_run_under_differential_privacy_is_refused_in_one_line():

@@ -84,7 +84,7 @@ def test_told_apart_in_its_block_alone_is_no_win_over_the_grid():
     assert found["wins"][0]["within_blocks"]["better"] == 1
     assert (found["wins"][0]["better"], found["wins"][0]["undecided"]) == (0, 2)
     assert found["finding"] == (
-        "over 2 blocks (alpha), too few seeds to tell any remedy from none: 4 contrasts need 8; "
+        "over 2 blocks (alpha), too few seeds to tell any remedy from none: 4 contrasts need at least 8; "
         "each block taken alone: a better in 1"
     )
 

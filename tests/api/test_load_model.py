@@ -6,6 +6,7 @@ import pickle
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from federations import settings, trained
@@ -127,6 +128,41 @@ def test_rows_that_do_not_fit_are_refused(tmp_path):
         edgefed.load_model(tmp_path / "nowhere")
 
 
+def test_rows_of_a_data_frame_go_by_name_and_lists_as_arrays():
+    run, _ = trained(settings())
+    names = run.manifest["features"]
+    rows = [[5.1, 3.5, 1.4, 0.2], [6.3, 2.9, 5.6, 1.8]]
+    expected = api.predict(run, np.array(rows)).tobytes()
+    frame = pd.DataFrame(rows, columns=names).assign(note="x")
+
+    assert api.predict(run, rows).tobytes() == expected
+    assert api.predict(run, torch.tensor(rows, dtype=torch.float64)).tobytes() == expected
+    assert api.predict(run, frame[["note", *reversed(names)]]).tobytes() == expected
+    with pytest.raises(SettingsError, match=re.escape(f"data frame: no column '{names[3]}', which the model learned")):
+        api.predict(run, frame.drop(columns=names[3]))
+    with pytest.raises(
+        SettingsError, match=re.escape(f"data frame: row 1, column '{names[0]}': 'much' is not a number")
+    ):
+        api.predict(run, frame.astype({names[0]: object}).replace({names[0]: {6.3: "much"}}))
+    with pytest.raises(SettingsError, match=r"^data frame: two columns have the same name$"):
+        api.predict(run, pd.concat([frame, frame], axis=1))
+    with pytest.raises(SettingsError, match=r"rows that are no array of numbers .* expected \[rows, 4\]"):
+        api.predict(run, [[1, 2, "much", 4]])
+
+
+@pytest.mark.parametrize("empty", [np.nan, None])
+def test_an_empty_cell_is_refused_where_nothing_fills_it(empty):
+    run, _ = trained(settings())
+    names = run.manifest["features"]
+    rows = [[5.1, 3.5, 1.4, 0.2], [6.3, empty, 5.6, 1.8]]
+
+    said = re.escape(f"row 1, column '{names[1]}': empty cell")
+    with pytest.raises(SettingsError, match=f"^{said}.*missing=refuse"):
+        api.predict(run, rows)
+    with pytest.raises(SettingsError, match=f"^data frame: {said}.*missing=refuse"):
+        api.predict(run, pd.DataFrame(rows, columns=names))
+
+
 def test_an_empty_cell_counts_as_the_mean_where_the_run_was_trained_so(tmp_path):
     data = written(
         tmp_path / "data.csv",
@@ -142,3 +178,4 @@ def test_an_empty_cell_counts_as_the_mean_where_the_run_was_trained_so(tmp_path)
     assert found.shape == (2, 3)
     np.testing.assert_allclose(found, api.predict(run, np.array([[3, mean[1]], [mean[0], 1]])), atol=1e-6)
     assert found.tobytes() == api.predict(run, np.array([[3, np.nan], [np.nan, 1]])).tobytes()
+    assert found.tobytes() == api.predict(run, pd.DataFrame({"b": [pd.NA, 1], "a": [3, None]})).tobytes()

@@ -1,5 +1,6 @@
 """``edgefed.run`` from Python: what it returns, what it writes, and that it learns."""
 
+import importlib
 import json
 import re
 import tomllib
@@ -116,7 +117,7 @@ def test_summary_and_history_say_the_same():
     assert history["test.balanced_accuracy"][-1] == run.summary["test"]["balanced_accuracy"]
     assert history["validation.log_loss"][-1] == run.summary["validation"]["log_loss"]
     assert history["clients"].sum() == run.summary["client_updates"]
-    assert len(history) == 4
+    assert history["round"].tolist() == [1, 2, 3, 4]
     assert np.isnan(history["test.accuracy"]).tolist() == [True, True, False, False]
     assert history["test.recall"].shape == (4, 3)
     assert history["test.recall"][-1].tolist() == run.summary["test"]["recall"]
@@ -126,6 +127,14 @@ def test_summary_and_history_say_the_same():
         assert len(history[name]) == 4
     with pytest.raises(KeyError, match="known are"):
         history["test.nope"]
+
+
+def test_that_a_run_of_many_clients_is_being_written_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.import_module("edgefed.api.single"), "MANY", 10)
+    for clients, said in ((9, False), (10, True)):
+        edgefed.run(settings(num_clients=clients, num_server_rounds=1), out=tmp_path / str(clients), progress=True)
+        line = f"writing what was done on {clients} clients to {tmp_path / str(clients)}"
+        assert (line in capsys.readouterr().err.splitlines()) is said
 
 
 def test_matrices_of_a_history_with_rounds_that_were_not_evaluated():

@@ -7,6 +7,7 @@ import runpy
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 from federations import ENGINES, trained
 
@@ -129,6 +130,10 @@ def test_text_and_indicators_are_predicted_alike_here_and_on_a_device(folder, tm
     by_hand = edgefed.run(config_of(folder / "holes-by-hand.csv", missing="mean"), progress=False)
     expected = edgefed.predict(by_hand, folder / "holes-by-hand.csv")
     np.testing.assert_array_equal(edgefed.predict(run, folder / "holes.csv"), expected)
+    frame = pd.read_csv(folder / "holes.csv", dtype=str, keep_default_na=False)
+    np.testing.assert_array_equal(edgefed.predict(run, frame), expected)
+    indicators = pd.read_csv(folder / "holes-by-hand.csv")
+    np.testing.assert_array_equal(edgefed.predict(run, indicators), expected)
 
     model = export_onnx(run, tmp_path / "model.onnx")
     told = onnxruntime.InferenceSession(model).get_modelmeta().custom_metadata_map

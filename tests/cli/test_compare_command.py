@@ -55,7 +55,8 @@ def test_what_is_trained_is_said_before_anything_is_loaded_and_not_before_a_mist
     Path("there/a").touch()
     Path("bad.csv").write_text("a,y\n1,x\n")
     monkeypatch.delitem(sys.modules, "torch")
-    for mistake in (("--engine", "batch"), ("--out", "there"), ("bad.csv",), ("-s", "min-rows=50")):
+    grids = (("--grid", text) for text in ("alpha=0.1,0.1", "seed=1,2", "imbalance=none,focal", "learning-rate=1,2"))
+    for mistake in (("--engine", "batch"), ("--out", "there"), ("bad.csv",), ("-s", "min-rows=50"), *grids):
         code, out, err = cli("compare", *mistake)
         assert (code, out, len(err.splitlines())) == (2, "", 1), err
 
@@ -65,6 +66,18 @@ def test_what_is_trained_is_said_before_anything_is_loaded_and_not_before_a_mist
     monkeypatch.setitem(vars(api), "compare", loaded)
     _, _, err = cli("compare", "--seeds", "8", "--no-tune")
     assert err.startswith("iris: 7 remedies x 8 seeds = 56 federations (10 clients, 100 rounds each) in 1 block, ")
+
+
+def test_a_remedy_and_a_rate_of_a_settings_file_are_said_to_decide_nothing(cli):
+    """Under a round the page has no score at equal cost where a round is dearer than the cheapest remedy's."""
+    Path("mine.toml").write_text('imbalance = "focal"\nlearning-rate = 0.05\nnum-server-rounds = 1\n')
+    asked = ("compare", "mine.toml", "--strategies", "none,post-hoc", "--seeds", "2", "--tune", "learning-rate=0.1")
+
+    code, _, err = cli(*asked)
+
+    assert code == 0
+    assert err.count("note: imbalance=focal has no say in a comparison: strategies names the remedies") == 1
+    assert err.count("note: learning-rate=0.05 has no say in a comparison: tune names the rates") == 1
 
 
 def test_compare_as_text_names_every_remedy_and_the_references(cli):

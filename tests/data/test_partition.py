@@ -255,9 +255,19 @@ def test_a_shard_lies_within_the_rows_sorted_by_label() -> None:
 def test_more_shards_than_rows_are_refused_with_what_fits() -> None:
     labels = labels_of(10, 10)
     config = FederationConfig(partition="shards", num_clients=6, shards_per_client=4)
-    with pytest.raises(SettingsError, match="24 shards cannot be cut from 20 training rows; at most 3 a client"):
+    with pytest.raises(SettingsError, match="24 shards cannot be cut from 20 training rows; at most 3 a client fits"):
         partition(labels, config)
     assert partition(labels, config.replace(shards_per_client=3)).sizes.sum() == 20
+    # 20 rows: not one a client where there are more clients; not one client where it takes more.
+    for clients, each, fits in [
+        (6, 4, "at most 3 a client fits 6 clients, at most num-clients=5 fits 4 a client"),
+        (25, 2, "at most num-clients=10 fits 2 a client"),
+        (5, 30, "at most 4 a client fits 5 clients"),
+        (30, 30, "at most 20 in all"),
+    ]:
+        with pytest.raises(SettingsError, match=f"from 20 training rows; {fits}$"):
+            partition(labels, config.replace(num_clients=clients, shards_per_client=each))
+    assert partition(labels, config.replace(num_clients=10, shards_per_client=2)).sizes.tolist() == [2] * 10
 
 
 # ---- natural

@@ -11,6 +11,7 @@ from page_reader import Page
 
 from edgefed.config import SettingsError
 from edgefed.report import write_report
+from edgefed.report.effects import examples_figure
 from edgefed.report.explained_features import clients_figure, columns_figure, methods_figure
 from edgefed.report.explanation import plot_explanation
 from edgefed.report.folder import ExplanationFolder
@@ -168,6 +169,25 @@ def test_of_many_clients_those_with_the_most_rows_have_a_dot(tmp_path: Path) -> 
     assert len(ExplanationFolder.read(tmp_path / "many").dots(0)) == 40
 
 
+def test_a_short_table_of_clients_is_seen_whole_and_a_long_one_keeps_its_foot_in_sight(tmp_path: Path) -> None:
+    """A table that scrolls would hide the summary of eight clients; below a long one it stays."""
+
+    def looks(clients: int) -> str:
+        folder = tmp_path / str(clients)
+        write_explained(folder, clients=clients)
+        found = page(folder)
+        assert [row[0] for row in found.tables["clients"][-2:]] == [
+            "SD between clients of the increase",
+            "Variance of the rows % between clients",
+        ]
+        return next(
+            attributes["class"] or "" for _, attributes in found.elements if attributes.get("id") == "clients-table"
+        )
+
+    assert looks(24).split() == ["table", "heat"]
+    assert looks(25).split() == ["table", "heat", "tall"]
+
+
 def test_over_seeds_it_says_so(tmp_path: Path) -> None:
     write_explained(tmp_path / "run", seeds=3)
 
@@ -191,6 +211,27 @@ def test_reliability_of_several_seeds_has_no_intervals(tmp_path: Path) -> None:
     (alone,) = save(reliability_figure(ExplanationFolder.read(tmp_path / "one")), tmp_path / "one.svg")
     pictures = {"one": alone.read_text(), "seeds": (tmp_path / "plots" / "reliability.svg").read_text()}
     assert ("Wilson" in pictures["one"], "Wilson" in pictures["seeds"]) == (True, False)
+
+
+def test_reliability_says_how_many_rows_a_bin_has_and_draws_nothing_over_the_marks(tmp_path: Path) -> None:
+    result = write_explained(tmp_path / "run")
+    figure = reliability_figure(ExplanationFolder.read(tmp_path / "run"))
+    assert "3 bins of test rows, 10 each; bars are" in " ".join(figure.get_supxlabel().split())
+    assert [list(axes.texts) for axes in figure.axes] == [[]]
+
+    result["calibration"]["bins"][1]["rows"] = 1200
+    write_json(tmp_path / "run" / "explanation" / "explanation.json", result)
+    figure = reliability_figure(ExplanationFolder.read(tmp_path / "run"))
+    assert "3 bins of test rows, 10 to 1,200 each" in " ".join(figure.get_supxlabel().split())
+
+
+def test_heads_of_explained_rows_lie_within_their_half_of_the_picture(tmp_path: Path) -> None:
+    write_explained(tmp_path / "run", classes=("a malignant growth, or not", "n" * 90, "b"), features=["mean " * 9])
+    figure = examples_figure(ExplanationFolder.read(tmp_path / "run"))
+    left, right = (axes.get_tightbbox() for axes in figure.axes)
+    assert left.x1 <= right.x0 + 1
+    assert right.x1 <= figure.bbox.x1
+    assert [axes.get_title(loc="left").splitlines()[1][:9] for axes in figure.axes] == ["right", "wrong: is"]
 
 
 def test_without_the_servers_rows_their_sections_are_left_out(tmp_path: Path) -> None:

@@ -311,6 +311,11 @@ def test_an_explanations_tables_sort_and_filter(browser: webdriver.Chrome, expla
     browser.execute_script("document.querySelector('#features-table thead th:nth-child(2) .sort').click()")
     browser.execute_script("document.querySelector('#features-table thead th:nth-child(2) .sort').click()")
     assert column(browser, "features", 1) == before[::-1]
+    edges = browser.execute_script(
+        "return ['.scroll', 'tfoot'].map(part => document.querySelector(`#clients-table ${part}`)"
+        ".getBoundingClientRect()).flatMap(at => [at.top, at.bottom])"
+    )
+    assert edges[0] < edges[2] < edges[3] <= edges[1] + 1  # the foot of a long table stays in sight
     box = element(browser, "#clients-table [data-filter]")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", box)
     box.send_keys("client 29")

@@ -48,6 +48,19 @@ def test_means_intervals_and_seeds_are_the_folders(comparison: Path) -> None:
     assert np.array(drawn) == pytest.approx(np.array(expected))
 
 
+def test_seeds_that_tie_at_all_or_nothing_are_drawn_within_what_a_share_can_be(tmp_path: Path) -> None:
+    write_comparison(tmp_path / "c", {"none": 0.0, "post-hoc": 0.0}, seeds=30, rounds=1)
+    found = ComparisonFolder.read(tmp_path / "c")
+    for arm, share in zip(arms_of(found), (1.0, 0.0), strict=True):
+        arm["balanced_accuracy"] |= {"mean": share, "low": share, "high": share, "values": [share] * 30}
+    all_right, all_wrong = dots_of(ranking_figure(found).axes[0])[:2]
+
+    assert len(np.unique(all_right)) > 2
+    assert all_right.max() == pytest.approx(100)
+    assert len(np.unique(all_wrong)) > 2
+    assert all_wrong.min() == pytest.approx(0)
+
+
 def test_seeds_that_tie_are_all_drawn(tmp_path: Path) -> None:
     write_comparison(tmp_path / "c", {"none": 0.0, "post-hoc": 0.0}, seeds=30, rounds=1)
     found = ComparisonFolder.read(tmp_path / "c")

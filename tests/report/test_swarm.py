@@ -24,6 +24,20 @@ def test_a_pile_higher_than_the_strip_spreads_by_whole_diameters() -> None:
     assert max(abs(across)) <= 9 / 2
 
 
+def test_no_dot_is_moved_beyond_what_no_value_passes() -> None:
+    """Nine ties at 100 % in a strip of three: two columns more, both to the left; at 0 % to the right."""
+    along, _ = swarm(np.full(9, 100.0), diameter=3, height=9, within=(0, 100))
+    assert sorted(along) == [-6, -6, -6, -3, -3, -3, 0, 0, 0]
+    along, _ = swarm(np.full(9, 0.0), diameter=3, height=9, within=(0, 100))
+    assert sorted(along) == [0, 0, 0, 3, 3, 3, 6, 6, 6]
+
+
+def test_a_pile_that_does_not_fit_between_the_bounds_passes_them_rather_than_hiding_dots() -> None:
+    along, across = swarm(np.full(6, 1.0), diameter=3, height=3, within=(0, 5))
+    assert len(set(zip(along, across, strict=True))) == 6
+    assert sorted(along, key=abs)[:2] == [0, 3]
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("height", [2.0, 9.0, 15.0])
 def test_no_dot_hides_another(seed: int, height: float) -> None:

@@ -92,7 +92,8 @@ def _equal_table(found: ComparisonFolder) -> Table:
         cells = []
         for name in known:
             entry = arm["at_equal"][name]
-            cells.append(number_cell(entry["mean"], lambda value: words.plain(100 * value, 1)))
+            mean = entry["mean"]  # nobody has one where a single round is dearer than the cheapest remedy's
+            cells.append(empty() if mean is None else number_cell(mean, lambda value: words.plain(100 * value, 1)))
             cells.append(number_cell(entry.get("rank"), words.count))
         lines.append(line_of(arm, cells))
     caption = (

@@ -299,7 +299,7 @@ def by_client(found: ExplanationFolder) -> Section:
         [Column("Client"), Column("Rows", True), *(Column(name, True) for name in names)],
         lines,
         filtered=len(values) > OPEN,
-        look="heat tall",
+        look="heat tall" if len(values) > OPEN else "heat",
     )
     return Section("clients", "Where clients disagree", [Text(_spread_in_words(found)), block])
 

@@ -84,13 +84,23 @@ def tiers(found: ComparisonFolder) -> Section:
             mean,
             f"none {mean:.1f}" if math.isfinite(mean) else "",
             1.15,
+            within=(0, 100),
         )
     ]
     gaps = [row.strips[1] for row in arms if row.strips[1]]
     if gaps:
         right = reach(gaps)
         panels.append(
-            Panel("paired difference to none (points)", min(right[0], -0.5), max(right[1], 0.5), 0.0, "none", 1.0, 62)
+            Panel(
+                "paired difference to none (points)",
+                min(right[0], -0.5),
+                max(right[1], 0.5),
+                0.0,
+                "none",
+                1.0,
+                62,
+                within=(-100, 100),
+            )
         )
     picture = strip_chart("tiers", "Remedies in tiers", _tiers_in_words(found), groups, panels)
     caption = (

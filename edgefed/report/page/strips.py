@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from edgefed.report.page.svg import MARKERS, Pen, Scale, markup, sheet, shortened, tick_words, ticks
-from edgefed.report.swarm import swarm
+from edgefed.report.swarm import ANYWHERE, swarm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Panel:
-    """An axis: its words, its range, and a value that all rows are read against."""
+    """An axis: its words, its range, a value that all rows are read against, and what no value passes."""
 
     words: str
     low: float
@@ -60,6 +60,7 @@ class Panel:
     share: float = 1.0
     notes: float = 0.0
     whole: bool = False
+    within: tuple[float, float] = ANYWHERE
 
 
 Groups = list[tuple[str, list[Row]]]
@@ -119,7 +120,7 @@ def _chart(
             for place, scale in scales.items():
                 strip = line.strips[place]
                 if strip is not None:
-                    _strip(group, strip, scale, at + row - ROW, line.kind)
+                    _strip(group, strip, scale, at + row - ROW, line.kind, panels[place].within)
                     room = (scale.end + 8, "start") if wide else (width, "end")
                     height = at + row / 2 + 1 if wide else at + 15
                     group.text(room[0], height, strip.note, "note", room[1])
@@ -154,7 +155,7 @@ def _axis(pen: Pen, panel: Panel, scale: Scale, top: float, bottom: float) -> No
         pen.text(middle, top - 11, panel.against_words, "tick", "middle")
 
 
-def _strip(pen: Pen, strip: Strip, scale: Scale, top: float, kind: str) -> None:
+def _strip(pen: Pen, strip: Strip, scale: Scale, top: float, kind: str, within: tuple[float, float] = ANYWHERE) -> None:
     height = top + 11
     if not np.isfinite(strip.mean):
         return
@@ -166,7 +167,7 @@ def _strip(pen: Pen, strip: Strip, scale: Scale, top: float, kind: str) -> None:
     seen = strip.dots[np.isfinite(strip.dots)]
     seen = seen[(seen >= scale.low) & (seen <= scale.high)]
     places = np.array([scale(float(value)) for value in seen])
-    along, across = swarm(places, DOT, 14.0)
+    along, across = swarm(places, DOT, 14.0, (scale(within[0]), scale(within[1])))
     pen.dots(zip(places + along, height + 14 + across, strict=True), "dots")
     if np.isfinite(strip.low) and np.isfinite(strip.high):
         ends = [scale(scale.inside(end)) for end in (strip.low, strip.high)]
