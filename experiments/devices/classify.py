@@ -1,5 +1,6 @@
 """Classify rows on a device with an exported model: onnxruntime and NumPy, nothing of edgefed.
 
+pip install onnxruntime numpy
 python classify.py model.onnx rows.csv
 """
 
@@ -10,6 +11,8 @@ import sys
 import numpy as np
 import onnxruntime
 
+if len(sys.argv) != 3:
+    sys.exit("python classify.py model.onnx rows.csv")
 session = onnxruntime.InferenceSession(sys.argv[1])
 told = session.get_modelmeta().custom_metadata_map
 features, categories = json.loads(told["features"]), json.loads(told["categories"])

@@ -57,7 +57,7 @@ def other_device(deployment, folder, *, server=None):
 
 
 def test_each_refusal_has_its_line_while_the_run_goes_on_and_a_late_device_takes_part(tmp_path):
-    config = FederationConfig(num_clients=3, alpha=1.0, num_server_rounds=1000, wait_for_clients=3.0)
+    config = FederationConfig(num_clients=3, alpha=1.0, num_server_rounds=1000, wait_for_clients=10.0)
     config, data = federate(config)
     (tmp_path / "shards").mkdir()
     files = write_shards(config, data, tmp_path / "shards")
