@@ -69,6 +69,27 @@ def test_each_block_is_the_comparison_that_its_settings_give_alone(made):
         assert is_folder_of(home, "comparison")
 
 
+@pytest.mark.parametrize("key", ["dataset", "drop-columns"])
+def test_each_block_learns_from_rows_of_its_own(tmp_path, key):
+    path = tmp_path / "rows.csv"
+    rows = [f"{number},{number * 7 % 5},{'uvw'[number // 20]}" for number in range(60)]
+    path.write_text("\n".join(["a,b,y", *rows, ""]))
+    base, values = {
+        "dataset": (BASE.replace(long_tail=1.0), ["iris", "wine"]),
+        "drop-columns": (BASE.replace(long_tail=1.0, dataset="csv", data_path=str(path)), ["", "a"]),
+    }[key]
+
+    found = compared(base, {key: values}, strategies="post-hoc")
+
+    figures = []
+    for value, block in zip(values, found.comparisons.values(), strict=True):
+        config = base.replace(**{key.replace("-", "_"): value})
+        alone = edgefed.compare(config, strategies="post-hoc", seeds=2, tune=None, progress=False, processes=1)
+        assert block["strategies"] == alone.result["strategies"]
+        figures.append([arm["balanced_accuracy"]["values"] for arm in block["strategies"]])
+    assert figures[0] != figures[1]
+
+
 def test_the_folder_holds_all_of_it(made):
     result = made.result
     assert json.loads((made.folder / "grid.json").read_text()) == result == json.loads(json.dumps(result))

@@ -7,7 +7,7 @@ import pytest
 import sklearn.datasets
 
 from edgefed.config import FederationConfig
-from edgefed.data.datasets import DATASETS, load
+from edgefed.data.datasets import DATASETS, LOADED_BY, load
 from edgefed.errors import SettingsError
 
 ROWS_OF_CLASSES = {
@@ -87,3 +87,23 @@ def test_csv_passes_on_every_setting(tmp_path: Path) -> None:
     assert (dataset.labels.tolist(), dataset.class_names, dataset.num_classes) == ([0, 2, 0], ("v", "w", "u"), 3)
     assert dataset.clients is not None
     assert (dataset.clients.tolist(), dataset.client_names) == ([0, 1, 0], ("n", "s"))
+
+
+class Recording:
+    """Settings that note which of them are read."""
+
+    def __init__(self, config: FederationConfig, read: set[str]) -> None:
+        self._config, self._read = config, read
+
+    def __getattr__(self, name: str) -> object:
+        self._read.add(name)
+        return getattr(self._config, name)
+
+
+def test_rows_are_the_same_where_the_settings_that_loaders_read_are(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("a,y\n1,v\n2,u\n")
+    read: set[str] = set()
+    for name in set(DATASETS.own) - {"devices"}:
+        load(Recording(FederationConfig(dataset=name, data_path=str(path) if name == "csv" else ""), read))  # type: ignore[arg-type]
+    assert read == set(LOADED_BY)
