@@ -32,6 +32,7 @@ from edgefed.api.plan import (
 )
 from edgefed.api.progress import say, shown
 from edgefed.api.single import check_same_data, resumable
+from edgefed.categories import parsed_categories
 from edgefed.config import FederationConfig, SettingsError, checked_config
 from edgefed.data.datasets import fingerprint, load, same_rows
 from edgefed.data.shards import federate, with_categories_listed
@@ -127,7 +128,7 @@ def compare_grid(
     """
     base = checked_config(config if config is not None else comparison_defaults({}))
     wanted = checked_grid(grid or {}, tuned=tune is not None)
-    if "data-path" not in wanted:
+    if "data-path" not in wanted and not all(parsed_categories(base.categories).values()):
         dataset = load(base) if dataset is None else dataset
         base = with_categories_listed(base, dataset)
     home = Path(out) if out is not None else None

@@ -90,6 +90,18 @@ def test_each_block_learns_from_rows_of_its_own(tmp_path, key):
     assert figures[0] != figures[1]
 
 
+def test_the_settings_alone_need_not_lead_to_rows(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(["id,a,b,y", *(f"n{row},{row},{row % 5},{'uv'[row // 20]}" for row in range(40)), ""]))
+    base = BASE.replace(long_tail=1.0, dataset="csv", data_path=str(path))
+    with pytest.raises(SettingsError, match="column 'id'"):
+        edgefed.compare(base, strategies="post-hoc", seeds=2, tune=None, progress=False, processes=1)
+
+    found = compared(base, {"drop-columns": ["id", "id,b"]}, strategies="post-hoc")
+
+    assert [block["settings"]["drop-columns"] for block in found.result["blocks"]] == ["id", "id,b"]
+
+
 def test_the_folder_holds_all_of_it(made):
     result = made.result
     assert json.loads((made.folder / "grid.json").read_text()) == result == json.loads(json.dumps(result))
