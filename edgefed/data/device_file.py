@@ -34,8 +34,15 @@ MOST_HELD_OUT = 0.5
 """Largest such share that a device goes along with: sums over a row or two that are left would be those rows."""
 
 
-def read_device_file(path: str | Path, config: FederationConfig) -> Table:
+def read_device_file(path: str | Path, config: FederationConfig, *, ask_label: bool = False) -> Table:
     """Read one device's rows: a part of the data, so one class will do, and so will no row.
+
+    Parameters
+    ----------
+    path : path
+    config : FederationConfig
+    ask_label : bool
+        As for :func:`~edgefed.data.csv_file.read_csv`.
 
     Raises
     ------
@@ -52,6 +59,7 @@ def read_device_file(path: str | Path, config: FederationConfig) -> Table:
         classes=listed(config.classes),
         allow_missing=config.missing == "mean",
         partial=True,
+        ask_label=ask_label,
     )
 
 
