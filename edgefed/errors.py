@@ -64,6 +64,17 @@ def unknown(what: str, found: str, known: Iterable[str]) -> str:
     return f"unknown {what} '{shown(found)}': {hint}"
 
 
+def is_gone(path: Path) -> bool:
+    """Return whether there is no such file; what is there and cannot be read is for :func:`read_utf8` to say."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):  # ValueError: a NUL in the path
+        return False
+    return False
+
+
 def read_utf8(path: Path, expected: str) -> str:
     """Return a file's text, without a byte-order mark.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from edgefed.api.assembly import in_process
+from edgefed.categories import parsed_categories
 from edgefed.config import FederationConfig
 from edgefed.data.datasets import Dataset
+from edgefed.data.frame import feature_rows, is_frame
 from edgefed.data.partition import from_owners, partition
 from edgefed.data.shards import FederatedData, Shards
 from edgefed.data.split import Split
@@ -24,6 +27,7 @@ from edgefed.learning.metrics import log_softmax
 from edgefed.runs import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
     from edgefed.data.partition import Partition
 
     Floats = NDArray[np.float64]
+
+
+FILLED_BY = "fill the cell, or give the rows to edgefed.predict, which fills it where the run had missing=mean"
 
 
 class FederatedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -43,6 +50,8 @@ class FederatedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     classes_ : ndarray [classes]
     n_features_in_ : int
+    feature_names_in_ : object ndarray [features]
+        Where :meth:`fit` was given a data frame, and the features of a run's model.
     weights_ : float64 ndarray [parameters]
         The trained weights, flat in ``state_dict`` order.
     mean_, scale_ : float64 ndarray [features]
@@ -111,7 +120,12 @@ class FederatedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def from_run(cls, run: Run | str | Path) -> FederatedClassifier:
-        """Return a finished run's model as a fitted classifier; its classes are the run's class names."""
+        """Return a finished run's model as a fitted classifier; its classes are the run's class names.
+
+        Rows have the run's features in its order; scikit-learn refuses a data frame in another. Where the run had
+        categories, a data frame's columns go by their names, in any order, and hold text, as for
+        :func:`edgefed.predict`. Empty cells are refused: that function fills them.
+        """
         run = run if isinstance(run, Run) else Run.read(run)
         known = run.manifest["prediction"]
         names = [name for name in cls().get_params() if name != "seed"]
@@ -123,6 +137,8 @@ class FederatedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             (np.array(known["mean"]), np.array(known["scale"]), known["standardized"]),
             np.array(known["logit_shift"]),
         )
+        found.feature_names_in_ = np.array(run.manifest["features"], object)
+        found._run_categories = parsed_categories(run.config.categories)
         return found
 
     def fit(self, X: ArrayLike, y: ArrayLike, clients: ArrayLike | None = None) -> FederatedClassifier:
@@ -169,9 +185,15 @@ class FederatedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: ArrayLike) -> Floats:
-        """Return class probabilities [rows, classes], in float64."""
+        """Return class probabilities [rows, classes], in float64.
+
+        Raises
+        ------
+        ValueError
+            In one line, for rows without the features that the model learned from, or without values of theirs.
+        """
         check_is_fitted(self, "weights_")
-        X = validate_data(self, X, reset=False, dtype=np.float32)
+        X = self._rows(X)
         x = (np.asarray(X, np.float64) - self.mean_) / self.scale_
         model = self._model
         with torch.no_grad():
@@ -183,6 +205,17 @@ class FederatedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return each row's most probable class [rows]."""
         check_is_fitted(self, "weights_")
         return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
+
+    def _rows(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Return rows as numbers [rows, features]."""
+        if self._run_categories and is_frame(X):
+            names = self.feature_names_in_.tolist()
+            X = feature_rows(X, names, categories=self._run_categories, allow_missing=False, else_said=FILLED_BY)
+        with warnings.catch_warnings():
+            if self._run_categories is not None and not is_frame(X):
+                # A run's features are always named; an array in their order is as good as edgefed.predict's.
+                warnings.filterwarnings("ignore", message="X does not have valid feature names")
+            return np.asarray(validate_data(self, X, reset=False, dtype=np.float32))
 
     def _config(self) -> FederationConfig:
         rounds = self.num_server_rounds
@@ -200,6 +233,7 @@ class FederatedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.scale_ = scale if standardized else np.ones(len(mean))
         self.logit_shift_ = shift
         self.weights_ = weights
+        self._run_categories: Mapping[str, Sequence[str]] | None = None
         self._model = model_of(config, len(mean), len(classes))
 
 

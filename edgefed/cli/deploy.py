@@ -10,6 +10,7 @@ import typer
 
 from edgefed.cli.options import Format, Out, OutputFormat, Resume, Settings
 from edgefed.config import SettingsError, read_settings
+from edgefed.errors import shown
 from edgefed.terminal import note, print_json, show_devices, show_rehearsal, show_run
 
 AGREE_WITHIN = 1e-5
@@ -167,6 +168,9 @@ def status(folder: Folder, insecure: Insecure = False, output: OutputFormat = Fo
 def doctor(
     folder: Annotated[Path | None, typer.Argument(help="A deployment's folder, or a device's own.")] = None,
     data: Annotated[Path | None, typer.Option(help="A device's rows.", metavar="FILE.csv")] = None,
+    label: Annotated[
+        str, typer.Option(help="Their label column, as for launch-device (default: the last).", show_default=False)
+    ] = "",
     profile: Annotated[
         Path | None,
         typer.Option(help="Instead, measure how fast this machine trains, for device-profiles.", metavar="FILE.toml"),
@@ -186,8 +190,11 @@ def doctor(
         return
     from edgefed.deploy.doctor import BAD, examine
 
+    if label and data is None:
+        raise SettingsError(f"--label {shown(label)}: of which rows? give --data FILE.csv too")
+    given = read_settings(None, settings or ()) | ({"label-column": label} if label else {})
     findings = []
-    for finding in examine(folder, data, read_settings(None, settings or ())):
+    for finding in examine(folder, data, given):
         findings.append(finding)
         if output is Format.text:
             mark = {"ok": "ok     ", "warning": "beware ", BAD: "PROBLEM"}[finding.state]

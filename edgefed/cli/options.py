@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgefed.config import SettingsError, read_settings
+from edgefed.errors import is_gone
 from edgefed.terminal import note
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def settings_of(source: str | None, overrides: Sequence[str] | None, label: str,
     if source is not None:
         suffix = Path(source).suffix.lower()
         if suffix == ".csv":
+            if is_gone(Path(source)):
+                raise SettingsError(f"{source}: no such file")
             given |= {"dataset": "csv", "data-path": source}
         elif suffix == ".toml":
             path = Path(source)

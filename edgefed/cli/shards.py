@@ -18,7 +18,7 @@ def shards(
     label: Label = "",
     client: Client = "",
 ) -> None:
-    """Write each simulated client's rows as a CSV file, the server's test.csv, and settings.toml to launch with."""
+    """Write each simulated client's rows as a CSV file, the server's test and validation rows, and settings.toml."""
     from edgefed.config import FederationConfig
     from edgefed.data.device_file import write_shards
     from edgefed.data.shards import federate
@@ -28,8 +28,9 @@ def shards(
     config = FederationConfig.from_mapping(given)
     config, data = federate(config, rows_of(config, given))
     files = write_shards(config, data, new_folder(out, "", instead="give another folder"))
-    for path in (*files.clients, files.test, files.settings):
-        typer.echo(str(path))
+    for path in (*files.clients, files.test, files.validation, files.settings):
+        if path is not None:
+            typer.echo(str(path))
     if len(data.split.dropped):
         note(
             "note: accuracy, macro F1, log loss and brier of a simulation with a long tail stand at the data's own "

@@ -51,6 +51,9 @@ class Reading:
         Columns that are left out; None: the file is read for a model, and columns are what they are.
     else_said : str
         What would do where a cell is empty.
+    taken_label : str
+        The column that is taken for the label where nobody said which it is. Before that is said no column of text is
+        proposed as a category: it may be the label. Neutral: none.
     """
 
     categories: Mapping[str, Sequence[str]]
@@ -58,6 +61,7 @@ class Reading:
     partial: bool = False
     dropped: Sequence[str] | None = None
     else_said: str = MEANS_FILL
+    taken_label: str = ""
 
     def features(
         self, header: Sequence[str], rows: Sequence[Row], columns: Sequence[int]
@@ -175,6 +179,10 @@ class Reading:
         if not few:
             told = f"to leave out every column like it, drop-columns={out}"
             return told + said_of_dates, told
+        if self.taken_label:
+            said = f"'{shown(self.taken_label)}', the last column left, is taken for the label: give --label COL, "
+            said += f"that or another ({_listed(few)} hold text), to be told what would do"
+            return said, said
         rest = _listed([*self.dropped, *(name for name in [*texts, header[column]] if name not in few)])
         also = f" and drop-columns={rest}" if rest else ""
         leave = f"{also}; to leave out every column like it, drop-columns={out}"

@@ -57,6 +57,7 @@ def read_csv(
     classes: Sequence[str] = (),
     allow_missing: bool = False,
     partial: bool = False,
+    ask_label: bool = False,
 ) -> Table:
     """Read a comma-separated file with a header line.
 
@@ -79,6 +80,8 @@ def read_csv(
         Read an empty feature cell as NaN instead of refusing it.
     partial : bool
         The file is one client's part of the data: one class will do, and so will no row at all.
+    ask_label : bool
+        Where no label column is named, say which is taken for it before a column of text is proposed as a category.
 
     Raises
     ------
@@ -89,7 +92,8 @@ def read_csv(
     path = Path(path)
     header, rows = _records(path, fewest_columns=2, fewest_rows=0 if partial else 1, strict=partial)
     columns = _columns(path, header, label, client, features, drop, categories or {})
-    reading = Reading(categories or {}, allow_missing, partial, drop)
+    taken = header[columns.label] if ask_label and not label else ""
+    reading = Reading(categories or {}, allow_missing, partial, drop, taken_label=taken)
     values, known = _features(path, reading, header, rows, columns.features)
     sources = tuple(header[column] for column in columns.features)
     names_of_features = feature_names(sources, known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from edgefed.categories import columns_of, parsed_categories
 from edgefed.contradictions import synthetic_parameters
 from edgefed.data.csv_file import read_csv
-from edgefed.errors import SettingsError, shown, unknown
+from edgefed.errors import SettingsError, is_gone, shown, unknown
 from edgefed.plugins import Registry
 from edgefed.rng import stream
 from edgefed.schema import listed
@@ -175,6 +176,12 @@ def fedprox_synthetic(config: FederationConfig) -> Dataset:
 
 def csv(config: FederationConfig) -> Dataset:
     """Your own CSV file: data-path, label-column, client-column, drop-columns, categories."""
+    path = Path(config.data_path)
+    if is_gone(path):
+        where = "" if path.is_absolute() else ", looked for from the current folder"
+        raise SettingsError(
+            f"{path}: no such file (the setting data-path{where}); -s data-path=FILE.csv says where it is now"
+        )
     table = read_csv(
         config.data_path,
         label=config.label_column,

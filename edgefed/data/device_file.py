@@ -34,8 +34,15 @@ MOST_HELD_OUT = 0.5
 """Largest such share that a device goes along with: sums over a row or two that are left would be those rows."""
 
 
-def read_device_file(path: str | Path, config: FederationConfig) -> Table:
+def read_device_file(path: str | Path, config: FederationConfig, *, ask_label: bool = False) -> Table:
     """Read one device's rows: a part of the data, so one class will do, and so will no row.
+
+    Parameters
+    ----------
+    path : path
+    config : FederationConfig
+    ask_label : bool
+        As for :func:`~edgefed.data.csv_file.read_csv`.
 
     Raises
     ------
@@ -52,6 +59,7 @@ def read_device_file(path: str | Path, config: FederationConfig) -> Table:
         classes=listed(config.classes),
         allow_missing=config.missing == "mean",
         partial=True,
+        ask_label=ask_label,
     )
 
 
@@ -110,10 +118,14 @@ def device_shards(table: Table, config: FederationConfig, partition_id: int) -> 
 
 @dataclass(frozen=True)
 class ShardFiles:
-    """What :func:`write_shards` wrote: a file a client, the server's test rows, and the settings to launch with."""
+    """What :func:`write_shards` wrote: a file a client, the server's test and validation rows, settings to launch with.
+
+    There is no validation file where ``validation-fraction`` leaves it no rows.
+    """
 
     clients: tuple[Path, ...]
     test: Path
+    validation: Path | None
     settings: Path
 
 
@@ -146,13 +158,12 @@ def write_shards(config: FederationConfig, data: FederatedData, folder: Path) ->
             write(f"client-{client:0{digits}}.csv", np.sort(_rows_of(shards, client))) for client in range(len(shards))
         )
         test = write("test.csv", data.split.test)
-        if len(data.split.validation):
-            write("validation.csv", data.split.validation)
+        validation = write("validation.csv", data.split.validation) if len(data.split.validation) else None
         settings = folder / "settings.toml"
         settings.write_text(settled_there.to_toml(), encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{folder}: cannot be written to ({error.strerror})") from None
-    return ShardFiles(clients, test, settings)
+    return ShardFiles(clients, test, validation, settings)
 
 
 def _rows_of(shards: Shards, client: int) -> NDArray[np.int64]:

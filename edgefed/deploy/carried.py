@@ -63,8 +63,7 @@ def settings_carried(
     try:
         dataset = load(config)
     except SettingsError as error:
-        more = "; -s data-path=FILE.csv says where it is now" if config.dataset == "csv" else ""
-        raise SettingsError(f"{source} names the rows whose columns devices learn from: {error}{more}") from None
+        raise SettingsError(f"{source} names the rows whose columns devices learn from: {error}") from None
     found = carried(config, dataset).replace(
         feature_columns=",".join(dataset.columns), client_test_fraction=config.client_test_fraction, test_path=""
     )

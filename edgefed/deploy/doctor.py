@@ -244,9 +244,10 @@ def _lasting(check: str, until: float) -> Finding:
 
 def _rows(path: Path, config: FederationConfig) -> Finding:
     try:
-        table = read_device_file(path, config)
+        table = read_device_file(path, config, ask_label=True)
     except SettingsError as error:
-        edit = f"edit {path}, or -s KEY=VALUE as the run has it ({READ_BY})"
+        named = "" if config.label_column else " --label COL where the label is not its last column,"
+        edit = f"edit {path},{named} or -s KEY=VALUE as the run has it ({READ_BY})"
         return Finding(
             "data", BAD, str(error), edit if path.is_file() else "--data FILE: the file of this device's rows"
         )

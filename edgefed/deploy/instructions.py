@@ -143,7 +143,7 @@ Dials {deployment.address}. {key}
     edgefed launch-device . --data data.csv
 
 `data.csv` holds this device's rows: a header line, feature columns, and the label in the last column (else
-`--label COL`). No row is sent; what is, is in `docs/devices.md` of edgefed, by name
+`--label COL`, for both). No row is sent; what is, is in `docs/devices.md` of edgefed, by name
 and bytes. What a run may ask of this device is for its owner to say, in `terms.toml` in this folder (there under
 "A device's own terms"). To start with the machine: `edgefed-device.service` (systemd).
 """

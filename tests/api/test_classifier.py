@@ -1,6 +1,9 @@
 """FederatedClassifier: scikit-learn's own checks, and the same model as a run's."""
 
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 from federations import settings
 from sklearn.datasets import load_iris
@@ -36,6 +39,43 @@ def test_a_runs_model_predicts_as_the_run_does(remedy):
     np.testing.assert_allclose(model.predict_proba(rows), predict(run, rows), atol=1e-6)
     assert model.classes_.tolist() == run.manifest["classes"]
     assert set(model.predict(rows)) <= set(run.manifest["classes"])
+
+
+def test_a_runs_model_takes_a_frame_by_its_names():
+    run = edgefed.run(settings(num_server_rounds=1), progress=False)
+    names = run.manifest["features"]
+    frame = pd.DataFrame(federate(run.config)[1].dataset.features, columns=names)
+    model = FederatedClassifier.from_run(run)
+
+    np.testing.assert_array_equal(model.predict_proba(frame), model.predict_proba(frame.to_numpy()))
+    with pytest.raises(ValueError, match="must be in the same order"):
+        model.predict(frame[names[::-1]])
+    with pytest.raises(ValueError, match=f"seen at fit time, yet now missing:\n- {re.escape(names[-1])}"):
+        model.predict(frame[names[:-1]])
+    with pytest.raises(ValueError, match="has 2 features, but FederatedClassifier is expecting 4"):
+        model.predict(frame.to_numpy()[:, :2])
+
+
+def test_a_model_learned_on_a_frame_warns_of_an_array_as_scikit_learns_do():
+    frame, y = load_iris(return_X_y=True, as_frame=True)
+    run = edgefed.run(settings(num_server_rounds=1), progress=False)
+    model = FederatedClassifier.from_run(run).set_params(num_server_rounds=1).fit(frame, y)
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        model.predict(frame.to_numpy())
+
+
+def test_a_runs_model_of_text_columns_reads_a_frame_as_predict_does(tmp_path):
+    frame = pd.DataFrame({"color": ["red", "blue"] * 60, "size": np.arange(120.0) % 7, "y": ["no", "yes"] * 60})
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    given = {"dataset": "csv", "data_path": str(tmp_path / "rows.csv"), "categories": "color=red|blue"}
+    run = edgefed.run(settings(**given, num_clients=2, num_server_rounds=1), progress=False)
+    model = FederatedClassifier.from_run(run)
+
+    np.testing.assert_allclose(model.predict_proba(frame[["y", "size", "color"]]), predict(run, frame), atol=1e-6)
+    with pytest.raises(ValueError, match="'green' is none of its categories"):
+        model.predict(frame.replace("red", "green"))
+    with pytest.raises(ValueError, match=r"row 0, column 'size': empty cell; .* edgefed\.predict"):
+        model.predict(frame.assign(size=np.nan))
 
 
 def test_fit_is_the_federation_that_its_settings_name():

@@ -27,7 +27,7 @@ MISTAKES = {
     "run --nope": r"No such option '--nope'",
     "run --format xml": r"'xml' is not one of 'text', 'json'",
     "run nowhere.toml": r"nowhere\.toml: no such file",
-    "run nowhere.csv": r"nowhere\.csv: no such file",
+    "run nowhere.csv": r"nowhere\.csv: no such file$",
     "run data.txt": r"data\.txt: expected settings \(\.toml\) or data \(\.csv\)",
     "run one.toml two.toml": r"unexpected extra argument",
     "run -s": r"requires an argument",

@@ -256,6 +256,23 @@ def test_a_persons_file_gives_runs_pictures_and_progress_their_name(cli):
     assert "flowers.csv, dirichlet: training rows" in " ".join(out.split())
 
 
+def test_settings_whose_file_lies_in_another_folder_say_which_setting_names_it(cli):
+    Path("lab").mkdir()
+    Path("lab/mine.csv").write_bytes(GOOD)
+    Path("lab/best.toml").write_text('dataset = "csv"\ndata-path = "mine.csv"\nnum-clients = 2\n')
+
+    for command in ("run", "compare", "partition"):
+        assert cli(command, "lab/best.toml") == (
+            2,
+            "",
+            "edgefed: mine.csv: no such file (the setting data-path, looked for from the current folder); "
+            "-s data-path=FILE.csv says where it is now\n",
+        )
+    code, _, err = cli("partition", "lab/best.toml", "-s", f"data-path={Path('elsewhere.csv').absolute()}")
+    assert (code, "elsewhere.csv: no such file (the setting data-path); -s" in err) == (2, True)
+    assert cli("partition", "lab/best.toml", "-s", "data-path=lab/mine.csv")[0] == 0
+
+
 def test_a_class_without_a_test_row_is_told_of(cli):
     """Five rows of the rare class of 85, three test rows: not one is of it."""
     rows = [f"{n % 7},{n % 5},{'common' if n < 40 else 'other' if n < 80 else 'rare'}" for n in range(85)]

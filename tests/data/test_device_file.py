@@ -108,8 +108,15 @@ def test_the_command_writes_into_a_new_folder_only(tmp_path, monkeypatch, capsys
         "test.csv",
         "validation.csv",
     ]
+    assert sorted(printed) == sorted(str(path) for path in (tmp_path / "shards").iterdir())
     assert _exit_code() == 2
     assert "exists already" in capsys.readouterr().err
+
+    without = ["-s", "validation-fraction=0", "-s", "num-clients=2", "--out", str(tmp_path / "two")]
+    monkeypatch.setattr("sys.argv", ["edgefed", "shards", *without])
+    assert _exit_code() == 0
+    names = ["client-0.csv", "client-1.csv", "test.csv", "settings.toml"]
+    assert capsys.readouterr().out.split() == [str(tmp_path / "two" / name) for name in names]
 
 
 def test_a_simulation_of_devices_is_refused_in_one_line():

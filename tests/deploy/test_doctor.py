@@ -161,7 +161,7 @@ def test_a_devices_rows(tmp_path, text, state, says):
 def test_a_devices_rows_are_read_as_the_run_reads_them(tmp_path, monkeypatch, capsys):
     path = tmp_path / "rows.csv"
     path.write_text("id,color,y\nr1,red,a\nr2,blue,b\n")
-    finding = found_by("data", None, path)
+    finding = found_by("data", None, path, {"label-column": "y"})
     assert (finding.state, "categories=id=r1|r2,color=blue|red" in finding.found) == (BAD, True)
     assert finding.mend.endswith("-s KEY=VALUE as the run has it (categories, drop-columns, label-column, missing)")
     finding = found_by("data", None, path, {"drop-columns": "id", "categories": "color=red|blue"})
@@ -172,6 +172,32 @@ def test_a_devices_rows_are_read_as_the_run_reads_them(tmp_path, monkeypatch, ca
     monkeypatch.setattr("sys.argv", ["edgefed", "doctor", *arguments])
     assert _exit_code() == 0
     assert "2 rows of 2 features" in capsys.readouterr().out
+
+
+def test_a_devices_label_that_is_not_last_is_proposed_as_no_category(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "rows.csv"
+    path.write_text("ward,outcome,age,site\na,died,70,0\nb,lived,30,0\na,lived,40,0\n")
+    finding = found_by("data", None, path, {"client-column": "site"})
+    assert finding.state == BAD
+    assert finding.found.endswith(
+        "'a' is not a number; 'age', the last column left, is taken for the label: give --label COL, "
+        "that or another (ward,outcome hold text), to be told what would do"
+    )
+    assert f"edit {path}, --label COL where the label is not its last column, or -s KEY=VALUE" in finding.mend
+
+    def doctor_says(*arguments):
+        monkeypatch.setattr("sys.argv", ["edgefed", "doctor", *arguments])
+        code, printed = _exit_code(), capsys.readouterr()
+        return code, printed.out + printed.err
+
+    code, said = doctor_says("--data", str(path), "--label", "outcome")
+    assert (code, "categories=ward=a|b;" in said, "--label" in said) == (1, True, False)
+    code, said = doctor_says("--data", str(path), "--label", "outcome", "-s", "categories=ward=a|b")
+    assert (code, "3 rows of 4 features, label 'outcome': died, lived" in said) == (0, True)
+    assert doctor_says("--label", "outcome") == (
+        2,
+        "edgefed: --label outcome: of which rows? give --data FILE.csv too\n",
+    )
 
 
 def test_a_servers_certificate(deployment):
