@@ -80,6 +80,11 @@ class Deployment:
         """Devices that may take part."""
         return tuple(device for device in self.devices if device.state == ACTIVE)
 
+    @property
+    def clients(self) -> int:
+        """Partition ids up to the last active device's: what ``num-clients`` is where it is not said."""
+        return self.active[-1].partition_id + 1 if self.active else 0
+
     def device_folder(self, name: str) -> Path:
         """Return the folder that is made for a device, and goes to it."""
         return self.folder / "devices" / name
