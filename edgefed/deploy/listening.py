@@ -7,7 +7,7 @@ import socket
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from edgefed.deploy.addresses import is_loopback
+from edgefed.deploy.addresses import is_this_machine
 from edgefed.errors import SettingsError
 from edgefed.terminal import note
 
@@ -37,7 +37,12 @@ def addresses_for(host: str, dialled: str) -> tuple[str, ...]:
         One line, for another address: this machine's own processes would not find the server at it.
     """
     if not host:
-        return HERE if dialled == "localhost" else (dialled,) if is_loopback(dialled) else EVERYWHERE
+        if not is_this_machine(dialled):
+            return EVERYWHERE
+        if dialled in HERE:
+            return (dialled,)
+        # This machine's own commands find the server at these; its certificate holds them.
+        return HERE if dialled == "localhost" else (*HERE, dialled)
     if host == "localhost":
         return HERE
     found = tuple(dict.fromkeys(part.strip() for part in host.split(",")))
