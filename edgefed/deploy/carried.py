@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefed.config import FederationConfig, key_of
@@ -13,7 +14,6 @@ from edgefed.schema import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 SHARING_OUT = (
     "client_column",
@@ -63,7 +63,7 @@ def settings_carried(
     source : Path
         The settings' file.
     given, overrides : mapping of str to scalar
-        What it holds, and what was said beside it, which holds on devices as it stands.
+        What it holds, and what was said beside it, which holds on devices as it stands: ``label-column`` is theirs.
     clients : int, optional
         How many the deployment has; a ``min-replies`` that they cannot give is left out. Neutral: as many as it takes.
 
@@ -72,21 +72,25 @@ def settings_carried(
     SettingsError
         One line: settings or data that cannot be used, or a name that a comma-separated setting cannot hold.
     """
-    merged = {key: value for key, value in {**given, **overrides}.items() if key not in NOT_OF_A_SIMULATION}
+    beside = {key: value for key, value in overrides.items() if key != "label-column"}
+    merged = {key: value for key, value in {**given, **beside}.items() if key not in NOT_OF_A_SIMULATION}
     config = FederationConfig.from_mapping({**merged, "dataset": given["dataset"]})
     try:
         dataset = load(config)
     except SettingsError as error:
-        more = "; -s data-path=FILE.csv says where it is now" if config.dataset == "csv" else ""
+        gone = config.dataset == "csv" and not Path(config.data_path).is_file()
+        more = "; -s data-path=FILE.csv says where it is now" if gone else ""
         raise SettingsError(f"{source} names the rows whose columns devices learn from: {error}{more}") from None
     usual: dict[str, Any] = {spec.name: spec.default for spec in fields(config)}
     modelled = {name: getattr(config, name) for name in SIMULATED_EDGE if key_of(name) not in overrides}
     if modelled.get("selection") == "power-of-choice":  # by clients' losses, whatever they run on
         del modelled["selection"]
-    found = carried(config, dataset).replace(
+    found = carried(config, dataset)
+    found = found.replace(
         feature_columns=",".join(dataset.columns),
         client_test_fraction=config.client_test_fraction,
         test_path="",
+        label_column=overrides.get("label-column", found.label_column),
         **{name: usual[name] for name in modelled},
     )
     settings = found.to_mapping() | {key: overrides[key] for key in ("test-path",) if key in overrides}

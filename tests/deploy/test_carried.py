@@ -112,6 +112,20 @@ def test_the_edge_that_was_modelled_stays_in_the_simulation_unless_it_is_asked_f
     assert settings["selection"] == "power-of-choice"
 
 
+def test_a_label_column_beside_the_file_is_what_devices_call_it(best, tmp_path):
+    toml, _ = best
+    beside = {"label-column": "outcome"}
+    settings, said = settings_carried(toml, read_settings(toml), beside)
+    assert (settings["label-column"], settings["feature-columns"]) == ("outcome", "size,color")
+    assert "label column 'outcome' and classes benign,ill" in said
+    iris, _ = settings_carried(tmp_path / "a.toml", FederationConfig().to_mapping(), beside)
+    assert (iris["label-column"], iris["classes"]) == ("outcome", "setosa,versicolor,virginica")
+    given = read_settings(toml) | {"label-column": "outcom"}
+    with pytest.raises(SettingsError, match="label-column=outcom") as caught:  # the file is there
+        settings_carried(toml, given, {})
+    assert "data-path" not in str(caught.value)
+
+
 def test_a_bundled_set_and_a_file_that_is_gone(best, tmp_path):
     config = FederationConfig(alpha=0.1)
     settings, said = settings_carried(tmp_path / "a.toml", config.to_mapping(), {})
