@@ -26,8 +26,9 @@ def addresses_for(host: str, dialled: str) -> tuple[str, ...]:
     Parameters
     ----------
     host : str
-        ``--host``: addresses out of :data:`EVERYWHERE` and :data:`HERE`, comma-separated, or ``localhost``. Neutral:
-        empty, for every address, and loopback alone where devices dial this machine itself.
+        ``--host``: addresses out of :data:`EVERYWHERE` and :data:`HERE`, comma-separated, or ``localhost``; a loopback
+        that another covers is left out. Neutral: empty, for every address, and loopback alone where devices dial this
+        machine itself.
     dialled : str
         What devices dial.
 
@@ -52,7 +53,8 @@ def addresses_for(host: str, dialled: str) -> tuple[str, ...]:
             f"--host {wrong[0]}: this machine's own commands reach the server at loopback; expected "
             f"{', '.join(EVERYWHERE + HERE)} or localhost, and a firewall for the rest"
         )
-    return found
+    every = {here: everywhere for everywhere, here in zip(EVERYWHERE, HERE, strict=True)}
+    return tuple(each for each in found if every.get(each) not in found)
 
 
 @contextmanager

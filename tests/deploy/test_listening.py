@@ -32,6 +32,10 @@ from edgefed.errors import SettingsError
         ("localhost", "fl.lab.example", HERE),
         ("0.0.0.0, ::", "127.0.0.1", EVERYWHERE),
         ("::,::", "127.0.0.1", ("::",)),
+        ("0.0.0.0,127.0.0.1", "fl.lab.example", ("0.0.0.0",)),
+        ("::1,::", "fl.lab.example", ("::",)),
+        ("::,127.0.0.1", "fl.lab.example", ("::", "127.0.0.1")),
+        ("::1,127.0.0.1,0.0.0.0,::", "fl.lab.example", EVERYWHERE),
     ],
 )
 def test_a_server_listens_on_both_kinds_unless_it_is_narrowed(host, dialled, addresses):
