@@ -31,17 +31,23 @@ def split_address(text: str) -> tuple[str, int]:
     return parts[1] or parts[2], int(parts[3])
 
 
-def server_name(text: str) -> str:
+def server_name(text: str, where: str = "") -> str:
     """Return a server's host name as it is, or its address in its shortest form (RFC 5952).
 
     A name is labels of 1 to 63 characters, 253 in all (RFC 1123), the last of which is no number.
+
+    Parameters
+    ----------
+    text : str
+    where : str
+        What a mistake is told of. Neutral: empty, for ``--server``.
 
     Raises
     ------
     SettingsError
         One line, where it is neither, or an address that no other machine could dial.
     """
-    where = f"--server {text}"
+    where = where or f"--server {text}"
     if text.startswith("[") or text.count(":") > 1:
         if "[" in text or "]" in text:
             raise SettingsError(f"{where}: expected an IPv6 address without brackets, and without port (--port)")
