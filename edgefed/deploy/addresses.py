@@ -32,7 +32,7 @@ def split_address(text: str) -> tuple[str, int]:
 
 
 def server_name(text: str, where: str = "") -> str:
-    """Return a server's host name as it is, or its address in its shortest form (RFC 5952).
+    """Return a server's host name in small letters, or its address in its shortest form (RFC 5952).
 
     A name is labels of 1 to 63 characters, 253 in all (RFC 1123), the last of which is no number.
 
@@ -62,7 +62,7 @@ def server_name(text: str, where: str = "") -> str:
                 ) from None
             if text.rpartition(".")[2].isdigit():
                 raise SettingsError(f"{where}: not an IPv4 address, and no host name ends in a number") from None
-            return text
+            return text.lower()
     if found.is_unspecified or found.is_multicast:
         raise SettingsError(f"{where}: no device can dial it; give an address of the server's own")
     return str(found)
@@ -114,4 +114,4 @@ def is_loopback(address: str) -> bool:
 
 def is_this_machine(host: str) -> bool:
     """Return whether a name or an address means the machine that dials it."""
-    return host == "localhost" or is_loopback(host)
+    return host.lower() == "localhost" or is_loopback(host)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from edgefed.deploy.addresses import is_loopback, joined
-from edgefed.deploy.certificates import as_flower_keeps_it
+from edgefed.deploy.certificates import as_flower_keeps_it, check_server_files
 from edgefed.deploy.ending import ending_the_superexec
 from edgefed.deploy.folder import Deployment
 from edgefed.deploy.instructions import states
@@ -85,9 +85,8 @@ def run_server(serve: Serve) -> None:
             f"--insecure lets anybody who reaches {' or '.join(addresses)} take part and read what passes: leave it "
             "out, use --host localhost, or say --on-network as well"
         )
-    for name in ("ca.crt", "server.crt", "server.key"):
-        if not serve.insecure and not (home / name).is_file():
-            raise SettingsError(f"{home / name}: no such file; edgefed provision --out FOLDER --renew makes it again")
+    if not serve.insecure:
+        check_server_files(home)
     with bound(addresses, port, all_of_them=serve.host not in ("", "localhost")) as sockets:
         addresses = tuple(str(each.getsockname()[0]) for each in sockets)
         _tell_of_other_kind(deployment.names[0], kinds(addresses))
