@@ -23,6 +23,7 @@ from edgefed.deploy.listening import addresses_for, bound, cannot_be_taken, kind
 from edgefed.deploy.logs import keep_logs, keep_output
 from edgefed.errors import FederationError, SettingsError
 from edgefed.federation.places import FILE, Places
+from edgefed.lock import only_writer
 from edgefed.schema import as_toml
 from edgefed.terminal import note
 
@@ -87,7 +88,10 @@ def run_server(serve: Serve) -> None:
         )
     if not serve.insecure:
         check_server_files(home)
-    with bound(addresses, port, all_of_them=serve.host not in ("", "localhost")) as sockets:
+    with (
+        only_writer(home, mend="a deployment has one server: stop that one, or leave it"),
+        bound(addresses, port, all_of_them=serve.host not in ("", "localhost")) as sockets,
+    ):
         addresses = tuple(str(each.getsockname()[0]) for each in sockets)
         _tell_of_other_kind(deployment.names[0], kinds(addresses))
         _serve(serve, deployment, home, addresses, sockets)

@@ -7,6 +7,7 @@ from edgefed.deploy.listening import EVERYWHERE, HERE
 from edgefed.deploy.provision import provision
 from edgefed.deploy.superlink import Serve, _for_flowers_command, _tell_of_other_kind, run_server
 from edgefed.errors import SettingsError
+from edgefed.lock import only_writer
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,9 @@ def test_a_broken_file_of_the_servers_is_named_with_what_mends_it(tmp_path, name
     with pytest.raises(SettingsError) as caught:
         run_server(Serve(tmp_path / "lab"))
     assert str(caught.value).startswith(f"{path.resolve()}: {says}")
+
+
+def test_a_deployment_has_one_server_wherever_the_second_one_would_listen(tmp_path):
+    deployment = provision(tmp_path / "lab", ["fl.lab.example"], 1, port=free_port())
+    with only_writer(deployment.server), pytest.raises(SettingsError, match="a deployment has one server: stop that"):
+        run_server(Serve(tmp_path / "lab", "127.0.0.1"))
