@@ -20,7 +20,9 @@ LOCK = ".lock"
 
 
 @contextmanager
-def only_writer(folder: Path | None, wait: float = 0.0) -> Iterator[None]:
+def only_writer(
+    folder: Path | None, wait: float = 0.0, mend: str = "wait for its end or stop it, then --resume goes on"
+) -> Iterator[None]:
     """Keep other processes from writing into a folder meanwhile.
 
     Parameters
@@ -29,6 +31,8 @@ def only_writer(folder: Path | None, wait: float = 0.0) -> Iterator[None]:
         Made if need be. None keeps nobody from anything.
     wait : float
         Seconds to wait for another process to let go. Neutral: none.
+    mend : str
+        What whoever is refused can do.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def only_writer(folder: Path | None, wait: float = 0.0) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=wait)
     except Timeout:
-        raise SettingsError(f"{folder}: {_holder(path)}; wait for its end or stop it, then --resume goes on") from None
+        raise SettingsError(f"{folder}: {_holder(path)}; {mend}") from None
     except FileExistsError:
         raise SettingsError(f"{folder}: exists already and is no folder; give another one") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path

@@ -107,9 +107,11 @@ def launch(
     """Train one federation on the devices, from the server's own machine; the same folder as edgefed run.
 
     A test-path in a TOML file is taken from that file's folder. Settings of a simulation, as a comparison's best.toml,
-    are taken too: devices train on their own files, with its columns, label column and classes.
+    are taken too: devices train on their own files, with its columns, label column and classes, and without the edge
+    that it modelled.
     """
     from edgefed.deploy.carried import of_simulation, settings_carried
+    from edgefed.deploy.folder import Deployment
     from edgefed.deploy.launch import launch as launched
     from edgefed.notes import look_alikes
 
@@ -118,7 +120,7 @@ def launch(
         given["test-path"] = str(source.parent / str(given["test-path"]))
     beside = read_settings(None, settings or ())
     if source is not None and of_simulation(given) and not of_simulation(beside):
-        given, said = settings_carried(source, given, beside)
+        given, said = settings_carried(source, given, beside, Deployment.read(folder).clients)
         note(f"note: {said}")
     else:
         given |= beside

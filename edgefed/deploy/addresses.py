@@ -31,17 +31,23 @@ def split_address(text: str) -> tuple[str, int]:
     return parts[1] or parts[2], int(parts[3])
 
 
-def server_name(text: str) -> str:
-    """Return a server's host name as it is, or its address in its shortest form (RFC 5952).
+def server_name(text: str, where: str = "") -> str:
+    """Return a server's host name in small letters, or its address in its shortest form (RFC 5952).
 
     A name is labels of 1 to 63 characters, 253 in all (RFC 1123), the last of which is no number.
+
+    Parameters
+    ----------
+    text : str
+    where : str
+        What a mistake is told of. Neutral: empty, for ``--server``.
 
     Raises
     ------
     SettingsError
         One line, where it is neither, or an address that no other machine could dial.
     """
-    where = f"--server {text}"
+    where = where or f"--server {text}"
     if text.startswith("[") or text.count(":") > 1:
         if "[" in text or "]" in text:
             raise SettingsError(f"{where}: expected an IPv6 address without brackets, and without port (--port)")
@@ -56,7 +62,7 @@ def server_name(text: str) -> str:
                 ) from None
             if text.rpartition(".")[2].isdigit():
                 raise SettingsError(f"{where}: not an IPv4 address, and no host name ends in a number") from None
-            return text
+            return text.lower()
     if found.is_unspecified or found.is_multicast:
         raise SettingsError(f"{where}: no device can dial it; give an address of the server's own")
     return str(found)
@@ -108,4 +114,4 @@ def is_loopback(address: str) -> bool:
 
 def is_this_machine(host: str) -> bool:
     """Return whether a name or an address means the machine that dials it."""
-    return host == "localhost" or is_loopback(host)
+    return host.lower() == "localhost" or is_loopback(host)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
+import ssl
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -159,6 +160,34 @@ def names_in(certificate: bytes) -> list[str]:
 def expires(certificate: bytes) -> dt.datetime:
     """Return when a certificate (PEM) stops being valid."""
     return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+
+
+def check_server_files(folder: Path) -> None:
+    """Refuse ``ca.crt``, ``server.crt`` and ``server.key`` that no server can be started with.
+
+    Raises
+    ------
+    SettingsError
+        One line: which of them, and what makes it again.
+    """
+    renew = "edgefed provision --out FOLDER --renew makes it again"
+    ca, certificate, key = (folder / name for name in ("ca.crt", "server.crt", "server.key"))
+    for path, mend in ((ca, "copy the deployment's ca/ca.crt there again"), (certificate, renew)):
+        try:
+            x509.load_pem_x509_certificate(path.read_bytes())
+        except FileNotFoundError:
+            raise SettingsError(f"{path}: no such file; {mend}") from None
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not a certificate"
+            raise SettingsError(f"{path}: cannot be used ({why}); {mend}") from None
+    try:
+        # A password, empty, as none was set: else OpenSSL would ask the terminal for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except FileNotFoundError:
+        raise SettingsError(f"{key}: no such file; {renew}") from None
+    except OSError as error:  # an SSLError is one
+        why = f"not the key of {certificate.name}" if isinstance(error, ssl.SSLError) else error.strerror
+        raise SettingsError(f"{key}: cannot be used ({why}); {renew}") from None
 
 
 def _general_name(name: str) -> x509.GeneralName:

@@ -300,7 +300,8 @@ def _certificate(path: Path, deployment: Deployment) -> Iterator[Finding]:
         yield Finding("certificate", BAD, f"{path} cannot be read ({' '.join(str(error).split())[:60]})", mend)
         return
     yield _lasting("certificate", until.timestamp())
-    if missing := [name for name in deployment.names if name not in names]:
+    held = [name.lower() for name in names]
+    if missing := [name for name in deployment.names if name not in held]:
         yield Finding("names", BAD, f"the certificate is not for {', '.join(missing)}", mend)
     else:
         yield Finding("names", GOOD, f"the certificate is for {', '.join(names)}")

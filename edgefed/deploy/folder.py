@@ -10,9 +10,9 @@ import tomllib
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from edgefed.deploy.addresses import joined, split_address
+from edgefed.deploy.addresses import joined, server_name, split_address
 from edgefed.deploy.certificates import read_public_key
-from edgefed.errors import SettingsError
+from edgefed.errors import SettingsError, shown
 from edgefed.runs import read_json, write_json
 
 if TYPE_CHECKING:
@@ -80,6 +80,11 @@ class Deployment:
         """Devices that may take part."""
         return tuple(device for device in self.devices if device.state == ACTIVE)
 
+    @property
+    def clients(self) -> int:
+        """Partition ids up to the last active device's: what ``num-clients`` is where it is not said."""
+        return self.active[-1].partition_id + 1 if self.active else 0
+
     def device_folder(self, name: str) -> Path:
         """Return the folder that is made for a device, and goes to it."""
         return self.folder / "devices" / name
@@ -133,13 +138,19 @@ class Deployment:
                 Device(str(d["name"]), int(d["partition-id"]), str(d["public-key"]), str(d["state"]))
                 for d in found["devices"]
             ]
-            names, port = tuple(found["server"]["names"]), int(found["server"]["port"])
-        except (KeyError, TypeError, ValueError) as error:
+            names, port = [str(name) for name in found["server"]["names"]], int(found["server"]["port"])
+            listed = isinstance(found["server"]["names"], list)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise SettingsError(f"{path}: the file was edited ({type(error).__name__}: {error})") from None
+        if not names or not listed:
+            raise SettingsError(f'{path}: "names": expected a list of names and addresses; devices dial the first')
+        if not 1 <= port <= 65535:
+            raise SettingsError(f'{path}: "port": {port}: expected 1 to 65535')
+        names = [server_name(name, f'{path}: "names": {shown(name)}') for name in names]
         for device in devices:
             if device.public_key or device.state == ACTIVE:
                 read_public_key(device.public_key, f"{path}: public-key of {device.name}")
-        return cls(folder, names, port, tuple(devices))
+        return cls(folder, tuple(names), port, tuple(devices))
 
 
 @dataclass(frozen=True)

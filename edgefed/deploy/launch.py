@@ -108,12 +108,11 @@ def settings_for(deployment: Deployment, given: Mapping[str, Any]) -> Federation
     SettingsError
         One line, before a server is asked for anything.
     """
-    active = deployment.active
-    if not active:
+    if not deployment.clients:
         raise SettingsError(
             f"{deployment.folder}: no device may join; edgefed provision --add, or --public-key, adds one"
         )
-    devices = {"dataset": "devices", "num-clients": active[-1].partition_id + 1}
+    devices = {"dataset": "devices", "num-clients": deployment.clients}
     settings = {**devices, **given}
     if settings["dataset"] != "devices":
         raise SettingsError(f"dataset={settings['dataset']}: devices train on their own files; leave it out")

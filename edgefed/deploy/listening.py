@@ -7,7 +7,7 @@ import socket
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from edgefed.deploy.addresses import is_loopback
+from edgefed.deploy.addresses import is_this_machine
 from edgefed.errors import SettingsError
 from edgefed.terminal import note
 
@@ -26,8 +26,9 @@ def addresses_for(host: str, dialled: str) -> tuple[str, ...]:
     Parameters
     ----------
     host : str
-        ``--host``: addresses out of :data:`EVERYWHERE` and :data:`HERE`, comma-separated, or ``localhost``. Neutral:
-        empty, for every address, and loopback alone where devices dial this machine itself.
+        ``--host``: addresses out of :data:`EVERYWHERE` and :data:`HERE`, comma-separated, or ``localhost``; a loopback
+        that another covers is left out. Neutral: empty, for every address, and loopback alone where devices dial this
+        machine itself.
     dialled : str
         What devices dial.
 
@@ -37,7 +38,12 @@ def addresses_for(host: str, dialled: str) -> tuple[str, ...]:
         One line, for another address: this machine's own processes would not find the server at it.
     """
     if not host:
-        return HERE if dialled == "localhost" else (dialled,) if is_loopback(dialled) else EVERYWHERE
+        if not is_this_machine(dialled):
+            return EVERYWHERE
+        if dialled in HERE:
+            return (dialled,)
+        # This machine's own commands find the server at these; its certificate holds them.
+        return HERE if dialled == "localhost" else (*HERE, dialled)
     if host == "localhost":
         return HERE
     found = tuple(dict.fromkeys(part.strip() for part in host.split(",")))
@@ -47,7 +53,8 @@ def addresses_for(host: str, dialled: str) -> tuple[str, ...]:
             f"--host {wrong[0]}: this machine's own commands reach the server at loopback; expected "
             f"{', '.join(EVERYWHERE + HERE)} or localhost, and a firewall for the rest"
         )
-    return found
+    every = {here: everywhere for everywhere, here in zip(EVERYWHERE, HERE, strict=True)}
+    return tuple(each for each in found if every.get(each) not in found)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from edgefed.deploy.addresses import is_loopback, joined
-from edgefed.deploy.certificates import as_flower_keeps_it
+from edgefed.deploy.certificates import as_flower_keeps_it, check_server_files
 from edgefed.deploy.ending import ending_the_superexec
 from edgefed.deploy.folder import Deployment
 from edgefed.deploy.instructions import states
@@ -23,6 +23,7 @@ from edgefed.deploy.listening import addresses_for, bound, cannot_be_taken, kind
 from edgefed.deploy.logs import keep_logs, keep_output
 from edgefed.errors import FederationError, SettingsError
 from edgefed.federation.places import FILE, Places
+from edgefed.lock import only_writer
 from edgefed.schema import as_toml
 from edgefed.terminal import note
 
@@ -85,10 +86,12 @@ def run_server(serve: Serve) -> None:
             f"--insecure lets anybody who reaches {' or '.join(addresses)} take part and read what passes: leave it "
             "out, use --host localhost, or say --on-network as well"
         )
-    for name in ("ca.crt", "server.crt", "server.key"):
-        if not serve.insecure and not (home / name).is_file():
-            raise SettingsError(f"{home / name}: no such file; edgefed provision --out FOLDER --renew makes it again")
-    with bound(addresses, port, all_of_them=serve.host not in ("", "localhost")) as sockets:
+    if not serve.insecure:
+        check_server_files(home)
+    with (
+        only_writer(home, mend="a deployment has one server: stop that one, or leave it"),
+        bound(addresses, port, all_of_them=serve.host not in ("", "localhost")) as sockets,
+    ):
         addresses = tuple(str(each.getsockname()[0]) for each in sockets)
         _tell_of_other_kind(deployment.names[0], kinds(addresses))
         _serve(serve, deployment, home, addresses, sockets)

@@ -51,7 +51,8 @@ def test_what_is_no_host_and_port_is_refused(text, says):
     ("text", "name"),
     [
         ("fl.lab.example", "fl.lab.example"),
-        ("Server", "Server"),
+        ("Server", "server"),
+        ("LocalHost", "localhost"),
         ("192.168.1.20", "192.168.1.20"),
         ("2001:DB8:0:0::20", "2001:db8::20"),
         ("0:0:0:0:0:0:0:1", "::1"),
@@ -132,5 +133,6 @@ def test_of_every_mapped_address_those_of_127_and_no_other_are_this_machine():
 
 def test_a_name_of_this_machine_is_this_machine_to_who_dials_it_alone():
     assert is_this_machine("localhost")
+    assert is_this_machine("LocalHost")
     assert not is_loopback("localhost")
     assert not is_this_machine("localhost.example")

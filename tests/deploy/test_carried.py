@@ -93,6 +93,39 @@ def test_what_is_said_beside_the_file_holds(best, tmp_path):
     assert settings_for(lab, settings).num_clients == 2
 
 
+def test_the_edge_that_was_modelled_stays_in_the_simulation_unless_it_is_asked_for(tmp_path):
+    """By it, a round would leave out devices that are there; a choice by clients' losses is good on any device."""
+    edge = {"devices": "jetson-orin-nano", "device-spread": 0.5, "availability": "when.json", "round-deadline": 3}
+    edge |= {"drop-out": 0.5, "stragglers": 0.5, "selection": "oort", "min-replies": 8}
+    lab = provision(tmp_path / "lab", ["127.0.0.1"], 3, port=9)
+    given = FederationConfig.from_mapping(edge).to_mapping()
+    settings, said = settings_carried(tmp_path / "a.toml", given, {}, lab.clients)
+    usual = FederationConfig().to_mapping()
+    assert {key: settings[key] for key in edge} == {key: usual[key] for key in edge}
+    assert said.endswith("num-clients=10, " + ", ".join(f"{key}={value}" for key, value in edge.items()))
+    assert settings_for(lab, settings).min_replies == 0
+    settings, said = settings_carried(tmp_path / "a.toml", given, {"drop-out": 0.25}, 8)
+    assert (settings["drop-out"], settings["stragglers"], settings["min-replies"]) == (0.25, 0, 8)
+    assert "drop-out" not in said
+    assert "min-replies" not in said
+    settings, _ = settings_carried(tmp_path / "a.toml", given | {"selection": "power-of-choice"}, {})
+    assert settings["selection"] == "power-of-choice"
+
+
+def test_a_label_column_beside_the_file_is_what_devices_call_it(best, tmp_path):
+    toml, _ = best
+    beside = {"label-column": "outcome"}
+    settings, said = settings_carried(toml, read_settings(toml), beside)
+    assert (settings["label-column"], settings["feature-columns"]) == ("outcome", "size,color")
+    assert "label column 'outcome' and classes benign,ill" in said
+    iris, _ = settings_carried(tmp_path / "a.toml", FederationConfig().to_mapping(), beside)
+    assert (iris["label-column"], iris["classes"]) == ("outcome", "setosa,versicolor,virginica")
+    given = read_settings(toml) | {"label-column": "outcom"}
+    with pytest.raises(SettingsError, match="label-column=outcom") as caught:  # the file is there
+        settings_carried(toml, given, {})
+    assert "data-path" not in str(caught.value)
+
+
 def test_a_bundled_set_and_a_file_that_is_gone(best, tmp_path):
     config = FederationConfig(alpha=0.1)
     settings, said = settings_carried(tmp_path / "a.toml", config.to_mapping(), {})
@@ -107,11 +140,11 @@ def test_a_bundled_set_and_a_file_that_is_gone(best, tmp_path):
 
 def test_the_command_says_what_it_makes_of_the_file(best, tmp_path, monkeypatch, capsys):
     toml, _ = best
-    monkeypatch.setattr("sys.argv", ["edgefed", "launch", str(tmp_path), str(toml)])
-    assert _exit_code() == 2  # no deployment there
+    provision(tmp_path / "lab", ["127.0.0.1"], 1, port=9)
+    monkeypatch.setattr("sys.argv", ["edgefed", "launch", str(tmp_path / "lab"), str(toml), "-s", "test-path=gone.csv"])
+    assert _exit_code() == 2
     first, *_ = capsys.readouterr().err.splitlines()
     assert first == f"note: {LINE.format(toml=toml)}"
     monkeypatch.setattr("sys.argv", ["edgefed", "launch", str(tmp_path / "lab"), str(toml), "-s", "dataset=iris"])
-    provision(tmp_path / "lab", ["127.0.0.1"], 1, port=9)
     assert _exit_code() == 2
     assert "dataset=iris: devices train on their own files; leave it out" in capsys.readouterr().err

@@ -7,9 +7,10 @@ import pytest
 
 from edgefed.cli import _exit_code
 from edgefed.deploy import doctor
+from edgefed.deploy.certificates import make_server_certificate
 from edgefed.deploy.control import Control
 from edgefed.deploy.doctor import BAD, GOOD, WARN, Finding, _admitted, _clock, _lasting, examine
-from edgefed.deploy.folder import DeviceIdentity
+from edgefed.deploy.folder import Deployment, DeviceIdentity
 from edgefed.deploy.handshake import SignatureError, UnreachableError
 from edgefed.deploy.launch import last_run
 from edgefed.deploy.provision import provision, renew_server_certificate
@@ -208,6 +209,14 @@ def test_a_servers_certificate(deployment):
     finding = found_by("certificate", deployment.folder)
     assert (finding.state, finding.found) == (BAD, "the server's certificate expired 2 days ago")
     assert "--renew" in finding.mend
+    assert found_by("names", deployment.folder).state == GOOD
+
+
+def test_a_certificate_in_capitals_is_for_the_same_name(deployment):
+    make_server_certificate(deployment.folder / "ca", deployment.server, ["FL.lab.example"], 365)
+    path = deployment.folder / "deployment.json"
+    path.write_text(path.read_text().replace('"127.0.0.1"', '"FL.lab.example"'))
+    assert Deployment.read(deployment.folder).names == ("fl.lab.example",)
     assert found_by("names", deployment.folder).state == GOOD
 
 

@@ -10,6 +10,8 @@ from processes import free_port, ipv6
 
 from edgefed.deploy import listening
 from edgefed.deploy.listening import EVERYWHERE, HERE, addresses_for, bound, kinds, serving_on
+from edgefed.deploy.provision import provision
+from edgefed.deploy.superlink import _for_flowers_command
 from edgefed.errors import SettingsError
 
 
@@ -22,6 +24,7 @@ from edgefed.errors import SettingsError
         ("", "localhost", HERE),
         ("", "127.0.0.1", ("127.0.0.1",)),
         ("", "::1", ("::1",)),
+        ("", "127.0.1.1", (*HERE, "127.0.1.1")),
         ("0.0.0.0", "fl.lab.example", ("0.0.0.0",)),
         ("::", "fl.lab.example", ("::",)),
         ("127.0.0.1", "fl.lab.example", ("127.0.0.1",)),
@@ -29,6 +32,10 @@ from edgefed.errors import SettingsError
         ("localhost", "fl.lab.example", HERE),
         ("0.0.0.0, ::", "127.0.0.1", EVERYWHERE),
         ("::,::", "127.0.0.1", ("::",)),
+        ("0.0.0.0,127.0.0.1", "fl.lab.example", ("0.0.0.0",)),
+        ("::1,::", "fl.lab.example", ("::",)),
+        ("::,127.0.0.1", "fl.lab.example", ("::", "127.0.0.1")),
+        ("::1,127.0.0.1,0.0.0.0,::", "fl.lab.example", EVERYWHERE),
     ],
 )
 def test_a_server_listens_on_both_kinds_unless_it_is_narrowed(host, dialled, addresses):
@@ -53,6 +60,17 @@ def test_where_ipv6_is_off_it_goes_on_over_ipv4_and_says_so_once(monkeypatch, ca
         with pytest.raises(SettingsError, match="IPv6 is off on this machine, so it has no ::"):
             bound(addresses, port, all_of_them=asked).__enter__()
     assert capsys.readouterr().err == ""
+
+
+def test_this_machines_commands_find_a_server_that_devices_dial_at_another_loopback_address(tmp_path):
+    deployment = provision(tmp_path / "lab", ["127.0.1.1"], 1, port=free_port())
+    with bound(addresses_for("", "127.0.1.1"), deployment.port, all_of_them=False) as sockets:
+        addresses = [each.getsockname()[0] for each in sockets]
+        _for_flowers_command(deployment, deployment.server.resolve(), addresses, insecure=False)
+        for each in sockets:
+            each.listen()
+        for host in (deployment.loopback, "127.0.1.1"):
+            socket.create_connection((host, deployment.port), 10).close()
 
 
 @ipv6

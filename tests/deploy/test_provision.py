@@ -1,6 +1,7 @@
 """Provisioning: what is made, who may read it, and what is taken in and out later."""
 
 import datetime as dt
+import json
 import shutil
 import stat
 import subprocess
@@ -289,3 +290,25 @@ def test_an_edited_file_is_named(deployment, name):
 def test_a_deployments_folder_in_place_of_a_devices_says_which_it_may_be(deployment):
     with pytest.raises(SettingsError, match=r"not a device's folder; is it .*devices/device-0\?"):
         DeviceIdentity.read(deployment.folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "found", "says"),
+    [
+        ("names", [], '"names": expected a list of names and addresses; devices dial the first'),
+        ("names", "fl", '"names": expected a list of names and addresses; devices dial the first'),
+        ("names", [5], '"names": 5: not an IPv4 address, and no host name ends in a number'),
+        ("names", ["fl.lab.example", "::"], '"names": ::: no device can dial it; give an address of the server\'s own'),
+        ("port", 99999, '"port": 99999: expected 1 to 65535'),
+        ("port", 0, '"port": 0: expected 1 to 65535'),
+        ("port", float("inf"), "the file was edited (OverflowError: cannot convert float infinity to integer)"),
+    ],
+)
+def test_an_edited_name_or_port_of_a_deployment_is_named(deployment, key, found, says):
+    path = deployment.folder / "deployment.json"
+    content = json.loads(path.read_text())
+    content["server"][key] = found
+    path.write_text(json.dumps(content))
+    with pytest.raises(SettingsError) as caught:
+        Deployment.read(deployment.folder)
+    assert str(caught.value) == f"{path}: {says}"

@@ -1,10 +1,13 @@
 """A server's process, in parts: where its own machine finds it, and what it says of what it does not serve."""
 
 import pytest
+from processes import free_port
 
 from edgefed.deploy.listening import EVERYWHERE, HERE
 from edgefed.deploy.provision import provision
-from edgefed.deploy.superlink import _for_flowers_command, _tell_of_other_kind
+from edgefed.deploy.superlink import Serve, _for_flowers_command, _tell_of_other_kind, run_server
+from edgefed.errors import SettingsError
+from edgefed.lock import only_writer
 
 
 @pytest.mark.parametrize(
@@ -40,3 +43,34 @@ def test_devices_that_dial_an_address_of_the_other_kind_are_spoken_of(capsys, di
     err = capsys.readouterr().err
     assert err.startswith(said)
     assert bool(err) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("server.crt", b"garbage", "cannot be used (not a certificate); edgefed provision --out FOLDER --renew makes"),
+        (
+            "server.key",
+            b"garbage",
+            "cannot be used (not the key of server.crt); edgefed provision --out FOLDER --renew",
+        ),
+        ("ca.crt", b"garbage", "cannot be used (not a certificate); copy the deployment's ca/ca.crt there again"),
+        ("server.crt", None, "no such file; edgefed provision --out FOLDER --renew makes it again"),
+        ("server.key", None, "no such file; edgefed provision --out FOLDER --renew makes it again"),
+        ("ca.crt", None, "no such file; copy the deployment's ca/ca.crt there again"),
+    ],
+)
+def test_a_broken_file_of_the_servers_is_named_with_what_mends_it(tmp_path, name, content, says):
+    path = provision(tmp_path / "lab", ["127.0.0.1"], 1, port=free_port()).server / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        run_server(Serve(tmp_path / "lab"))
+    assert str(caught.value).startswith(f"{path.resolve()}: {says}")
+
+
+def test_a_deployment_has_one_server_wherever_the_second_one_would_listen(tmp_path):
+    deployment = provision(tmp_path / "lab", ["fl.lab.example"], 1, port=free_port())
+    with only_writer(deployment.server), pytest.raises(SettingsError, match="a deployment has one server: stop that"):
+        run_server(Serve(tmp_path / "lab", "127.0.0.1"))
