@@ -104,17 +104,25 @@ class Sifting:
     def blamed(self, shares: Iterable[Mapping[int, bytes]]) -> dict[int, str]:
         """Return client -> why, from the shares of all secrets.
 
-        A false share is its giver's or, encrypted as it was, its owner's: whoever gave most of its shares false is to
-        blame for them, else whose secret it is of, or both.
+        A false share is its giver's or, encrypted as it was, its owner's. Whoever gave those of two owners or more is
+        named for them, and the owners are not: else a giver could have honest ones named. They would have to conspire
+        to have it named. Of a single one both are.
         """
         given = Counter(giver for of_one in shares for giver in of_one)
-        why: dict[int, str] = {}
+        several = {giver: len(owners) for giver, owners in self.false.items() if len(owners) > 1}
+        why = {
+            giver: f"unmask: {count} of its {given[giver]} shares do not fit the others'"
+            for giver, count in several.items()
+        }
         for giver, owners in self.false.items():
-            if 2 * len(owners) > given[giver]:
-                why[giver] = f"unmask: {len(owners)} of its {given[giver]} shares do not fit the others'"
-                continue
-            for owner in owners:
-                why[owner] = f"shares: that which client {giver} gave back does not fit the others, by either's fault"
+            if giver not in several:
+                (owner,) = owners
+                why.setdefault(
+                    owner, f"shares: that which client {giver} gave back does not fit the others, by either's fault"
+                )
+                why.setdefault(
+                    giver, f"unmask: its share of client {owner} does not fit the others', by either's fault"
+                )
         return why
 
 

@@ -261,10 +261,21 @@ def test_a_false_share_of_the_key_of_one_that_is_gone_is_told_by_its_public_key(
     federation, _ = one_round(config, lambda engine: Dropping(Changing(engine, "unmask", 0, bad), gone))
 
     assert federation.history[0]["refused"] == {
-        str(BAD): "shares: that which client 0 gave back does not fit the others, by either's fault"
+        "0": f"unmask: its share of client {BAD} does not fit the others', by either's fault",
+        str(BAD): "shares: that which client 0 gave back does not fit the others, by either's fault",
     }
     counted = [client for client in range(7) if client != BAD]
     assert np.abs(federation.weights - start - rows[counted] @ updates[counted] / rows[counted].sum()).max() < 1e-4
+
+
+def test_whoever_gives_some_false_shares_back_has_no_honest_client_named():
+    """Three of its six: the owners of these shares would have to have conspired to deal it false ones."""
+    some = field(seed_shares=lambda found: [*first_half(found[:3]), *found[3:]])
+
+    federation, _ = one_round(CONFIG.replace(num_clients=7), lambda engine: Changing(engine, "unmask", 0, some))
+
+    assert federation.history[0]["clients"] == 7
+    assert federation.history[0]["refused"] == {"0": "unmask: 3 of its 6 shares do not fit the others'"}
 
 
 def test_where_the_shares_do_not_tell_which_is_false_nothing_changes_and_nobody_is_named():

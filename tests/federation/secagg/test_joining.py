@@ -45,14 +45,16 @@ def test_more_false_ones_or_too_few_true_ones_tell_nothing(neighbours, spoil):
     assert sifting.false == {}
 
 
-def test_who_is_to_blame():
-    """Client 10 gave most of its shares false; that of client 12's which 11 gave back is 12's fault or 11's."""
+def test_who_is_named():
+    """Client 10 gave two owners' shares false, most of its five true; that of client 14 which 11 gave is either's."""
     sifting = Sifting()
-    sifting.false = {10: {11, 12}, 11: {12}}
-    found = sifting.blamed([{10: b"", 12: b""}, {10: b"", 11: b""}, {10: b"", 11: b""}])
-    assert found[10] == "unmask: 2 of its 3 shares do not fit the others'"
-    assert found[12] == "shares: that which client 11 gave back does not fit the others, by either's fault"
-    assert set(found) == {10, 12}
+    sifting.false = {10: {12, 13}, 11: {14}}
+    found = sifting.blamed([{10: b""}] * 4 + [{10: b"", 11: b""}])
+    assert found == {
+        10: "unmask: 2 of its 5 shares do not fit the others'",
+        11: "unmask: its share of client 14 does not fit the others', by either's fault",
+        14: "shares: that which client 11 gave back does not fit the others, by either's fault",
+    }
 
 
 def test_too_few_shares_name_whose():
