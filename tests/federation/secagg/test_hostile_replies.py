@@ -276,6 +276,9 @@ def test_whoever_gives_some_false_shares_back_has_no_honest_client_named():
 
     assert federation.history[0]["clients"] == 7
     assert federation.history[0]["refused"] == {"0": "unmask: 3 of its 6 shares do not fit the others'"}
+    verdicts = dict(zip(federation.clients[0].ids.tolist(), federation.clients[0].verdicts, strict=True))
+    assert verdicts.pop(0) == "ok, but unmask: 3 of its 6 shares do not fit the others'"
+    assert set(verdicts.values()) == {"ok"}
 
 
 def test_where_the_shares_do_not_tell_which_is_false_nothing_changes_and_nobody_is_named():
