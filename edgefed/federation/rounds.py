@@ -181,16 +181,20 @@ def _client_rows(federation: Federation, plan: Round, found: Screened) -> Client
         ]
     rows, steps, loss = columns
     kept = answered[: len(answered) - len(silent)]
-    verdicts = _answered(federation, kept, found.metrics) + _verdicts(federation, plan, silent, found)
+    verdicts = _answered(federation, kept, found) + _verdicts(federation, plan, silent, found)
     return ClientRows(federation.round, answered, rows.astype(np.int64), steps.astype(np.int64), loss, verdicts)
 
 
-def _answered(federation: Federation, kept: NDArray[np.int64], metrics: dict[str, NDArray[np.generic]]) -> list[str]:
-    """Return what is said of each client whose update counts: it may have lost what it kept from earlier rounds."""
-    verdicts = ["ok"] * len(kept)
-    if STATE_ROUND in metrics:
+def _answered(federation: Federation, kept: NDArray[np.int64], found: Screened) -> list[str]:
+    """Return what is said of each client whose update counts.
+
+    It may have been named for something else it sent, or have lost what it kept from earlier rounds.
+    """
+    named = [found.refused.get(client) for client in kept.tolist()]
+    verdicts = [f"ok, but {why}" if why else "ok" for why in named]
+    if STATE_ROUND in found.metrics:
         # Before this round is entered in the ledger: a state that is older than the client's last update is a loss.
-        older = metrics[STATE_ROUND].astype(np.int64) < federation.ledger.last[kept]
+        older = found.metrics[STATE_ROUND].astype(np.int64) < federation.ledger.last[kept]
         for place in np.flatnonzero(older).tolist():
             verdicts[place] = "ok, state lost"
     return verdicts

@@ -311,4 +311,6 @@ def test_what_each_device_did_is_read_from_the_runs_folder(tmp_path):
     with (tmp_path / "clients.csv").open("a") as file:
         file.write("3,1,20,4,0.5,ok\n4,1,2")  # the last one is being written
     assert part_in(tmp_path)[1] == {"rows": 20, "rounds": 2, "error": "round 1: failed: ValueError: no"}  # let in since
+    (tmp_path / "clients.csv").write_text('round,client,rows,verdict\n1,0,30,"ok, but unmask: false shares"\n')
+    assert part_in(tmp_path)[0] == {"rows": 30, "rounds": 1, "error": "round 1: ok, but unmask: false shares"}
     assert part_in(tmp_path / "nowhere") == {}

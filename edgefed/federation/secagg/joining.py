@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgefed.federation.secagg.keys import combined
+from edgefed.federation.secagg.fitting import is_off_alone, number_of, syndromes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +40,9 @@ def joined(of: int, shares: Mapping[int, bytes], needed: int, join: Join[Secret]
 
 NO_FIT = "shares that do not fit each other, and do not tell which of them is false"
 
+MOST_TRIED = 350_000
+"""What is tried in a round where just one share is more than needed: shares times needed^2, summed over secrets."""
+
 
 class Sifting:
     """Joins secrets without the shares that do not fit, and keeps whose these are.
@@ -53,57 +57,74 @@ class Sifting:
 
     def __init__(self) -> None:
         self.false: dict[int, set[int]] = {}
+        self._tried = 0
 
     def joined(self, of: int, shares: Mapping[int, bytes], needed: int, join: Join[Secret]) -> Secret:
         """Return a client's secret, from shares by the neighbour that gave each back.
 
         Raises
         ------
+        TooFewError
         ValueError
-            Where they do not fit, and there is not one, and no other, without which the rest do.
+            Where they are of no secret, or do not fit, and there is not one, and no other, without which the rest do.
         """
-        if (secret := _agreed(list(shares.values()), needed, join)) is not None:
-            return secret
+        if len(shares) <= needed:
+            return joined(of, shares, needed, join)
+        sums = syndromes(list(shares.values()), needed)
+        if not any(map(any, sums)):
+            return joined(of, shares, needed, join)
+        found = self._without_one(shares, needed, join) if len(shares) == needed + 1 else {}
+        if len(shares) > needed + 1:
+            for giver, share in shares.items():
+                if is_off_alone(number_of(share), sums):
+                    found[giver] = joined(of, _without(giver, shares), needed, join)
+        if len(found) != 1:
+            raise ValueError(NO_FIT)
+        ((giver, secret),) = found.items()
+        self.false.setdefault(giver, set()).add(of)
+        return secret
+
+    def _without_one(self, shares: Mapping[int, bytes], needed: int, join: Join[Secret]) -> dict[int, Secret]:
+        """Return what just enough shares give, by whose is left out, where it is a secret at all: its padding tells.
+
+        Raises
+        ------
+        ValueError
+            Where that would cost too much. The bound is of products and not of time: the same on every machine.
+        """
+        self._tried += len(shares) * needed**2
+        if self._tried > MOST_TRIED:
+            raise ValueError(NO_FIT)
         found = {}
-        for giver in sorted(shares, key=lambda giver: giver not in self.false):  # who gave a false one before first
-            rest = [share for other, share in shares.items() if other != giver]
-            if len(rest) >= needed and (secret := _agreed(rest, needed, join)) is not None:
-                found[giver] = secret
-                if len(rest) > needed:  # they fit each other; else one that is not the right one may pass for a secret
-                    break
-        if len(found) == 1:
-            ((giver, secret),) = found.items()
-            self.false.setdefault(giver, set()).add(of)
-            return secret
-        raise ValueError(NO_FIT)
+        for giver in shares:
+            with suppress(ValueError):
+                found[giver] = join(list(_without(giver, shares).values()))
+        return found
 
     def blamed(self, shares: Iterable[Mapping[int, bytes]]) -> dict[int, str]:
         """Return client -> why, from the shares of all secrets.
 
-        A false share is its giver's or, encrypted as it was, its owner's: whoever gave most of its shares false is to
-        blame for them, else whose secret it is of, or both.
+        A false share is its giver's or, encrypted as it was, its owner's. Whoever gave those of two owners or more is
+        named for them, and the owners are not: else a giver could have honest ones named. They would have to conspire
+        to have it named. Of a single one both are.
         """
         given = Counter(giver for of_one in shares for giver in of_one)
-        why: dict[int, str] = {}
+        several = {giver: len(owners) for giver, owners in self.false.items() if len(owners) > 1}
+        why = {
+            giver: f"unmask: {count} of its {given[giver]} shares do not fit the others'"
+            for giver, count in several.items()
+        }
         for giver, owners in self.false.items():
-            if 2 * len(owners) > given[giver]:
-                why[giver] = f"unmask: {len(owners)} of its {given[giver]} shares do not fit the others'"
-                continue
-            for owner in owners:
-                why[owner] = f"shares: that which client {giver} gave back does not fit the others, by either's fault"
+            if giver not in several:
+                (owner,) = owners
+                why.setdefault(
+                    owner, f"shares: that which client {giver} gave back does not fit the others, by either's fault"
+                )
+                why.setdefault(
+                    giver, f"unmask: its share of client {owner} does not fit the others', by either's fault"
+                )
         return why
 
 
-def _agreed(shares: list[bytes], needed: int, join: Join[Secret]) -> Secret | None:
-    """Return what shares give that all fit each other; None where they do not.
-
-    A further share fits the first so many where it gives the same in the place of one of them: two polynomials of
-    degree needed - 1 that agree in needed - 1 shares and in the secret are one.
-    """
-    first = shares[:needed]
-    try:
-        found = combined(first)
-        fit = all(combined([*first[:-1], share]) == found for share in shares[needed:])
-        return join(first) if fit else None
-    except ValueError:
-        return None
+def _without(giver: int, shares: Mapping[int, bytes]) -> dict[int, bytes]:
+    return {other: share for other, share in shares.items() if other != giver}

@@ -21,7 +21,7 @@ from edgefed.federation.secagg.joining import Sifting, TooFewError, joined
 from edgefed.federation.secagg.messages import KIND_OF, content_of, told_alike, with_stage
 from edgefed.federation.secagg.replies import keys_in, shares_in, unmasking_in, vector_in
 from edgefed.federation.secagg.unmasking import Masks
-from edgefed.federation.secagg.vectors import HEADER, Average, Quantizer
+from edgefed.federation.secagg.vectors import HEADER, Average, BareSumError, Quantizer
 from edgefed.federation.traffic import payload_bytes
 from edgefed.names import FEWEST_IN_A_SUM
 
@@ -127,7 +127,10 @@ class SecureRound:
 
         def average(joining: Joining) -> Average | None:
             bare = masks.off(total, seeds, private, joining)
-            return quantizer.decode(bare, rows, self._say, self.config.secagg_max_norm or np.inf)
+            try:
+                return quantizer.decode(bare, rows, self._say, self.config.secagg_max_norm or np.inf)
+            except BareSumError as error:
+                raise TooFewError(str(error)) from None
 
         try:
             return average(joined), vectors

@@ -27,6 +27,10 @@ LARGEST_LOSS = 128.0
 """Training losses of 0 to this are told; one beyond, or that is no number, counts as none."""
 
 
+class BareSumError(ValueError):
+    """A sum that is refused although its masks are off, as its header shows: no other shares would change it."""
+
+
 @dataclass(frozen=True)
 class Average:
     """What the server learns of a round.
@@ -159,7 +163,9 @@ class Quantizer:
         Raises
         ------
         ValueError
-            For a sum that no vectors of these clients have, or a longer average. A sum does not tell whose fault it is.
+            For a sum that no vectors of these clients have. A sum does not tell whose fault it is.
+        BareSumError
+            Where only what follows the header is none of theirs, or the average is longer.
         """
         clients = len(rows)
         weight, part, told = (int(total[place]) for place in range(3))
@@ -169,16 +175,18 @@ class Quantizer:
         else:
             least, most = (clients * self._whole(bound, self.most_weight) for bound in say)
         known = part == held and least <= weight <= most and told <= part and total[3] <= told + clients
-        if not known or (total > clients * self.levels).any():
+        if not known:
             raise ValueError(NONE_OF_THESE)
+        if (total > clients * self.levels).any():
+            raise BareSumError(NONE_OF_THESE)
         if not weight:
             return None
         average = (total[HEADER:].astype(np.float64) * self.step - clients * self.clip) / (weight / self.levels)
         off = clients * self.step / (weight / self.levels)  # what rounding may have added to each number
         if np.abs(average).max() > self.clip + off:
-            raise ValueError(NONE_OF_THESE)
+            raise BareSumError(NONE_OF_THESE)
         if (norm := float(np.linalg.norm(average))) > longest + off * math.sqrt(len(average)):
-            raise ValueError(
+            raise BareSumError(
                 f"the average is {norm:.3g} long, secagg-max-norm={longest:g}: so is some client's update, and a sum "
                 "does not tell whose"
             )

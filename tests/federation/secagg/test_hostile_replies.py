@@ -12,6 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord
 from edgefed.config import FederationConfig
 from edgefed.engines import make_engine
 from edgefed.federation.rounds import run_rounds
+from edgefed.federation.secagg.joining import Sifting
 from edgefed.federation.secagg.vectors import HEADER
 
 CONFIG = FederationConfig(privacy="secagg", partition="iid", dtype="float64", local_epochs=1, num_clients=6)
@@ -168,8 +169,9 @@ def pushing(found):
     return found
 
 
-def test_how_far_one_client_moves_the_average_is_bounded_by_its_norm(plain):
-    """Without a bound by 8/6 a number, and nobody sees it; with one the round changes nothing."""
+def test_how_far_one_client_moves_the_average_is_bounded_by_its_norm(plain, monkeypatch):
+    """Without a bound by 8/6 a number, and nobody sees it; with one the round changes nothing, and sifts no shares."""
+    monkeypatch.setattr(Sifting, "joined", lambda *_: pytest.fail("the shares fit: the sum's header says so"))
     start, updates, rows = plain
     honest = rows @ updates / rows.sum()
     longest = float(np.linalg.norm(updates, axis=1).max())  # no average of these is longer: Minkowski's inequality
@@ -259,10 +261,24 @@ def test_a_false_share_of_the_key_of_one_that_is_gone_is_told_by_its_public_key(
     federation, _ = one_round(config, lambda engine: Dropping(Changing(engine, "unmask", 0, bad), gone))
 
     assert federation.history[0]["refused"] == {
-        str(BAD): "shares: that which client 0 gave back does not fit the others, by either's fault"
+        "0": f"unmask: its share of client {BAD} does not fit the others', by either's fault",
+        str(BAD): "shares: that which client 0 gave back does not fit the others, by either's fault",
     }
     counted = [client for client in range(7) if client != BAD]
     assert np.abs(federation.weights - start - rows[counted] @ updates[counted] / rows[counted].sum()).max() < 1e-4
+
+
+def test_whoever_gives_some_false_shares_back_has_no_honest_client_named():
+    """Three of its six: the owners of these shares would have to have conspired to deal it false ones."""
+    some = field(seed_shares=lambda found: [*first_half(found[:3]), *found[3:]])
+
+    federation, _ = one_round(CONFIG.replace(num_clients=7), lambda engine: Changing(engine, "unmask", 0, some))
+
+    assert federation.history[0]["clients"] == 7
+    assert federation.history[0]["refused"] == {"0": "unmask: 3 of its 6 shares do not fit the others'"}
+    verdicts = dict(zip(federation.clients[0].ids.tolist(), federation.clients[0].verdicts, strict=True))
+    assert verdicts.pop(0) == "ok, but unmask: 3 of its 6 shares do not fit the others'"
+    assert set(verdicts.values()) == {"ok"}
 
 
 def test_where_the_shares_do_not_tell_which_is_false_nothing_changes_and_nobody_is_named():
