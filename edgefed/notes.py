@@ -43,7 +43,8 @@ def notes_of_run(run: Run) -> list[str]:
     missing = [
         str(name) for name, value in zip(run.manifest.get("classes", ()), recall, strict=False) if _unknown(value)
     ]
-    said = [f"{_named(missing)}: what averages over classes leaves it out"] if missing else []
+    kind = _tested(run)
+    said = [f"{_named(missing, kind)}: what averages over classes leaves it out"] if missing else []
     return [*_nothing_counted(run), *said, *few_test_rows_of_run(run), *_filled(run.manifest), *_memory(run)]
 
 
@@ -57,8 +58,24 @@ def _nothing_counted(run: Run) -> list[str]:
 
 def few_test_rows_of_run(run: Run) -> list[str]:
     """Return the classes of a run whose recall rests on few test rows."""
-    confusion = next((row["test"].get("confusion") for row in reversed(run.rounds) if "test" in row), None) or []
-    return _few({str(name): [sum(row)] for name, row in zip(run.manifest.get("classes", ()), confusion, strict=False)})
+    held = zip(run.manifest.get("classes", ()), _last_confusion(run), strict=False)
+    return _few({str(name): [sum(row)] for name, row in held}, _tested(run))
+
+
+def tested_by_devices(run: Run) -> int:
+    """Return how many rows, held out by devices, a run's test measures are of; 0 where the server holds test rows."""
+    rows = run.manifest.get("rows") or {}
+    if run.config.dataset != "devices" or rows.get("test") or not rows.get("held_out"):
+        return 0
+    return sum(map(sum, _last_confusion(run)))
+
+
+def _tested(run: Run) -> str:
+    return "held-out row" if tested_by_devices(run) else "test row"
+
+
+def _last_confusion(run: Run) -> list[list[int]]:
+    return next((row["test"].get("confusion") for row in reversed(run.rounds) if "test" in row), None) or []
 
 
 def notes_of_comparison(result: Mapping[str, Any]) -> list[str]:
@@ -165,13 +182,15 @@ def _part(share: float) -> str:
     return ">99" if share > 0.99 else "<1" if 0 < share < 0.01 else f"{100 * share:.0f}"
 
 
-def _few(held: Mapping[str, Sequence[int]]) -> list[str]:
+def _few(held: Mapping[str, Sequence[int]], kind: str = "test row") -> list[str]:
     """Return what one test row of the rarest classes moves: balanced accuracy by 1 / (classes * rows of the class).
 
     Parameters
     ----------
     held : mapping
         Test rows of each class by seed. A class without any is no part of the average.
+    kind : str
+        What such a row is called.
     """
     by_seed = list(zip(*held.values(), strict=True))
     tested = [sum(count > 0 for count in seed) for seed in by_seed]
@@ -186,11 +205,11 @@ def _few(held: Mapping[str, Sequence[int]]) -> list[str]:
         most = max(points for *_, points in found)
         least = ", ".join(f"{name} {count}" for name, count, _ in sorted(found, key=lambda row: row[1])[:NAMED])
         return [
-            f"recall of {len(found)} classes rests on fewer than {FEW} test rows each{under} ({least}, ...): one row "
+            f"recall of {len(found)} classes rests on fewer than {FEW} {kind}s each{under} ({least}, ...): one row "
             f"{moved} up to {most:.1f} points"
         ]
     return [
-        f"recall of {name} rests on {count} test row{'s' if count > 1 else ''}{under}: each {moved} {points:.1f} points"
+        f"recall of {name} rests on {count} {kind}{'s' if count > 1 else ''}{under}: each {moved} {points:.1f} points"
         for name, count, points in found
     ]
 
@@ -239,8 +258,8 @@ def _unknown(value: float | None) -> bool:
     return value is None or math.isnan(value)
 
 
-def _named(classes: Sequence[str]) -> str:
-    return f"no test row of {', '.join(classes)}"
+def _named(classes: Sequence[str], kind: str = "test row") -> str:
+    return f"no {kind} of {', '.join(classes)}"
 
 
 def _memory(run: Run) -> list[str]:

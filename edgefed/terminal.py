@@ -58,19 +58,26 @@ def say(text: str) -> None:
 
 def show_run(run: Run) -> None:
     """Print a run's measures to stdout, where it is and what it cost to stderr."""
+    from edgefed.notes import tested_by_devices
+
     summary = run.summary
     config = run.config
+    devices_own = tested_by_devices(run)
     table = Table(title=f"{config.data_name}: {summary['rounds']} rounds, {summary['clients']} clients", box=None)
-    table.add_column("test measure")
+    table.add_column("held-out measure" if devices_own else "test measure")
     table.add_column("", justify="right")
     for name in ("balanced_accuracy", "accuracy", "macro_f1", "worst_recall", "g_mean", "log_loss", "brier"):
         value = summary["test"][name]
-        # Null stands in a folder for the log-loss of a model that diverged, and for what devices do not tell.
+        if value is None and devices_own and name == "brier":
+            continue  # no device tells it
+        # Null stands in a folder for the log-loss of a model that diverged.
         missing = "inf" if name == "log_loss" else "-"
         table.add_row(name.replace("_", " "), missing if value is None else f"{value:.4f}")
     for name, value in zip(run.manifest["classes"], summary["test"]["recall"], strict=True):
         table.add_row(f"recall of {name}", "no rows" if value is None or math.isnan(value) else f"{value:.4f}")
     show(table)
+    if devices_own:
+        note(f"measured on the {devices_own} rows that the devices held out: no test-path was given")
     moved = summary["bytes"]
     note(
         f"{summary['client_updates']} client updates in {summary['seconds']:.2f} s; "

@@ -124,7 +124,7 @@ def explain(
     trainer = make_engine(engine)
     collected: list[Arrays] = []
     datas: list[FederatedData | None] = []
-    with asking(progress, f"explaining {name}", len(runs)) as show:
+    with asking(progress, f"explaining {name}", len(runs), answered=all(map(_answered, runs))) as show:
         for place, run in enumerate(runs):
             data, answers = _answers(run, trainer, partial(show, place))
             datas.append(data)
@@ -210,12 +210,17 @@ def _answers(run: Run, trainer: Engine, asked: Callable[[int, int], None]) -> tu
                 "explain=yes, in the settings of the run, does"
             ) from None
         raise
-    if run.summary["engine"] == "flower" and (said := _said(run)) is not None:
+    if _answered(run) and (said := _said(run)) is not None:
         return data, said
     federation = in_process(config, data, trainer)
     federation.set_weights(federation.model.flat(run.weights))
     query([federation], trainer.exchange, [range(config.num_clients)])
     return data, collect(federation, trainer.exchange, asked)
+
+
+def _answered(run: Run) -> bool:
+    """Return whether a run's clients were asked when it ended, so that nobody is asked again."""
+    return run.summary["engine"] == "flower" and _said(run) is not None
 
 
 def _said(run: Run) -> Arrays | None:

@@ -67,7 +67,9 @@ def shown(wanted: bool | None, rounds: int, what: str, *, tenths: bool = True, u
 
 
 @contextmanager
-def asking(wanted: bool | None, what: str, runs: int) -> Iterator[Callable[[int, int, int], None]]:
+def asking(
+    wanted: bool | None, what: str, runs: int, *, answered: bool = False
+) -> Iterator[Callable[[int, int, int], None]]:
     """Yield a callback that shows how many clients of a run were asked: the run's place, clients asked, clients.
 
     Parameters
@@ -77,6 +79,8 @@ def asking(wanted: bool | None, what: str, runs: int) -> Iterator[Callable[[int,
     what : str
     runs : int
         How many runs' clients will be asked.
+    answered : bool
+        They have been, and what they said is read.
     """
     console = Console(stderr=True)
     looked_at = console.is_terminal or console.is_jupyter
@@ -93,7 +97,7 @@ def asking(wanted: bool | None, what: str, runs: int) -> Iterator[Callable[[int,
 
             yield advance
     else:
-        yield _asked(what, runs)
+        yield _asked(what, runs, answered)
 
 
 def _bar(console: Console, units: str) -> Progress:
@@ -132,9 +136,11 @@ def _lines(total: int, what: str, tenths: bool) -> Show:
     return advance
 
 
-def _asked(what: str, runs: int) -> Callable[[int, int, int], None]:
+def _asked(what: str, runs: int, answered: bool) -> Callable[[int, int, int], None]:
     due = _paced()
-    print(f"{what}: asking the clients of {runs} {'run' if runs == 1 else 'runs'}", file=sys.stderr, flush=True)
+    clients = f"the clients of {runs} {'run' if runs == 1 else 'runs'}"
+    begun = f"reading what {clients} answered" if answered else f"asking {clients}"
+    print(f"{what}: {begun}", file=sys.stderr, flush=True)
 
     def advance(place: int, done: int, of: int) -> None:
         if due():

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import Normalize
 
-from edgefed.notes import tier_in_words
+from edgefed.notes import tested_by_devices, tier_in_words
 from edgefed.report.folder import CONTROL
 from edgefed.report.glyphs import boxes_for_the_rest
 from edgefed.report.style import GREY, INK, TINY, caption, house_style, label, new_figure, settle, wrapped
@@ -47,7 +47,12 @@ def run_confusion(run: Run, title: str) -> Figure | None:
         rows = [f"{label(name, 20)}\n{count:,} to train on" for name, count in zip(names, held, strict=True)]
     else:
         rows = [label(name, 20) for name in names]
-    return _figure([("", confusion)], names, rows, title, "Test rows after the last round. ")
+    return _figure([("", confusion)], names, rows, title, f"{tested_in_words(run)} after the last round. ")
+
+
+def tested_in_words(run: Run) -> str:
+    """Return which rows a run's test confusion matrix is of, to begin a sentence with."""
+    return "Rows held out by the devices," if tested_by_devices(run) else "Test rows"
 
 
 def explained_confusion(matrix: Counts, names: Sequence[str], title: str, said: str) -> Figure:

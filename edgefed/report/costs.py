@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefed.notes import tested_by_devices
 from edgefed.report.folder import CONTROL, RANKED
 from edgefed.report.style import (
     BLUE,
@@ -143,7 +144,8 @@ def cost_figure(groups: Mapping[str, Sequence[Run]], title: str, said: str = "")
         axes.set_xlabel(f"{words} ({unit})")
         axes.set_xlim(left=0)
         light_grid(axes)
-    grid[0].set_ylabel("test balanced accuracy (%)")
+    own = any(tested_by_devices(run) for runs in groups.values() for run in runs)
+    grid[0].set_ylabel(f"{'held-out' if own else 'test'} balanced accuracy (%)")
     cut = len(groups) > 1 and min(starts) < min(lowest) - 5 < np.inf
     if cut:  # where remedies differ is above
         grid[0].set_ylim(bottom=min(lowest) - 4)

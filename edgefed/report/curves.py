@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
+from edgefed.notes import tested_by_devices
 from edgefed.report.folder import RANKED
 from edgefed.report.style import (
     BLUE,
@@ -47,7 +48,7 @@ def run_curves(run: Run, title: str) -> Figure | None:
     }
     scores = {
         "validation": (100 * of_each_round(run, f"validation.{RANKED}"), _VALIDATION),
-        "test": (100 * of_each_round(run, f"test.{RANKED}"), _TEST),
+        "held out" if tested_by_devices(run) else "test": (100 * of_each_round(run, f"test.{RANKED}"), _TEST),
     }
     panels = {
         axis: {name: (line, look) for name, (line, look) in lines.items() if np.isfinite(line).any()}

@@ -79,15 +79,17 @@ def _importance(found: ExplanationFolder, rows: Sequence[dict[str, Any]], kind: 
     result, shown, over = found.result, rows[:SHOWN], found.result["interval_over"]
     figure = new_figure(WIDTH, ROW * len(shown) + 1.75, f"Which {kind}s matter: {result['explained']}")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
-    places = np.arange(len(shown))
+    places, seeds = np.arange(len(shown)), over == "seeds"
+    lost = [100 * numbers(row["accuracy"]["values"]) if seeds else np.empty(0) for row in shown]
     left.set_ylim(len(shown) - 0.4, -0.6)
     left.set_yticks(places, [label(row[kind], 26) for row in shown])
-    for axes, key, scale, words in (
-        (left, None, 1.0, "increase in log-loss when permuted"),
-        (right, "accuracy", 100.0, "balanced accuracy lost (points)"),
+    for axes, key, scale, words, own in (
+        (left, None, 1.0, "increase in log-loss when permuted", dots),
+        (right, "accuracy", 100.0, "balanced accuracy lost (points)", lost),
     ):
         measures = [row if key is None else row[key] for row in shown]
-        _draw(axes, places, measures, scale)
+        # Every seed is in sight; a single client far out would leave the marks no room.
+        _draw(axes, places, measures, scale, own if seeds else ())
         axes.set_xlabel(words)
         axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -95,7 +97,8 @@ def _importance(found: ExplanationFolder, rows: Sequence[dict[str, Any]], kind: 
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
     left_out = len(rows) - len(shown)
-    cut = "; a dot beyond the axis is not drawn" if over == "clients" else ""
+    beyond = _beyond(left, dots)
+    cut = f" ({beyond} dot{'' if beyond == 1 else 's'} beyond the axis)" if beyond else ""
     drawn = f"dots are {found.dots_in_words}{cut}; " if any(len(own) for own in dots) else ""
     caption(
         figure,
@@ -105,13 +108,15 @@ def _importance(found: ExplanationFolder, rows: Sequence[dict[str, Any]], kind: 
     )
     settle(figure)
     _scatter(left, places, dots)
-    if over == "seeds":
-        _scatter(right, places, [100 * numbers(row["accuracy"]["values"]) for row in shown])
+    _scatter(right, places, lost)
     return figure
 
 
-def _draw(axes: Axes, places: NDArray[np.int64], measures: Sequence[dict[str, Any]], scale: float) -> None:
-    ends = []
+def _draw(
+    axes: Axes, places: NDArray[np.int64], measures: Sequence[dict[str, Any]], scale: float, held: Sequence[Floats]
+) -> None:
+    """Draw means with their intervals, on an axis that holds them and the samples ``held``."""
+    ends = [value for sample in held for value in sample.tolist() if np.isfinite(value)]
     for place, measure in zip(places, measures, strict=True):
         mean, low, high = (scale * number(measure[key]) for key in ("mean", "low", "high"))
         sure = np.isfinite(low) and low > 0
@@ -129,6 +134,12 @@ def _draw(axes: Axes, places: NDArray[np.int64], measures: Sequence[dict[str, An
         ends += [value for value in (mean, low, high, 0.0) if np.isfinite(value)]
     pad = 0.06 * (max(ends) - min(ends) or 1.0)
     axes.set_xlim(min(ends) - pad, max(ends) + pad)
+
+
+def _beyond(axes: Axes, dots: Sequence[Floats]) -> int:
+    """Return how many dots lie beyond the axis, where none is drawn."""
+    low, high = axes.get_xlim()
+    return sum(int(((sample < low) | (sample > high)).sum()) for sample in dots)
 
 
 def _scatter(axes: Axes, places: NDArray[np.int64], dots: Sequence[Floats]) -> None:

@@ -59,6 +59,7 @@ def _confusion(found: ExplanationFolder) -> Figure | None:
     if matrix is None:
         return None
     runs = found.result["runs"]
-    said = "Test rows after the last round" + (f", summed over {runs} seeds. " if runs > 1 else ". ")
+    over = f", summed over {runs} seeds" if runs > 1 else ""
+    said = f"{confusion.tested_in_words(found.run)} after the last round{over}. "
     names = list(found.run.manifest["classes"])
     return confusion.explained_confusion(np.array(matrix), names, f"Confusion: {found.result['explained']}", said)

@@ -173,6 +173,20 @@ def test_a_deployed_run_is_explained_from_what_its_devices_said(folder, tmp_path
     assert "Which class is taken for which" in write_explanation(copy).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("engine", "begins"), [("flower", "reading what the {} answered"), ("batched", "asking the {}")]
+)
+def test_nobody_is_said_to_be_asked_where_what_clients_answered_is_read(folder, tmp_path, capsys, engine, begins):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    manifest = read_json(copy / "manifest.json")
+    write_json(copy / "manifest.json", manifest | {"summary": manifest["summary"] | {"engine": engine}})
+
+    edgefed.explain(copy, progress=True)
+
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == f"explaining iris, none, seed 0: {begins.format('clients of 1 run')}"
+
+
 def test_what_was_said_of_another_model_is_not_taken(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     write_json(copy / "manifest.json", read_json(copy / "manifest.json") | {"data_sha256": "0" * 64})

@@ -425,6 +425,10 @@ def test_the_headline_and_its_caveat_are_one_answer_wherever_they_stand(made, ca
     assert f"note: {caveat} (Nadeau and Bengio's, in points): post-hoc (-1.0 to +5.0)" in err.splitlines()
     assert "One of five remedies beats training without one on these rows: <strong>post-hoc</strong> by" in page
     assert page.count(f"F{caveat[1:]}") == 2  # beside the answer, and with its figures among what to beware of
+    assert "Better than none on these rows</text>" in page
+    beware = page.partition("Before you rely on this</a>: ")[2].partition("<")[0]
+    assert "told on these rows alone" in beware.rstrip(".").split("; ")  # no comma in it makes one of two
+    assert f"On these rows: {caveat} (Nadeau and Bengio’s)." in page  # below the tiers' picture
     row = next(row for row in csv.DictReader(strategies_table(result).splitlines()) if row["strategy"] == "post-hoc")
     assert (float(row["wider_low"]), float(row["wider_high"])) == (-0.01, 0.05)
 

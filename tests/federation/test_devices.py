@@ -14,8 +14,10 @@ from edgefed.federation.exchange import LATE
 from edgefed.federation.fleet import Fleet
 from edgefed.federation.introduction import _own_file
 from edgefed.report import plot_run, write_report
+from edgefed.report.confusion import run_confusion
 from edgefed.report.costs import run_costs
 from edgefed.runs import Run
+from edgefed.terminal import show_run
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +118,7 @@ def test_devices_compress_by_the_settings_that_they_train_by(tmp_path, compressi
     assert apart(deployed, simulated) <= 1e-6
 
 
-def test_without_a_test_file_the_devices_held_out_rows_together_are_the_test(tmp_path):
+def test_without_a_test_file_the_devices_held_out_rows_together_are_the_test(tmp_path, capsys):
     files = carried(settings(), tmp_path / "shards")
     grid = fleet_of(files, tmp_path / "run", **{"test-path": "", "client-test-fraction": -1.0})
 
@@ -132,7 +134,20 @@ def test_without_a_test_file_the_devices_held_out_rows_together_are_the_test(tmp
     assert run.summary["test"]["brier"] is None
     assert 0 < run.summary["test"]["log_loss"] < 3
     assert run.manifest["data_sha256"] == ""
-    assert "Rows, SHA-256" not in write_report(run.folder).read_text(encoding="utf-8")
+    page = " ".join(write_report(run.folder).read_text(encoding="utf-8").split())
+    assert "Rows, SHA-256" not in page
+    # No test file's: all that is shown says whose rows they are.
+    assert f"</strong> on the {held} rows that the devices held out;" in page
+    assert "Rows held out by the devices, after the last round: each line is a true class" in page
+    assert "Training loss (cross-entropy) is the mean over clients.</figcaption>" in page
+    assert not [word for word in ("test rows<", "Test rows", ">Brier score", "alidation loss") if word in page]
+    below = " ".join(run_confusion(run, "").get_supxlabel().split())
+    assert below.startswith("Rows held out by the devices, after the last round. Each cell")
+    show_run(run)
+    out, err = capsys.readouterr()
+    heads = [line.split()[0] for line in out.splitlines()[1:]]
+    assert heads == ["held-out", "balanced", "accuracy", "macro", "worst", "g", "log", *["recall"] * 3]
+    assert f"measured on the {held} rows that the devices held out: no test-path was given" in err
 
 
 def test_what_is_drawn_of_a_run_on_devices_is_drawn_whole_and_nothing_modelled(tmp_path):

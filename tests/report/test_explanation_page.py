@@ -12,7 +12,7 @@ from page_reader import Page
 from edgefed.config import SettingsError
 from edgefed.report import write_report
 from edgefed.report.effects import examples_figure
-from edgefed.report.explained_features import clients_figure, columns_figure, methods_figure
+from edgefed.report.explained_features import clients_figure, columns_figure, importance_figure, methods_figure
 from edgefed.report.explanation import plot_explanation
 from edgefed.report.folder import ExplanationFolder
 from edgefed.report.page import write_explanation, write_reports
@@ -76,6 +76,34 @@ def test_columns_come_first_where_some_are_categories(tmp_path: Path, seeds: int
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["soil", FEATURES[0]]
     drawn = [len(line.get_xdata()) for line in figure.axes[0].lines if line.get_alpha() is not None]
     assert drawn == ([] if seeds == 1 else [3, 3])  # seeds are dots; a client's own figures of columns are not kept
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_every_seed_is_in_sight_and_clients_far_out_are_counted(tmp_path: Path, seeds: int) -> None:
+    """One value of each picture's is 50, where intervals end near 1."""
+    result = write_explained(tmp_path / "run", seeds=seeds)
+    before = importance_figure(ExplanationFolder.read(tmp_path / "run")).axes[0].get_xlim()
+    if seeds == 1:
+        result["by_client"]["loss"][2][0] = 50.0
+    else:
+        result["importance"][0]["values"][1] = result["importance"][0]["accuracy"]["values"][1] = 50.0
+    write_json(explanation_folder(tmp_path / "run") / EXPLANATION, result)
+
+    figure = importance_figure(ExplanationFolder.read(tmp_path / "run"))
+    words = " ".join(figure.get_supxlabel().split())
+    ends = [axes.get_xlim() for axes in figure.axes]
+    dots = [[x for line in axes.lines if line.get_alpha() for x in line.get_xdata()] for axes in figure.axes]
+    if seeds == 1:
+        outside = sum(not before[0] <= value <= before[1] for row in result["by_client"]["loss"] for value in row)
+        assert ends[0] == before
+        assert max(dots[0]) < 1.2
+        assert f"dots are clients ({outside} dots beyond the axis);" in words
+        assert "dots are clients, where they lie within the axis." in page(tmp_path / "run").text
+    else:
+        assert (ends[0][1] > 50, ends[1][1] > 5000) == (True, True)
+        assert list(map(max, dots)) == pytest.approx([50, 5000])
+        assert "dots are seeds; filled marks" in words
+        assert "dots are seeds. A filled mark" in page(tmp_path / "run").text
 
 
 def test_a_feature_whose_interval_includes_zero_is_said_to(tmp_path: Path) -> None:

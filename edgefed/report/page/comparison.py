@@ -64,7 +64,7 @@ def comparison_page(found: ComparisonFolder) -> Page:
     said += map(words.sentence, notes_of_comparison(found.result))
     said += [f"`{setting}` {line}." for setting, line in idle_settings(found.result)]
     if cautions:
-        heads = words.listed([head[0].lower() + head[1:] for head, _ in cautions])
+        heads = "; ".join(head[0].lower() + head[1:] for head, _ in cautions)  # one has an "on": commas would run on
         said.append(Markup('<a href="#warnings">Before you rely on this</a>: {}.').format(heads))
     return Page(
         title=f"Which remedy for class imbalance helps on {data}?",

@@ -46,11 +46,13 @@ def ranked(found: ExplanationFolder) -> Section:
     rows = result["importance"]
     over = result["interval_over"]
     dots = [found.dots(place) for place in range(len(rows[:DRAWN]))]
-    chart = _chart("importance", rows[:DRAWN], "feature", dots, seeds=over == "seeds")
+    seeds = over == "seeds"
+    chart = _chart("importance", rows[:DRAWN], "feature", dots, seeds=seeds)
+    inside = "" if seeds else ", where they lie within the axis"
     caption = (
         f"How much the log-loss rises, and how much balanced accuracy falls, when a feature is shuffled within each "
-        f"client. Marks are means over rows, bars 95 % intervals over {over}; dots are {found.dots_in_words}, where "
-        "they lie within the axis. A filled mark: the interval lies above 0."
+        f"client. Marks are means over rows, bars 95 % intervals over {over}; dots are "
+        f"{found.dots_in_words}{inside}. A filled mark: the interval lies above 0."
     )
     if len(rows) > DRAWN:
         caption += f" The {DRAWN} strongest of {len(rows)} features."
@@ -151,8 +153,9 @@ def _chart(
         )
     panels = []
     for place, (title, least) in enumerate((("increase in log-loss", 0.1), ("balanced accuracy lost (points)", 2.0))):
-        # A single client far out would leave the marks no room: the axis holds marks and intervals, and dots inside.
-        strips = [Strip(s.mean, s.low, s.high) for s in (line.strips[place] for line in lines) if s is not None]
+        # Every seed is in sight. A single client far out would leave the marks no room: it has a dot where there is.
+        drawn = [strip for strip in (line.strips[place] for line in lines) if strip is not None]
+        strips = drawn if seeds else [Strip(strip.mean, strip.low, strip.high) for strip in drawn]
         low, high = reach([*strips, Strip(0.0)], least=least)
         panels.append(Panel(title, low, high, 0.0, "no use", share=1.2 - 0.2 * place, notes=46.0 * (not place)))
     said = ", ".join(f"{row[key]} {_plain(row['mean'], 2)}" for row in rows)

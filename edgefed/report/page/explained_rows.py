@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefed.notes import tested_by_devices
 from edgefed.report.folder import number, numbers
 from edgefed.report.page import words
 from edgefed.report.page.bars import bar_chart
@@ -192,7 +193,7 @@ def confusion(found: ExplanationFolder) -> Section:
         return Section("confusion", "Which class is taken for which", [])
     names = [str(name) for name in found.run.manifest["classes"]]
     over = f", summed over {found.result['runs']} seeds" if found.result["runs"] > 1 else ""
-    table = confusion_table(np.array(matrix, np.int64), names, over)
+    table = confusion_table(np.array(matrix, np.int64), names, over, devices_own=tested_by_devices(found.run) > 0)
     return Section("confusion", "Which class is taken for which", [table])
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefed.notes import tier_in_words
+from edgefed.notes import BEYOND, tier_in_words, told_here_only
 from edgefed.report.folder import CUT, RANKED, number, numbers, passes_its_ends, share_interval
 from edgefed.report.page import words
 from edgefed.report.page.answer import arms_of, kind_of, need_of
@@ -61,9 +61,10 @@ def tiers(found: ComparisonFolder) -> Section:
     base = numbers(found.control[RANKED]["values"]) if found.control else None
     groups = []
     for kind, title in TIERS.items():
-        rows = [_row(arm, base) for arm in arms_of(found, kind)]
-        if rows:
-            groups.append((title, rows))
+        for here in (False, True):
+            rows = [_row(arm, base) for arm in arms_of(found, kind) if told_here_only(arm) is here]
+            if rows:
+                groups.append((f"{title}{' on these rows' if here else ''}", rows))
     arms = [row for _, rows in groups for row in rows]
     left = reach([row.strips[0] for row in arms if row.strips[0]])
     references = [_reference_row(name, figure) for name, figure in found.references.items()]
@@ -112,6 +113,8 @@ def tiers(found: ComparisonFolder) -> Section:
         )
         + "The order within a tier is not a finding."
     )
+    if any(map(told_here_only, found.arms)):
+        caption += f" On these rows: {BEYOND} (Nadeau and Bengio’s)."
     if passes_its_ends(arm[RANKED] for arm in found.arms) or passes_its_ends(found.references.values()):
         caption += f" {CUT}"
     blocks: list[Any] = [Figure([("", "", picture)], caption)]

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from edgefed.effects import without_effect
-from edgefed.notes import few_test_rows_of_run, notes_of_run
+from edgefed.notes import few_test_rows_of_run, notes_of_run, tested_by_devices
 from edgefed.report.folder import RANKED, number
 from edgefed.report.page import words
 from edgefed.report.page.applied import applied_in_run
@@ -49,10 +49,11 @@ def run_page(run: Run) -> Page:
     test = summary.get("test") or {}
     lead = []
     if test.get(RANKED) is not None:
-        worst = _worst(run, test)
+        own = tested_by_devices(run)
+        rows = f"the {words.many(own, 'row')} that the devices held out" if own else "test rows"
         lead.append(
-            Markup("After {} rounds the model has a balanced accuracy of <strong>{} %</strong> on test rows{}.").format(
-                len(run.rounds), words.percent(test[RANKED]), worst
+            Markup("After {} rounds the model has a balanced accuracy of <strong>{} %</strong> on {}{}.").format(
+                len(run.rounds), words.percent(test[RANKED]), rows, _worst(run, test)
             )
         )
     few = few_test_rows_of_run(run)
@@ -111,7 +112,7 @@ def _worst(run: Run, test: dict[str, Any]) -> str:
 
 
 def _measures(run: Run, test: dict[str, Any]) -> Section:
-    validation = run.summary.get("validation") or {}
+    validation, own = run.summary.get("validation") or {}, tested_by_devices(run)
     kinds = {RANKED: ("Balanced accuracy", words.percent, "%, mean over classes of recall")} | MEASURES
     lines = [
         Line(
@@ -122,7 +123,7 @@ def _measures(run: Run, test: dict[str, Any]) -> Section:
             ]
         )
         for key, (title, say, note) in kinds.items()
-        if key in test
+        if key in test and not (own and key == "brier" and test[key] is None)  # no device tells it
     ]
     for place, name in enumerate(run.manifest.get("classes") or []):
         parts = [rows.get("recall") or [] for rows in (test, validation)]
@@ -142,7 +143,7 @@ def _measures(run: Run, test: dict[str, Any]) -> Section:
     if lines:
         columns = [
             Column("Measure"),
-            Column("Test rows", True),
+            Column("Held-out rows" if own else "Test rows", True),
             *([Column("Validation rows", True)] if validation else []),
         ]
         blocks.append(Table("measures", "The model after the last round.", columns, lines))
@@ -168,16 +169,22 @@ def _confusion(run: Run) -> Section:
     if found is None:
         return Section("confusion", "Which class is taken for which", [])
     names = [str(name) for name in run.manifest["classes"]]
-    table = confusion_table(np.array(found, np.int64), names)
+    table = confusion_table(np.array(found, np.int64), names, devices_own=tested_by_devices(run) > 0)
     return Section("confusion", "Which class is taken for which", [table])
 
 
-def confusion_table(matrix: NDArray[np.int64], names: Sequence[str], over: str = "") -> Table:
-    """Return counts of true classes (lines) taken for classes (columns); ``over`` says what they are summed over."""
+def confusion_table(
+    matrix: NDArray[np.int64], names: Sequence[str], over: str = "", *, devices_own: bool = False
+) -> Table:
+    """Return counts of true classes (lines) taken for classes (columns); ``over`` says what they are summed over.
+
+    With ``devices_own`` they are of rows that the devices held out. Neutral: of the server's test rows.
+    """
+    kind, rows = ("held-out row", "Rows held out by the devices,") if devices_own else ("test row", "Test rows")
     lines = []
     for place, name in enumerate(names):
         total = int(matrix[place].sum())
-        cells = [Cell(name, f"{words.count(total)} test rows", tone="name")]
+        cells = [Cell(name, f"{words.count(total)} {kind}s", tone="name")]
         for other in range(len(names)):
             count = int(matrix[place, other])
             share = count / total if total else 0.0
@@ -189,14 +196,14 @@ def confusion_table(matrix: NDArray[np.int64], names: Sequence[str], over: str =
             )
         lines.append(Line(cells))
     columns = [Column("True class"), *(Column(f"as {name}", True) for name in names)]
-    caption = f"Test rows after the last round{over}: each line is a true class, each column what it was taken for."
+    caption = f"{rows} after the last round{over}: each line is a true class, each column what it was taken for."
     return Table("confusion", caption, columns, lines, look="heat")
 
 
 def _curves(run: Run) -> Section:
     x = of_each_round(run, "round")
     scores = {
-        "test": (f"test.{RANKED}", "of-ink"),
+        "held out" if tested_by_devices(run) else "test": (f"test.{RANKED}", "of-ink"),
         "validation": (f"validation.{RANKED}", "hue-0 dash-1"),
     }
     losses = {"training": ("train_loss", "hue-1 dash-2"), "validation": ("validation.log_loss", "hue-0 dash-1")}
@@ -218,7 +225,12 @@ def _curves(run: Run) -> Section:
             pictures.append(("", "", line_chart(name, f"{words_up} by round", ends, x, lines, frame)))
     if not pictures:
         return Section("curves", "Learning curves", [])
-    caption = f"Training loss ({run.config.loss}) is the mean over clients; validation loss is the log-loss."
+    told = {
+        "train_loss": f"Training loss ({run.config.loss}) is the mean over clients",
+        "validation.log_loss": "validation loss is the log-loss",
+    }
+    said = "; ".join(line for key, line in told.items() if np.isfinite(of_each_round(run, key)).any())
+    caption = words.sentence(said) if said else ""
     return Section("curves", "Learning curves", [Figure(pictures, caption, "pair")])
 
 
