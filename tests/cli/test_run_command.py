@@ -2,18 +2,20 @@
 
 import csv
 import html
-import json
 import re
 from pathlib import Path
 
+import pytest
 from bad_input import GOOD, WITH_CLIENTS
 from command_line import QUICK, one_object
 from contract import check_run
 from federations import trained
 
+import edgefed
 from edgefed.config import FederationConfig
 from edgefed.report.plots import _shards
 from edgefed.runs import Run
+from edgefed.runs.writer import Interrupted
 
 
 def test_run_as_json(cli):
@@ -51,16 +53,18 @@ def test_resume_says_where_it_goes_on_or_that_there_is_nothing(cli):
     assert "4 federations in 1 block, references in 1 part: step 0/6  begins\n" in err
     assert "note: nothing to resume in compared: begins at the first federation\n" in err
 
-    # As a run is left that was stopped before its end, and a comparison that lost one of its four federations.
-    manifest = json.loads(Path("run/manifest.json").read_text())
-    del manifest["summary"]
-    Path("run/manifest.json").write_text(json.dumps(manifest))
+    # A run that was stopped before its end, and a comparison that lost one of its four federations.
+    def stop(federation):
+        if federation.round == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        edgefed.run(FederationConfig(num_server_rounds=3, local_epochs=1), out="stopped", progress=False, on_round=stop)
     Path("compared/comparison.json").unlink()
     Path("compared/federations/none/rate-0.1/seed-1/manifest.json").unlink()
-    last = max(int(path.stem.removeprefix("round-")) for path in Path("run/checkpoint").glob("round-*.npz"))
-    code, _, err = cli("run", "--out", "run", "--resume")
+    code, _, err = cli("run", "--out", "stopped", "--resume")
     assert code == 0
-    assert f"note: run goes on after round {last} of 3\n" in err
+    assert "note: stopped goes on after round 2 of 3\n" in err
     code, _, err = cli("compare", "--out", "compared", "--resume")
     assert code == 0
     assert "note: compared goes on with 3 of 4 federations done\n" in err
