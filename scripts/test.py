@@ -34,7 +34,7 @@ VARIABLES = {
 }
 
 MOST_PROCESSES = 4
-"""Of pytest's that work, a core each: each holds PyTorch and Flower, half a gigabyte."""
+"""Of pytest's that work, a core each: each holds PyTorch and Flower, up to three quarters of a gigabyte."""
 WAITING = 2
 """Further ones where Flower's own runtimes are started: those tests wait more than they work."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
 
+from edgefed.config import FederationConfig, read_settings
 from edgefed.data.device_file import write_shards
 from edgefed.data.shards import federate
 from edgefed.engines.grid import _claim_identity
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from edgefed.config import FederationConfig
     from edgefed.data.device_file import ShardFiles
 
 
@@ -81,6 +81,12 @@ class DeviceGrid(Grid):
         raise RuntimeError
 
 
+def settings(**changes: Any) -> FederationConfig:
+    """Return settings of a short federation on three devices, which waits for nobody."""
+    few = {"num_clients": 3, "num_server_rounds": 3, "alpha": 1.0, "local_epochs": 2, "wait_for_clients": 0.005}
+    return FederationConfig(**(few | changes))
+
+
 def carried(config: FederationConfig, folder: Path) -> ShardFiles:
     """Write a simulation's shards into a new folder."""
     folder.mkdir()
@@ -95,6 +101,38 @@ def node_configs(files: Iterable[Path]) -> dict[int, dict[str, Any]]:
     }
 
 
+def fleet_of(files: ShardFiles, folder: Path, **changes: Any) -> DeviceGrid:
+    """Return a grid of devices that hold these files, with the settings that lie beside them."""
+    given = read_settings(files.settings) | {"test-path": str(files.test), "run-folder": str(folder)} | changes
+    return DeviceGrid(FederationConfig.from_mapping(given).to_mapping(), node_configs(files.clients))
+
+
 def launch(grid: DeviceGrid) -> None:
     """Run the ServerApp over the devices."""
     server_app(grid, Context(1, 0, {}, RecordDict(), grid.run_config))
+
+
+def spoiled(files: ShardFiles, client: int, change: Callable[[str], str]) -> None:
+    """Change a device's file."""
+    text = files.clients[client].read_text()
+    changed = change(text)
+    assert changed != text
+    files.clients[client].write_text(changed)
+
+
+WRONG: dict[str, tuple[Callable[[str], str], str]] = {
+    "another column": (
+        lambda text: text.replace("petal width (cm)", "petal area"),
+        r"device device-2: its feature columns differ: it lacks 'petal width \(cm\)' and has 'petal area' as well",
+    ),
+    "a label nobody knows": (
+        lambda text: text.replace("virginica", "tulip"),
+        r"^device device-2: row \d+, column 'label': a label that is not in classes=setosa,versicolor,virginica$",
+    ),
+    "text in a number": (
+        lambda text: text.replace("\n", "\nabc,1,1,1,setosa\n", 1),
+        r"^device device-2: row 2, column 'sepal length \(cm\)': not a number; to leave out every column like it",
+    ),
+    "another label column": (lambda text: text.replace("label", "kind"), r"device-2: .*label-column=label.*kind"),
+}
+"""Changes of the last device's file, and what refuses each."""

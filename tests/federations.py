@@ -34,6 +34,11 @@ def settings(**changes: Any) -> FederationConfig:
     return FederationConfig(**({"num_server_rounds": 3, "local_epochs": 2, "long_tail": 10.0} | changes))
 
 
+def private(**changes: Any) -> FederationConfig:
+    """Return settings of a short federation under differential privacy."""
+    return settings(**({"privacy": "dp-fixed", "standardize": "server"} | changes))
+
+
 def trained(config: FederationConfig, engine: str = "batched", **arguments: Any) -> tuple[Run, list[Any]]:
     """Run a federation; return the run and the rows of its clients."""
     rows: list[Any] = []

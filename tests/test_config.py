@@ -300,9 +300,9 @@ def test_empty_unsets_what_a_file_set(tmp_path: Path) -> None:
 def test_values_from_numpy_and_pathlib() -> None:
     config = FederationConfig(
         dataset="csv",
-        data_path=Path("a") / "b.csv",  # type: ignore[arg-type]
-        seed=np.int64(3),  # type: ignore[arg-type]
-        alpha=np.float32(0.5),  # type: ignore[arg-type]
+        data_path=Path("a") / "b.csv",
+        seed=np.int64(3),
+        alpha=np.float32(0.5),
         hidden=np.str_("8"),
     )
     values = (config.data_path, config.seed, config.alpha, config.hidden)
@@ -359,7 +359,7 @@ def test_a_copy_is_checked_again() -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        FederationConfig().seed = 3  # type: ignore[misc]
+        FederationConfig().seed = 3
 
 
 @pytest.mark.parametrize("key", [key for key, *_ in schema()])

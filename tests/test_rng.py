@@ -58,17 +58,17 @@ def test_a_stream_is_pcg64_seeded_by_its_name() -> None:
 
 
 def test_the_same_name_gives_the_same_numbers_whatever_was_drawn_before() -> None:
-    first = stream(**NAME).random(8)  # type: ignore[arg-type]
+    first = stream(**NAME).random(8)
     stream(1, "init").random(1000)
-    np.testing.assert_array_equal(stream(**NAME).random(8), first)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(stream(**NAME).random(8), first)
 
 
 @pytest.mark.parametrize(
     "other", [{"seed": 6}, {"purpose": "init"}, {"round_number": 3}, {"client": 2}, {"round_number": 3, "client": 2}]
 )
 def test_another_name_gives_other_numbers(other: dict[str, int | str]) -> None:
-    first = stream(**NAME).random(8)  # type: ignore[arg-type]
-    second = stream(**{**NAME, **other}).random(8)  # type: ignore[arg-type]
+    first = stream(**NAME).random(8)
+    second = stream(**{**NAME, **other}).random(8)
     assert not np.intersect1d(first, second).size
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+EMPTY = ("nan", "NaN", "<NA>", "NaT")
+"""How pandas writes an empty cell."""
+
+
 class Frame(Protocol):
     """A table with named columns, each of which gives its cells in turn."""
 
@@ -78,7 +82,3 @@ def _text(cell: Any) -> str:
     """Return a cell as a file holds it; what a frame has for an empty one is no text."""
     text = str(cell)
     return "" if cell is None or text in EMPTY else text
-
-
-EMPTY = ("nan", "NaN", "<NA>", "NaT")
-"""How pandas writes an empty cell."""

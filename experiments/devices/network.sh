@@ -87,6 +87,18 @@ verdict() { grep "^[0-9]*,$1," "$2/clients.csv" | tail -n 1 | grep -q ",$3"; }
 logged_from() { # HOST ADDRESS: a refused request, of which the log has a line a second at most
     [ "$(answer "$1" /v1/control/list-runs)" = 403 ] && grep -q "refused /v1/control/list-runs to $2:" "$lab/server/logs/server.jsonl"
 }
+join() { # WHAT: the three devices of the lab
+    for place in 0 1 2; do
+        start device-$place "$lab-$place" launch-device "$lab/devices/device-$place" --data shards/client-$place.csv
+    done
+    until_seen "$1" connected 3
+}
+drops_outsider() { # PLACE ADDRESS: neither a request nor a device reaches the server from outside the firewall's networks
+    expect "the control interface from the street, which the firewall drops" 000 "$(answer outsider /v1/control/list-runs)"
+    cp -r "$lab/devices/device-$1" "stranger-$lab"
+    start outsider "outsider-$lab" launch-device "stranger-$lab" --data shards/client-0.csv
+    until_seen "a device outside the firewall's network says so" grep -qF "port 8000 of $2 cannot be reached (no answer)" "outsider-$lab.log"
+}
 weights() { sed -n 's/.*"model_sha256": "\([0-9a-f]*\)".*/\1/p' "$1" | head -n 1; }
 
 # ---- the network
@@ -132,18 +144,12 @@ until_seen "the server serves" grep -q "serving at https://$server:8000 over IPv
 on device-0 "$edgefed" doctor lab/devices/device-0 >doctor.log
 grep -q "beware  port: $name:8000 answers at $server, not at $server6 (no answer)" doctor.log || fail "$(cat doctor.log)"
 say "seen: $(grep "beware  port" doctor.log)"
-for place in 0 1 2; do
-    start device-$place device-$place launch-device lab/devices/device-$place --data shards/client-$place.csv
-done
-until_seen "three devices are connected, two of them behind NAT" connected 3
+join "three devices are connected, two of them behind NAT"
 
 expect "a request to the devices' interface from the lab, of no device (it is no message)" 415 "$(answer device-0 /v1/fleet/pull-messages)"
 expect "a request to the control interface from the lab" 403 "$(answer device-0 /v1/control/list-runs)"
 expect "the same from behind NAT" 403 "$(answer device-1 /v1/control/list-runs)"
-expect "the same from the street, which the firewall drops" 000 "$(answer outsider /v1/control/list-runs)"
-cp -r lab/devices/device-1 stranger
-start outsider outsider launch-device stranger --data shards/client-0.csv
-until_seen "a device outside the firewall's network says so" grep -q "cannot be reached (no answer)" outsider.log
+drops_outsider 1 $server
 
 on server "$edgefed" launch lab shards/settings.toml -s num-server-rounds=3 --out run --format json >run.json
 "$edgefed" run -s num-clients=3 -s alpha=1 -s num-server-rounds=3 --engine sequential --out simulated --format json >simulated.json
@@ -178,10 +184,7 @@ lab=lab6 server="[$server6]"
 "$edgefed" provision --server $server6 --devices 3 --out lab6
 start server server6 launch-server lab6
 until_seen "the server serves at an IPv6 address" grep -qF "serving at https://$server:8000" server6.log
-for place in 0 1 2; do
-    start device-$place device6-$place launch-device lab6/devices/device-$place --data shards/client-$place.csv
-done
-until_seen "three devices are connected over IPv6" connected 3
+join "three devices are connected over IPv6"
 
 expect "the devices' interface over IPv6, of no device" 415 "$(answer device-0 /v1/fleet/pull-messages)"
 expect "the control interface from the lab over IPv6" 403 "$(answer device-0 /v1/control/list-runs)"
@@ -189,10 +192,7 @@ expect "the same from beyond a router" 403 "$(answer device-1 /v1/control/list-r
 until_seen "it came from the device's own address" logged_from device-1 2001:db8:2::11
 expect "the same from the server's own global address" 403 "$(answer server /v1/control/list-runs)"
 expect "the same from the server's loopback (it is no message)" 415 "$(answer server /v1/control/list-runs '[::1]')"
-expect "the same from the street, which the firewall drops" 000 "$(answer outsider /v1/control/list-runs)"
-cp -r lab6/devices/device-0 stranger6
-start outsider outsider6 launch-device stranger6 --data shards/client-0.csv
-until_seen "a device outside the firewall's network says so" grep -qF "port 8000 of $server6 cannot be reached (no answer)" outsider6.log
+drops_outsider 0 $server6
 start device-1 other launch-device lab/devices/device-1 --data shards/client-1.csv
 until_seen "a device without IPv4 that dials IPv4 says so" grep -q "this machine has no way to IPv4 addresses" other.log
 

@@ -4,41 +4,25 @@ import csv
 import importlib
 import json
 import shutil
-import time
 import tomllib
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 from contract import check_comparison
-from federations import settings, trained, without_seconds
+from federations import trained, without_seconds
+from made_comparisons import ARMS, BASE, compared, contents, without_time
 
 import edgefed
 from edgefed.analysis.statistics import ranking
-from edgefed.api.plan import DEFAULT_ARMS, DEFAULT_RATES, comparison_defaults, plan, without_say
-from edgefed.config import FederationConfig, SettingsError, catalogue
+from edgefed.api.plan import comparison_defaults
+from edgefed.config import FederationConfig, SettingsError
 from edgefed.imbalance import REMEDIES
 from edgefed.report import write_report
-from edgefed.runs import Interrupted, Run
+from edgefed.runs import Run
 from edgefed.terminal import show_comparison
 
 module = importlib.import_module("edgefed.api.lockstep")
-
-ARMS = ("none", "post-hoc", "class-weights", "random-oversampling")
-BASE = settings(num_server_rounds=4, local_epochs=1)
-
-
-def compared(config=BASE, **arguments):
-    return edgefed.compare(
-        config, **({"strategies": ARMS, "seeds": 3, "tune": None, "progress": False, "processes": 1} | arguments)
-    )
-
-
-@pytest.fixture(scope="module")
-def tuned(tmp_path_factory):
-    """A tuned comparison and its folder."""
-    return compared(tune=(0.05, 0.5), out=tmp_path_factory.mktemp("comparisons") / "tuned")
 
 
 def test_its_result_keeps_the_contract(tuned):
@@ -221,10 +205,6 @@ def test_best_toml_trains_what_it_names(tuned):
     assert run.summary["model_sha256"] == known.summary["model_sha256"]
 
 
-def contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_a_folder_that_exists_is_refused_and_left_alone(tuned):
     before = contents(tuned.folder)
 
@@ -234,157 +214,7 @@ def test_a_folder_that_exists_is_refused_and_left_alone(tuned):
     assert contents(tuned.folder) == before
 
 
-# ---------------------------------------------------------------------------------------------- resume
-def without_time(result):
-    return {key: value for key, value in result.items() if key not in ("seconds", "comparison")}
-
-
-def test_a_finished_comparison_is_returned_as_it_is(monkeypatch, tuned):
-    before = contents(tuned.folder)
-    monkeypatch.setattr(module, "run_rounds", lambda *_: pytest.fail("it trained"))
-
-    again = compared(tune=(0.05, 0.5), out=tuned.folder, resume=True)
-
-    assert again.result == tuned.result
-    assert set(again.runs) == set(tuned.runs)
-    assert contents(tuned.folder) == before
-
-
-@pytest.mark.parametrize("finished_blocks", [0, 1, 4])
-def test_interrupted_and_resumed_redoes_what_is_missing_and_nothing_else(monkeypatch, tmp_path, tuned, finished_blocks):
-    monkeypatch.setattr(module, "BLOCK", 5)  # 24 federations in blocks of 5, 5, 5, 5, 4
-    trained_now = []
-    run_rounds = module.run_rounds
-
-    def until_interrupted(federations, exchange):
-        trained_now.append([(f.config.imbalance, f.config.learning_rate, f.config.seed) for f in federations])
-        if len(trained_now) > finished_blocks:
-            raise KeyboardInterrupt
-        run_rounds(federations, exchange)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(module, "run_rounds", until_interrupted)
-        said = f"^interrupted with {5 * finished_blocks} of 24 federations done and kept; --resume --out .* goes on"
-        with pytest.raises(Interrupted, match=said):
-            compared(tune=(0.05, 0.5), out=tmp_path / "parts")
-    done = {cell for block in trained_now[:finished_blocks] for cell in block}
-    assert len(done) == 5 * finished_blocks
-    kept = contents(tmp_path / "parts" / "federations") if done else {}
-    trained_now.clear()
-
-    def counted(federations, exchange):
-        trained_now.append([(f.config.imbalance, f.config.learning_rate, f.config.seed) for f in federations])
-        run_rounds(federations, exchange)
-
-    monkeypatch.setattr(module, "run_rounds", counted)
-    resumed = compared(tune=(0.05, 0.5), out=tmp_path / "parts", resume=True)
-
-    again = [cell for block in trained_now for cell in block]
-    assert sorted(again) == sorted(set(tuned.runs) - done)
-    assert without_time(resumed.result) == without_time(tuned.result)
-    after = contents(tmp_path / "parts" / "federations")
-    assert {path: after[path] for path in kept} == kept
-
-
-def test_seconds_cover_all_sessions(monkeypatch, tmp_path):
-    """Two interrupted sessions and the one that finishes: what each took is in the sum."""
-    monkeypatch.setattr(module, "BLOCK", 5)
-    run_rounds, spent, kept = module.run_rounds, 0.0, []
-
-    def until_the_second_block(federations, exchange):
-        if until_the_second_block.blocks:
-            raise KeyboardInterrupt
-        until_the_second_block.blocks += 1
-        run_rounds(federations, exchange)
-
-    for resume in (False, True):
-        with monkeypatch.context() as patched:
-            until_the_second_block.blocks = 0
-            patched.setattr(module, "run_rounds", until_the_second_block)
-            begun = time.perf_counter()
-            with pytest.raises(Interrupted):
-                compared(out=tmp_path / "parts", resume=resume)
-            spent += time.perf_counter() - begun
-        kept.append(json.loads((tmp_path / "parts" / "elapsed.json").read_text())["seconds"])
-    begun = time.perf_counter()
-    done = compared(out=tmp_path / "parts", resume=True)
-    last = time.perf_counter() - begun
-
-    assert 0 < kept[0] < kept[1] <= spent
-    assert kept[1] < done.result["seconds"] <= spent + last
-    assert compared(out=tmp_path / "parts", resume=True).result["seconds"] == done.result["seconds"]
-
-
-def test_results_do_not_depend_on_where_it_was_interrupted(monkeypatch, tmp_path, tuned):
-    """Read first and trained last, a federation's row stands where it always does."""
-    monkeypatch.setattr(module, "BLOCK", 5)
-    run_rounds, blocks = module.run_rounds, []
-
-    def thrice(federations, exchange):
-        blocks.append(len(federations))
-        if len(blocks) > 3:
-            raise KeyboardInterrupt
-        run_rounds(federations, exchange)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(module, "run_rounds", thrice)
-        with pytest.raises(Interrupted):
-            compared(tune=(0.05, 0.5), out=tmp_path / "parts")
-    shutil.rmtree(tmp_path / "parts" / "federations" / "none")  # the first rows are trained last
-    compared(tune=(0.05, 0.5), out=tmp_path / "parts", resume=True)
-
-    for name in ("results.csv", "strategies.csv"):
-        assert (tmp_path / "parts" / name).read_bytes() == (tuned.folder / name).read_bytes()
-
-
-def test_a_federation_half_written_is_done_again(tmp_path, tuned):
-    """Killed while a federation's folder was written: rows without a model."""
-    first = compared(tune=(0.05, 0.5), out=tmp_path / "parts")
-    (tmp_path / "parts" / "comparison.json").unlink()
-    home = tmp_path / "parts" / "federations" / "none" / "rate-0.5" / "seed-1"
-    manifest = json.loads((home / "manifest.json").read_text())
-    del manifest["summary"]
-    (home / "manifest.json").write_text(json.dumps(manifest))
-    (home / "model.npz").unlink()
-
-    resumed = compared(tune=(0.05, 0.5), out=tmp_path / "parts", resume=True)
-
-    assert without_time(resumed.result) == without_time(first.result) == without_time(tuned.result)
-    assert len((home / "history.jsonl").read_text().splitlines()) == 4
-    again = Run.read(home)
-    assert len((home / "clients.csv").read_text().splitlines()) == 1 + again.summary["client_updates"]
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"config": BASE.replace(alpha=0.5)}, r"alpha=0\.5 differs from .*, which has alpha=0\.3"),
-        ({"config": BASE.replace(seed=1)}, "seed=1 differs"),
-        ({"seeds": 4}, r"seeds \[0, 1, 2, 3\] differ from"),
-        ({"strategies": ("none",)}, "strategies .* differ from"),
-        ({"tune": (0.05,)}, "rates .* differ from"),
-    ],
-)
-def test_another_comparison_is_refused_by_name(tuned, change, named):
-    before = contents(tuned.folder)
-
-    with pytest.raises(SettingsError, match=f"^--resume: {named}"):
-        compared(**({"tune": (0.05, 0.5), "out": tuned.folder, "resume": True} | change))
-
-    assert contents(tuned.folder) == before
-
-
-def test_resume_needs_a_folder_and_makes_one():
-    with pytest.raises(SettingsError, match="--resume needs --out"):
-        compared(resume=True)
-
-
-def test_nothing_there_starts_from_the_beginning(tmp_path):
-    result = compared(strategies="none", seeds=2, out=tmp_path / "new", resume=True)
-
-    assert len(result.runs) == 2
-
-
+# ---------------------------------------------------------------------------------------------- what is trained
 def test_a_rate_that_diverges_is_not_picked_and_does_not_stop_the_others(tmp_path):
     """Its log-loss is infinite, which JSON cannot hold: read again from the folder it is still the worst."""
     config = BASE.replace(loss="hinge", hidden="32-32-32", num_server_rounds=8)
@@ -400,51 +230,6 @@ def test_a_rate_that_diverges_is_not_picked_and_does_not_stop_the_others(tmp_pat
     alone = compared(config.replace(learning_rate=1000.0), strategies="none")
     assert alone.result["strategies"][0]["log_loss"]["mean"] is None
     json.dumps(alone.result, allow_nan=False)
-
-
-# ---------------------------------------------------------------------------------------------- plan
-def test_the_control_is_always_there_and_nothing_twice():
-    assert plan(BASE, "post-hoc,post-hoc, none").arms == ("none", "post-hoc")
-    assert plan(BASE, []).arms == ("none",)
-    assert plan(BASE, "all").arms[0] == "none"
-    assert set(plan(BASE, "all").arms) == set(REMEDIES) - {"class-weights"}
-    assert plan(BASE).arms == DEFAULT_ARMS
-    assert plan(BASE, tune=(0.1, 0.1, 1)).rates == (0.1, 1.0)
-    assert plan(BASE, tune=None).rates == (BASE.learning_rate,)
-    assert plan(BASE.replace(seed=5), seeds=3).seeds == (5, 6, 7)
-    assert set(DEFAULT_ARMS) <= set(catalogue("imbalance"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ({"strategies": "none,post-hok"}, "unknown strategy 'post-hok': did you mean post-hoc"),
-        ({"seeds": 1}, "--seeds 1: expected at least 2"),
-        ({"seeds": -3}, "--seeds -3: expected at least 2"),
-        ({"tune": ()}, "--tune: expected learning rates"),
-        ({"tune": (0.1, -1)}, "learning-rate=-1"),
-        ({"tune": (float("nan"),)}, "learning-rate=nan"),
-        ({"config": BASE.replace(validation_fraction=0), "tune": DEFAULT_RATES}, "nothing to tune on: --no-tune"),
-        ({"config": BASE.replace(loss="hinge"), "strategies": "post-hoc"}, "post-hoc contradicts loss=hinge"),
-        ({"config": BASE.replace(seed=2**32 - 2), "seeds": 3}, "^--seeds 3 from seed=4294967294: the last would"),
-        ({"config": BASE.replace(long_tail=1000.0)}, "long-tail=1000"),
-        ({"engine": "batch"}, "unknown engine 'batch'"),
-    ],
-    ids=lambda value: None if isinstance(value, str) else "-".join(value),
-)
-def test_mistakes_are_said_before_anything_is_made(tmp_path, arguments, says):
-    with pytest.raises(SettingsError, match=says):
-        compared(**arguments, out=tmp_path / "comparison")
-
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_defaults_thin_the_bundled_datasets_and_leave_a_persons_own_data_alone():
-    assert (comparison_defaults({}).long_tail, comparison_defaults({}).num_server_rounds) == (10, 100)
-    own = comparison_defaults({"dataset": "csv", "data-path": "mine.csv"})
-    assert (own.long_tail, own.num_server_rounds) == (1, 100)
-    assert comparison_defaults({"long-tail": 5.0, "num-server-rounds": 7}).long_tail == 5
-    assert comparison_defaults({"num-server-rounds": 7}).num_server_rounds == 7
 
 
 def test_without_validation_rows_and_without_tuning():
@@ -495,34 +280,6 @@ def test_engines_compare_alike():
     assert without_time(batched) == without_time(sequential)
 
 
-def test_other_rows_are_not_gone_on_with(tmp_path):
-    """The settings are the same, the file is not: half of the pairs would be of other data."""
-    table = tmp_path / "rows.csv"
-    rng = np.random.default_rng(0)
-    lines = [f"{a:.3f},{b:.3f},{'xy'[i % 2]}" for i, (a, b) in enumerate(rng.normal(size=(60, 2)))]
-    table.write_text("\n".join(["a,b,label", *lines]) + "\n")
-    config = comparison_defaults({"dataset": "csv", "data-path": str(table), "num-server-rounds": 2})
-    wanted = {"strategies": "none", "seeds": 2, "tune": None, "out": tmp_path / "kept", "progress": False}
-    edgefed.compare(config, **wanted)
-    (tmp_path / "kept" / "comparison.json").unlink()
-    table.write_text("\n".join(["a,b,label", *lines[::-1]]) + "\n")
-
-    with pytest.raises(SettingsError, match="the data are not those"):
-        edgefed.compare(config, **wanted, resume=True)
-
-
-def test_a_torn_federation_is_run_again(tmp_path):
-    config = comparison_defaults({"num-server-rounds": 2})
-    wanted = {"strategies": "none,post-hoc", "seeds": 2, "tune": None, "out": tmp_path / "kept", "progress": False}
-    whole = edgefed.compare(config, **wanted)
-    (tmp_path / "kept" / "comparison.json").unlink()
-    next((tmp_path / "kept").rglob("model.npz")).write_bytes(b"")
-
-    again = edgefed.compare(config, **wanted, resume=True)
-
-    assert again.result["strategies"] == whole.result["strategies"]
-
-
 def test_the_references_know_no_pull(tmp_path):
     """Training without a federation has no global weights to stay near."""
     config = comparison_defaults({"num-server-rounds": 3})
@@ -552,58 +309,6 @@ def test_best_toml_is_chosen_on_validation_rows(tmp_path):
     }
     best = FederationConfig.from_mapping(tomllib.loads((tmp_path / "c" / "best.toml").read_text()))
     assert scores[best.imbalance, best.learning_rate] == pytest.approx(max(scores.values()))
-
-
-@pytest.mark.parametrize(
-    ("asked", "says"),
-    [
-        ({"tune": 0.1}, r"^tune=0\.1: expected learning rates in a list, as tune=\[0\.1, 0\.3, 1, 3\]$"),
-        ({"tune": "0.1"}, r"^tune=0\.1: expected learning rates in a list"),
-        ({"tune": ["fast"]}, r"^tune=\['fast'\]: expected numbers"),
-        ({"seeds": [0, 1]}, r"^seeds=\[0, 1\]: expected how many, a whole number; seed=0 is the first$"),
-        ({"seeds": True}, r"^seeds=true: expected how many"),
-        ({"config": {"seed": 1}}, r"^config=\{'seed': 1\}: expected a FederationConfig, found dict"),
-    ],
-)
-def test_a_mistake_from_python_is_one_line(asked, says):
-    for compare in (edgefed.compare, partial(edgefed.compare_grid, grid={"alpha": [0.1, 1]})):
-        with pytest.raises(SettingsError, match=says):
-            compare(**({"config": BASE} | asked), progress=False)
-    if "config" in asked:
-        for config in (asked["config"], {}, "mine.toml"):
-            with pytest.raises(SettingsError, match=r"expected a FederationConfig, found (dict|str)"):
-                edgefed.run(config)
-
-
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        ({"strategies": "post-hoc", "tune": (0.1,)}, ["imbalance=class-weights ", "learning-rate=0.05 "]),
-        ({"strategies": "class-weights-balanced-local", "tune": (0.1,)}, ["learning-rate=0.05 "]),
-        ({"strategies": "class-weights", "tune": (0.1, 0.05)}, []),
-        ({"strategies": "post-hoc", "tune": None}, ["imbalance=class-weights "]),
-    ],
-)
-def test_a_remedy_and_a_rate_that_a_comparison_has_not_are_told(asked, said):
-    """Under either of its names a remedy is the same one."""
-    work = plan(BASE.replace(imbalance="class-weights", learning_rate=0.05), seeds=2, **asked)
-
-    assert [line.partition("has no say")[0] for line in without_say(work)] == said
-    assert without_say(plan(BASE, seeds=2, **asked)) == []
-
-
-def test_a_grid_tells_them_once(capsys):
-    config = BASE.replace(imbalance="focal", num_server_rounds=1)
-    edgefed.compare_grid(config, {"alpha": [0.1, 1]}, strategies="none", seeds=2, tune=None, progress=True)
-
-    assert capsys.readouterr().err.count("note: imbalance=focal has no say in a comparison") == 1
-
-
-def test_so_many_seeds_as_there_are():
-    last = plan(BASE.replace(seed=2**32 - 3), "none", 3).seeds[-1]
-    assert last == 2**32 - 1
-    with pytest.raises(SettingsError, match=r"^--seeds 4 from seed=4294967293: the last would be 4294967296; at most"):
-        plan(BASE.replace(seed=2**32 - 3), "none", 4)
 
 
 def test_without_validation_rows_nothing_is_suggested(tmp_path):

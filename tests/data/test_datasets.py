@@ -105,5 +105,5 @@ def test_rows_are_the_same_where_the_settings_that_loaders_read_are(tmp_path: Pa
     path.write_text("a,y\n1,v\n2,u\n")
     read: set[str] = set()
     for name in set(DATASETS.own) - {"devices"}:
-        load(Recording(FederationConfig(dataset=name, data_path=str(path) if name == "csv" else ""), read))  # type: ignore[arg-type]
+        load(Recording(FederationConfig(dataset=name, data_path=str(path) if name == "csv" else ""), read))
     assert read == set(LOADED_BY)

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from devices import DeviceGrid, carried, launch, node_configs
+from devices import DeviceGrid, carried, fleet_of, launch
 from federations import ENGINES, apart, queried, trained
 from flwr.app import Message
 
@@ -43,11 +43,6 @@ def config(tmp_path, monkeypatch):
         local_epochs=2,
         wait_for_clients=0.005,
     )
-
-
-def fleet_of(files, folder, **changes):
-    given = read_settings(files.settings) | {"test-path": str(files.test), "run-folder": str(folder)} | changes
-    return DeviceGrid(FederationConfig.from_mapping(given).to_mapping(), node_configs(files.clients))
 
 
 def test_shards_hold_the_text_and_read_back_to_the_same_bits(config, tmp_path):

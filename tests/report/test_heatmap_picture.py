@@ -10,12 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.text import Annotation
+from matplotlib.text import Annotation, Text
 
 from edgefed.config import SettingsError
 from edgefed.report.heatmap import gain_figure, plot_grid
 
 BETTER, WORSE, SAME, FEW = "better than none", "worse than none", "indistinguishable from none", "too few seeds"
+
+
+def left_title(axes: Axes) -> Text:
+    """Return the text that stands over the left end of axes."""
+    title = axes.get_title(loc="left")
+    (found,) = (child for child in axes.get_children() if isinstance(child, Text) and child.get_text() == title)
+    return found
 
 
 def result_of(
@@ -215,7 +222,7 @@ def test_any_number_of_remedies_is_legible(count: int) -> None:
         assert box.y0 >= -1
         assert box.y1 <= height + 1
     insides = [axes.get_window_extent() for axes in figure.axes if axes.get_title(loc="left")]
-    titles = [axes._left_title.get_window_extent() for axes in figure.axes if axes.get_title(loc="left")]  # type: ignore[attr-defined]
+    titles = [left_title(axes).get_window_extent() for axes in figure.axes if axes.get_title(loc="left")]
     for (one, inside), (other, title) in itertools.permutations(enumerate(zip(insides, titles, strict=True)), 2):
         assert not inside[0].overlaps(title[0]), (one, other)
         assert not inside[0].overlaps(title[1]), (one, other)

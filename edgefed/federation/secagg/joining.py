@@ -20,6 +20,12 @@ Joining = Callable[[int, Mapping[int, bytes], int, Callable[[list[bytes]], Any]]
 """Makes a client's secret, from shares by who gave each back, how many are needed, and :data:`Join`."""
 
 
+NO_FIT = "shares that do not fit each other, and do not tell which of them is false"
+
+MOST_TRIED = 350_000
+"""What is tried in a round where just one share is more than needed: shares times needed^2, summed over secrets."""
+
+
 class TooFewError(Exception):
     """A round that cannot be unmasked: it changes nothing. The message is the line that says so."""
 
@@ -36,12 +42,6 @@ def joined(of: int, shares: Mapping[int, bytes], needed: int, join: Join[Secret]
     if len(shares) < needed:
         raise TooFewError(f"{len(shares)} shares of a secret of client {of}, {needed} are needed")
     return join(list(shares.values())[:needed])
-
-
-NO_FIT = "shares that do not fit each other, and do not tell which of them is false"
-
-MOST_TRIED = 350_000
-"""What is tried in a round where just one share is more than needed: shares times needed^2, summed over secrets."""
 
 
 class Sifting:
